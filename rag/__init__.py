@@ -1,0 +1,1 @@
+"""Retrieval and answering: settings, store, index, packing, quotes and citations."""

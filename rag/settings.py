@@ -1,0 +1,74 @@
+"""Every setting of the service, read from `LONGLEAF_*` variables and an optional `.env` file.
+
+Nothing needs to be set: the defaults serve one person on one machine.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+GIB = 1024**3
+MIB = 1024**2
+
+
+class Settings(BaseSettings):
+    """Settings of one process. Unknown `LONGLEAF_*` variables are ignored; bad values are refused with their name."""
+
+    model_config = SettingsConfigDict(env_prefix="LONGLEAF_", env_file=".env", extra="ignore", frozen=True)
+
+    host: str = Field("127.0.0.1", description="Address that the HTTP server binds to.")
+    port: int = Field(8000, ge=0, le=65535, description="Port of the HTTP server; 0 takes any free one.")
+    data_dir: Path = Field(
+        Path("data"), description="Folder of the database, the uploaded files and the indexes."
+    )
+    database_url: str = Field("", description="SQLAlchemy URL; empty means SQLite inside the data folder.")
+    model: str = Field(
+        "auto", description="Folder, GGUF file, hub id in the local cache, or `auto` (bundled model)."
+    )
+    embedder: str = Field(
+        "auto", description="Folder, hub id in the local cache, or `auto` (multilingual-e5-small)."
+    )
+    device: str = Field("auto", description="`auto`, `cpu`, `cuda` or `cuda:N`.")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto", description="Number format of the weights; `auto` measures what this machine does best."
+    )
+    max_upload_bytes: int = Field(512 * MIB, gt=0, description="Largest file that is accepted, in bytes.")
+    max_context_tokens: int = Field(
+        0,
+        ge=0,
+        description="Tokens of documents read for one answer; 0 means 2,048 on CPU, the whole window on GPU.",
+    )
+    max_tokens: int = Field(256, gt=0, description="Longest generated answer, in tokens.")
+    answer_mode: Literal["auto", "quotes", "prose"] = Field(
+        "auto",
+        description="`quotes`: quotes alone; `prose`: always write; `auto`: write if the model is able to.",
+    )
+    chunk_tokens: int = Field(
+        300, ge=32, le=480, description="Aimed size of a chunk, in tokens of the embedder."
+    )
+    parse_timeout_seconds: float = Field(
+        120.0, gt=0, description="Longest time that reading one document may take."
+    )
+    parse_memory_bytes: int = Field(
+        GIB, gt=0, description="Memory limit of the process that reads a document."
+    )
+    ingest_workers: int = Field(
+        1, ge=0, le=64, description="Ingest threads in the server; 0 leaves ingest to others."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least severe level logged."
+    )
+
+    @field_validator("data_dir")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        return value.expanduser().absolute()
+
+    @property
+    def resolved_database_url(self) -> str:
+        """The SQLAlchemy URL in use: `database_url`, or SQLite inside the data folder."""
+        return self.database_url or f"sqlite:///{self.data_dir / 'longleaf.db'}"
