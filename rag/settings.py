@@ -16,7 +16,7 @@ MIB = 1024**2
 
 
 class Settings(BaseSettings):
-    """Settings of one process. Unknown `LONGLEAF_*` variables are ignored; bad values are refused with their name."""
+    """Settings of one process: unknown `LONGLEAF_*` variables are ignored, bad values are refused by name."""
 
     model_config = SettingsConfigDict(env_prefix="LONGLEAF_", env_file=".env", extra="ignore", frozen=True)
 
