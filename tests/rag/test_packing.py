@@ -161,7 +161,7 @@ def test_adjacent_chunks_become_one_segment_and_documents_ascend_to_the_best() -
 
 def test_near_duplicates_are_dropped_by_name_and_small_ones_still_fit_after_a_large_one_did_not() -> None:
     tokenizer, _ = generator()
-    said = "The treaty was signed in Vienna on the third of May, in the great hall, and ratified within the year."
+    said = "The treaty was signed in Vienna on the third of May, with seals, and ratified within the year."
     candidates = [
         passage("doc_a", 0, said, 0.9, 1),
         passage("doc_b", 40, said.replace("within", "inside"), 0.8, 2),
