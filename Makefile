@@ -1,0 +1,60 @@
+# `make` prints what there is. Set-up goes into .venv and happens by itself where it is needed.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+# The first Python 3.11 found; `make run PYTHON=/path/to/python` chooses another.
+PYTHON ?= $(shell for python in python3.11 python3 python; do \
+	$$python -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null && echo $$python && break; done)
+BIN := .venv/bin
+ARGS ?=
+
+.PHONY: help run test demo setup setup-dev python lint format types imports bare compose lock clean
+
+help: ## Print the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: setup ## Set up and serve at http://127.0.0.1:8000
+	@exec $(BIN)/longleaf serve $(ARGS)
+
+test: setup-dev ## Set up and run all tests; ARGS="-k name" is handed to pytest
+	@$(BIN)/python scripts/ensure_chromium.py
+	@$(BIN)/python -m pytest $(ARGS)
+
+demo: setup ## Upload the documents in demo/ and ask three questions
+	@$(BIN)/python scripts/demo.py $(ARGS)
+
+setup: python ## Set up .venv for the service
+	@$(PYTHON) scripts/setup.py run
+
+setup-dev: python ## Set up .venv for the service and its tests
+	@$(PYTHON) scripts/setup.py dev
+
+python:
+	@test -n "$(PYTHON)" || { echo "Longleaf needs Python 3.11. Install it, or say where it is: make run PYTHON=/path/to/python3.11" >&2; exit 1; }
+
+lint: setup-dev ## ruff: rules and format
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+format: setup-dev ## Let ruff mend what it can
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+types: setup-dev ## mypy --strict
+	@$(BIN)/mypy
+
+imports: setup-dev ## The import rule: model <- rag <- ingest <- api
+	@$(BIN)/lint-imports
+
+bare: python ## model/ alone, with torch, tokenizers, safetensors and numpy
+	@$(PYTHON) scripts/bare.py
+
+compose: python ## Build the image, start the stack, upload, ask, restart, ask again
+	@scripts/try-compose
+
+lock: python ## Choose and write the versions in constraints.txt anew
+	@$(PYTHON) scripts/lock.py
+
+clean: ## Remove .venv and caches; keeps ./data
+	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
