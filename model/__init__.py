@@ -1,0 +1,54 @@
+"""Longleaf's inference engine for Llama 3: load a model, read tokens, write tokens.
+
+    from model import Engine, SamplingParams
+
+    engine = Engine.load("auto")
+    for event in engine.chat([{"role": "user", "content": "Why is the sky blue?"}], SamplingParams(max_tokens=64)):
+        if isinstance(event, TokenEvent):
+            print(event.text, end="")
+
+Needs torch, tokenizers, safetensors and numpy, and nothing else of this project.
+"""
+
+from __future__ import annotations
+
+from model.engine import Engine
+from model.errors import (
+    ChatFormatError,
+    CheckpointError,
+    HardwareError,
+    ModelError,
+    ParameterError,
+    PromptError,
+    PromptTooLongError,
+    TokenizerError,
+)
+from model.hardware import Hardware, describe
+from model.request import Event, Finished, FinishReason, PrefillProgress, TokenEvent
+from model.sampling import SamplingParams
+from model.text.chat import ChatFormat, Content, Message
+from model.text.tokenizer import Tokenizer
+
+__all__ = [
+    "ChatFormat",
+    "ChatFormatError",
+    "CheckpointError",
+    "Content",
+    "Engine",
+    "Event",
+    "Finished",
+    "FinishReason",
+    "Hardware",
+    "HardwareError",
+    "Message",
+    "ModelError",
+    "ParameterError",
+    "PrefillProgress",
+    "PromptError",
+    "PromptTooLongError",
+    "SamplingParams",
+    "TokenEvent",
+    "Tokenizer",
+    "TokenizerError",
+    "describe",
+]

@@ -1,0 +1,69 @@
+"""Rotary position embedding (Su et al. 2021) with the frequency stretching of Llama 3.1.
+
+Queries and keys are kept in the interleaved layout of Meta's own files: elements 2i and 2i+1 of a head
+are the real and imaginary part of one complex number, so that a rotation is one complex product.
+Tables and products are float32 whatever the model's dtype: in bfloat16 the angle of position 100,000
+would be off by hundreds of radians.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from model.llama.config import LlamaConfig, RopeScaling
+
+
+class Rope:
+    """Rotation tables for any position; a plain object, so that no `.to(dtype)` of a module reaches it."""
+
+    def __init__(self, frequencies: Tensor, device: torch.device) -> None:
+        self._frequencies = frequencies.to(device=device, dtype=torch.float32)
+
+    @classmethod
+    def of(cls, config: LlamaConfig, device: torch.device, divisors: Tensor | None = None) -> Rope:
+        """The rotation of one model.
+
+        Args:
+            divisors: [head_dim / 2] from a GGUF `rope_freqs` tensor. They already hold the whole
+                stretching, so the config's own is not applied on top.
+        """
+        frequencies = base_frequencies(config.head_dim, config.rope_theta)
+        if divisors is not None:
+            frequencies = frequencies / divisors.float()
+        elif config.rope_scaling is not None:
+            frequencies = stretch(frequencies, config.rope_scaling)
+        return cls(frequencies, device)
+
+    def table(self, positions: Tensor) -> Tensor:
+        """Unit complex numbers [n, 1, head_dim / 2] (complex64) that rotate position p by p · frequency."""
+        angles = positions.to(torch.float32)[:, None, None] * self._frequencies
+        return torch.complex(angles.cos(), angles.sin())
+
+
+def base_frequencies(head_dim: int, theta: float) -> Tensor:
+    """theta^(-2i / head_dim) for i in [0, head_dim / 2), float32."""
+    return 1.0 / theta ** (torch.arange(0, head_dim, 2, dtype=torch.int64).float() / head_dim)
+
+
+def stretch(frequencies: Tensor, scaling: RopeScaling) -> Tensor:
+    """Llama 3.1: keep short waves, divide long ones by `factor`, and blend smoothly in between.
+
+    Source: `apply_scaling` in Meta's llama-models reference implementation.
+    """
+    low, high = scaling.low_freq_factor, scaling.high_freq_factor
+    wavelengths = 2 * math.pi / frequencies
+    share = (scaling.original_context / wavelengths - low) / (high - low)
+    blended = (1 - share) * frequencies / scaling.factor + share * frequencies
+    stretched = torch.where(wavelengths > scaling.original_context / low, frequencies / scaling.factor, frequencies)
+    between = (wavelengths >= scaling.original_context / high) & (wavelengths <= scaling.original_context / low)
+    return torch.where(between, blended, stretched)
+
+
+def rotate(x: Tensor, table: Tensor) -> Tensor:
+    """Rotate heads [n, heads, head_dim] by a table [n, 1, head_dim / 2]; computed in float32, returned in x's dtype."""
+    n, heads, head_dim = x.shape
+    pairs = torch.view_as_complex(x.float().view(n, heads, head_dim // 2, 2))
+    return torch.view_as_real(pairs * table).view(n, heads, head_dim).to(x.dtype)

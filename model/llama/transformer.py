@@ -1,0 +1,95 @@
+"""The Llama 3 decoder (Grattafiori et al. 2024), top to bottom: block = attention + SwiGLU, both pre-normed.
+
+A sequence is a flat list of n tokens, no batch axis. What the model has read before, how far it is, and
+which kernel attends are in the `Batch`; the modules hold weights and nothing else.
+"""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from model.attention.batch import Batch
+from model.llama.config import LlamaConfig
+from model.llama.rope import rotate
+
+
+class RMSNorm(nn.RMSNorm):
+    """x / sqrt(mean(x²) + eps) · weight (Zhang & Sennrich 2019), accumulated in float32."""
+
+
+class Attention(nn.Module):
+    """Grouped-query self-attention: `heads` queries share `kv_heads` keys and values (Ainslie et al. 2023)."""
+
+    def __init__(self, config: LlamaConfig) -> None:
+        super().__init__()
+        self.heads, self.kv_heads, self.head_dim = config.heads, config.kv_heads, config.head_dim
+        # One matrix for q, k and v: one product instead of three, and q and k are rotated together.
+        rows = (config.heads + 2 * config.kv_heads) * config.head_dim
+        self.qkv = nn.Linear(config.hidden_size, rows, bias=False)
+        self.out = nn.Linear(config.heads * config.head_dim, config.hidden_size, bias=False)
+
+    def forward(self, x: Tensor, batch: Batch, layer: int) -> Tensor:
+        """[n, hidden] -> [n, hidden]; writes the n new keys and values of `layer` into the batch's cache."""
+        n = x.shape[0]
+        qkv = self.qkv(x).view(n, self.heads + 2 * self.kv_heads, self.head_dim)
+        rotated = rotate(qkv[:, : self.heads + self.kv_heads], batch.rotation)
+        queries, new_keys = rotated[:, : self.heads], rotated[:, self.heads :]
+        new_values = qkv[:, self.heads + self.kv_heads :]
+        keys, values = batch.cache.append(layer, new_keys, new_values, batch.start)
+        mixed = batch.attend(queries, keys, values)
+        return self.out(mixed.reshape(n, self.heads * self.head_dim))  # type: ignore[no-any-return]
+
+
+class FeedForward(nn.Module):
+    """SwiGLU: down(silu(gate(x)) · up(x)) (Shazeer 2020), with gate and up in one matrix."""
+
+    def __init__(self, config: LlamaConfig) -> None:
+        super().__init__()
+        self.gate_up = nn.Linear(config.hidden_size, 2 * config.ffn_size, bias=False)
+        self.down = nn.Linear(config.ffn_size, config.hidden_size, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[n, hidden] -> [n, hidden]."""
+        gate, up = self.gate_up(x).chunk(2, dim=-1)
+        return self.down(F.silu(gate).mul_(up))  # type: ignore[no-any-return]
+
+
+class Block(nn.Module):
+    """One layer: attention and feed-forward, each on the normed stream and added back to it."""
+
+    def __init__(self, config: LlamaConfig) -> None:
+        super().__init__()
+        self.attention_norm = RMSNorm(config.hidden_size, eps=config.norm_eps)
+        self.attention = Attention(config)
+        self.ffn_norm = RMSNorm(config.hidden_size, eps=config.norm_eps)
+        self.ffn = FeedForward(config)
+
+    def forward(self, x: Tensor, batch: Batch, layer: int) -> Tensor:
+        """[n, hidden] -> [n, hidden]."""
+        x = x + self.attention(self.attention_norm(x), batch, layer)
+        return x + self.ffn(self.ffn_norm(x))  # type: ignore[no-any-return]
+
+
+class Transformer(nn.Module):
+    """Embedding, blocks, final norm; `head` turns the rows that are wanted into logits."""
+
+    def __init__(self, config: LlamaConfig) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
+        self.norm = RMSNorm(config.hidden_size, eps=config.norm_eps)
+        # A tied model has no matrix of its own here: moving or casting modules would silently untie one.
+        self.output = None if config.tied else nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+
+    def forward(self, tokens: Tensor, batch: Batch) -> Tensor:
+        """Token ids [n] -> final hidden states [n, hidden]."""
+        x = self.embed(tokens)
+        for layer, block in enumerate(self.blocks):
+            x = block(x, batch, layer)
+        return x  # type: ignore[no-any-return]
+
+    def head(self, x: Tensor) -> Tensor:
+        """Hidden states [m, hidden] -> logits [m, vocab], float32."""
+        matrix = self.embed.weight if self.output is None else self.output.weight
+        return F.linear(self.norm(x), matrix).float()

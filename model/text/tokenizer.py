@@ -1,0 +1,50 @@
+"""Text to token ids and back, with control tokens out of reach of any text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import tokenizers
+
+
+@dataclass(frozen=True)
+class Tokenizer:
+    """A byte-level BPE tokenizer.
+
+    Attributes:
+        vocab_size: number of ids, control tokens included.
+        control: id of every control token by its text, such as "<|eot_id|>". No text encodes to one.
+        bos_id: the id that starts every sequence, None where the model does without.
+        stop_ids: ids that end an answer, from every source of the checkpoint that names one.
+    """
+
+    vocab_size: int
+    control: Mapping[str, int]
+    bos_id: int | None
+    stop_ids: frozenset[int]
+    _plain: tokenizers.Tokenizer = field(repr=False)
+    _bytes: Sequence[bytes] = field(repr=False)
+    _control_ids: frozenset[int] = field(repr=False)
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of a text. What looks like a control token is encoded as the ordinary text it is; no BOS is added."""
+        ids: list[int] = self._plain.encode(text, add_special_tokens=False).ids
+        return ids
+
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        """`encode` of many texts, in parallel."""
+        return [each.ids for each in self._plain.encode_batch(list(texts), add_special_tokens=False)]
+
+    def decode(self, ids: Iterable[int], *, control: bool = False) -> str:
+        """Text of ids; incomplete UTF-8 becomes U+FFFD. Control tokens are left out unless `control`."""
+        kept = ids if control else (token for token in ids if token not in self._control_ids)
+        return b"".join(self._bytes[token] for token in kept).decode("utf-8", "replace")
+
+    def token_bytes(self, token: int) -> bytes:
+        """The bytes that a token stands for; those of its name for a control token."""
+        return self._bytes[token]
+
+    def is_control(self, token: int) -> bool:
+        """Whether a token is a control token, which is never part of a text."""
+        return token in self._control_ids

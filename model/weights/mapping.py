@@ -1,0 +1,120 @@
+"""Where each tensor of a checkpoint goes: rows of one of our parameters, for both naming schemes.
+
+Our layout: q, k and v stacked in one matrix, gate and up in another; q and k rows interleaved inside a
+head as in Meta's files (see `model.llama.rope`). Hugging Face files hold each head's real parts first and
+imaginary parts second, so their rows are woven; GGUF's converter has already done that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from model.errors import CheckpointError
+from model.llama.config import LlamaConfig
+
+
+@dataclass(frozen=True)
+class Placement:
+    """A source tensor fills rows first … first + rows of `parameter`.
+
+    Attributes:
+        weave: number of heads whose half-split rows are to be interleaved, 0 for none.
+    """
+
+    parameter: str
+    first: int
+    rows: int
+    weave: int = 0
+
+
+@dataclass(frozen=True)
+class _Names:
+    embed: str
+    norm: str
+    output: str
+    block: str
+    attention_norm: str
+    q: str
+    k: str
+    v: str
+    out: str
+    ffn_norm: str
+    gate: str
+    up: str
+    down: str
+
+
+_HF = _Names(
+    "model.embed_tokens", "model.norm", "lm_head", "model.layers", "input_layernorm",
+    "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj",
+    "post_attention_layernorm", "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj",
+)  # fmt: skip
+_GGUF = _Names(
+    "token_embd", "output_norm", "output", "blk", "attn_norm", "attn_q", "attn_k", "attn_v",
+    "attn_output", "ffn_norm", "ffn_gate", "ffn_up", "ffn_down",
+)  # fmt: skip
+
+
+def hf_placements(config: LlamaConfig) -> dict[str, Placement]:
+    """By tensor name of a Hugging Face Llama checkpoint."""
+    return dict(_placements(config, _HF, weave=True))
+
+
+def gguf_placements(config: LlamaConfig) -> dict[str, Placement]:
+    """By tensor name of a GGUF Llama checkpoint."""
+    return dict(_placements(config, _GGUF, weave=False))
+
+
+def _placements(config: LlamaConfig, names: _Names, *, weave: bool) -> Iterator[tuple[str, Placement]]:
+    hidden, ffn = config.hidden_size, config.ffn_size
+    q_rows, kv_rows = config.heads * config.head_dim, config.kv_heads * config.head_dim
+    yield f"{names.embed}.weight", Placement("embed.weight", 0, config.vocab_size)
+    yield f"{names.norm}.weight", Placement("norm.weight", 0, hidden)
+    if not config.tied:
+        yield f"{names.output}.weight", Placement("output.weight", 0, config.vocab_size)
+    q_weave, k_weave = (config.heads, config.kv_heads) if weave else (0, 0)
+    for layer in range(config.layers):
+        ours = f"blocks.{layer}"
+        block = {
+            names.attention_norm: Placement(f"{ours}.attention_norm.weight", 0, hidden),
+            names.q: Placement(f"{ours}.attention.qkv.weight", 0, q_rows, q_weave),
+            names.k: Placement(f"{ours}.attention.qkv.weight", q_rows, kv_rows, k_weave),
+            names.v: Placement(f"{ours}.attention.qkv.weight", q_rows + kv_rows, kv_rows),
+            names.out: Placement(f"{ours}.attention.out.weight", 0, hidden),
+            names.ffn_norm: Placement(f"{ours}.ffn_norm.weight", 0, hidden),
+            names.gate: Placement(f"{ours}.ffn.gate_up.weight", 0, ffn),
+            names.up: Placement(f"{ours}.ffn.gate_up.weight", ffn, ffn),
+            names.down: Placement(f"{ours}.ffn.down.weight", 0, hidden),
+        }
+        for name, placement in block.items():
+            yield f"{names.block}.{layer}.{name}.weight", placement
+
+
+def fill(model: nn.Module, placements: dict[str, Placement], read: Callable[[str], Tensor]) -> None:
+    """Copy every placed tensor into the model, one at a time.
+
+    Args:
+        read: gives a tensor by its name in the checkpoint; raises KeyError where there is none.
+
+    Raises:
+        CheckpointError: a tensor is missing or its shape is not what the configuration says.
+    """
+    parameters = dict(model.named_parameters())
+    with torch.no_grad():
+        for name, place in placements.items():
+            target = parameters[place.parameter].narrow(0, place.first, place.rows)
+            try:
+                source = read(name)
+            except KeyError as missing:
+                raise CheckpointError(f"the checkpoint lacks the tensor {name}") from missing
+            if source.shape != target.shape:
+                raise CheckpointError(
+                    f"tensor {name} has shape {tuple(source.shape)}; the configuration asks for {tuple(target.shape)}"
+                )
+            if place.weave:
+                source = source.unflatten(0, (place.weave, 2, -1)).transpose(1, 2).flatten(0, 2)
+            target.copy_(source)
