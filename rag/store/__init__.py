@@ -1,0 +1,1 @@
+"""The relational store: tables, sessions, migrations and the repositories that guard workspaces."""

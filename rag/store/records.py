@@ -1,0 +1,161 @@
+"""What the repositories hand out: frozen rows that outlive their session."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Status = Literal["queued", "parsing", "chunking", "embedding", "ready", "failed", "cancelled"]
+STATUSES: tuple[Status, ...] = (
+    "queued",
+    "parsing",
+    "chunking",
+    "embedding",
+    "ready",
+    "failed",
+    "cancelled",
+)
+FINAL_STATUSES: frozenset[Status] = frozenset({"ready", "failed", "cancelled"})
+
+Half = NDArray[np.float16]
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionRow:
+    """A collection; `embedder` is the fingerprint of the model that its vectors come from."""
+
+    id: str
+    workspace_id: str
+    name: str
+    embedder: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentRow:
+    """A document and how far its ingest is; `collection` is the collection's name."""
+
+    id: str
+    workspace_id: str
+    collection_id: str
+    collection: str
+    title: str
+    filename: str
+    media_type: str
+    sha256: str
+    bytes: int
+    meta: dict[str, Any]
+    status: Status
+    error_code: str | None
+    error_detail: str | None
+    generation: int
+    pages_done: int
+    pages_total: int
+    chunks_done: int
+    chunks_total: int
+    characters: int
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class PageRow:
+    """Page `number` (from 1) is `text[start:end]` of its document, in code points."""
+
+    number: int
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkRow:
+    """A chunk of one generation: `text[start:end]`, pages `page_start` to `page_end` (None without pages)."""
+
+    id: int
+    document_id: str
+    generation: int
+    ordinal: int
+    start: int
+    end: int
+    page_start: int | None
+    page_end: int | None
+    headings: tuple[str, ...]
+    tokens: int
+    vector: Half | None
+    """float16[dimension]; None where it was not asked for or is not computed yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class LiveChunk:
+    """A chunk of a live generation together with what is shown of its document."""
+
+    id: int
+    document_id: str
+    collection_id: str
+    generation: int
+    ordinal: int
+    start: int
+    end: int
+    page_start: int | None
+    page_end: int | None
+    headings: tuple[str, ...]
+    tokens: int
+    document_title: str
+    filename: str
+    media_type: str
+    meta: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkDraft:
+    """A chunk about to be written."""
+
+    ordinal: int
+    start: int
+    end: int
+    page_start: int | None
+    page_end: int | None
+    headings: tuple[str, ...]
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class JobRow:
+    """An ingest job; its states are those of `ingest.jobs`."""
+
+    id: str
+    document_id: str
+    generation: int
+    status: str
+    attempts: int
+    lease_owner: str | None
+    lease_until: datetime | None
+    not_before: datetime
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeRow:
+    """One entry of the log: `generation` of the document became live, or the document was deleted."""
+
+    seq: int
+    collection_id: str
+    document_id: str
+    generation: int
+    kind: Literal["publish", "delete"]
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerRow:
+    """How an answer came about: enough to make it again while its documents exist."""
+
+    id: str
+    created_at: datetime
+    question: str
+    recipe: dict[str, Any]

@@ -1,0 +1,81 @@
+"""The log of what became live and what was deleted, in the order in which it was committed."""
+
+from __future__ import annotations
+
+from typing import Literal, cast
+
+from sqlalchemy import func, select, update
+
+from rag.errors import NotFound
+from rag.store.records import ChangeRow
+from rag.store.scope import Repository, utc_now
+from rag.store.tables import Change, Collection, StoreState
+
+
+class Changes(Repository):
+    """What derived indexes follow. Within one collection `seq` rises, with gaps left by other collections.
+
+    A reader that has seen number n will never see a smaller one appear: the counter's row stays locked from
+    `append` to the end of its transaction, so append last.
+    """
+
+    def append(
+        self, collection_id: str, document_id: str, generation: int, kind: Literal["publish", "delete"]
+    ) -> int:
+        """Write an entry and return its number. Raises NotFound (`collection_not_found`)."""
+        self._guard(collection_id)
+        self._session.execute(update(StoreState).values(change_seq=StoreState.change_seq + 1))
+        seq = self._session.scalars(select(StoreState.change_seq)).one()
+        self._session.add(
+            Change(
+                seq=seq,
+                collection_id=collection_id,
+                document_id=document_id,
+                generation=generation,
+                kind=kind,
+                created_at=utc_now(),
+            )
+        )
+        self._session.flush()
+        return seq
+
+    def after(self, collection_id: str, seq: int, limit: int = 1000) -> list[ChangeRow]:
+        """Up to `limit` entries with a number above `seq`, in order.
+
+        Raises NotFound (`collection_not_found`), also once the collection is deleted.
+        """
+        self._guard(collection_id)
+        query = (
+            select(Change)
+            .where(Change.collection_id == collection_id, Change.seq > seq)
+            .order_by(Change.seq)
+            .limit(limit)
+        )
+        return [
+            ChangeRow(
+                row.seq,
+                row.collection_id,
+                row.document_id,
+                row.generation,
+                cast("Literal['publish', 'delete']", row.kind),
+                row.created_at,
+            )
+            for row in self._session.scalars(query)
+        ]
+
+    def newest(self, collection_id: str) -> int:
+        """The number of the last entry of the collection, 0 without any. Raises NotFound."""
+        self._guard(collection_id)
+        return (
+            self._session.scalar(select(func.max(Change.seq)).where(Change.collection_id == collection_id))
+            or 0
+        )
+
+    def _guard(self, collection_id: str) -> None:
+        found = self._session.scalar(
+            select(Collection.id).where(
+                Collection.id == collection_id, Collection.workspace_id == self._workspace
+            )
+        )
+        if found is None:
+            raise NotFound(f"there is no collection {collection_id!r}", code="collection_not_found")

@@ -1,0 +1,122 @@
+"""Collections: named sets of documents with one embedder."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from sqlalchemy import delete, func, select
+from sqlalchemy.exc import IntegrityError
+
+from rag.errors import Conflict, InvalidRequest, NotFound
+from rag.ids import new_id
+from rag.store.records import CollectionRow, Status
+from rag.store.scope import Repository, utc_now
+from rag.store.tables import Collection, Document
+
+NAME_LIMIT = 200
+
+
+class Collections(Repository):
+    """Collections of one workspace."""
+
+    def list(self) -> list[CollectionRow]:
+        """All of them, by name."""
+        query = select(Collection).where(Collection.workspace_id == self._workspace).order_by(Collection.name)
+        return [_record(row) for row in self._session.scalars(query)]
+
+    def get(self, collection_id: str) -> CollectionRow:
+        """Raises NotFound (`collection_not_found`)."""
+        row = self._session.scalar(
+            select(Collection).where(
+                Collection.id == collection_id, Collection.workspace_id == self._workspace
+            )
+        )
+        if row is None:
+            raise NotFound(f"there is no collection {collection_id!r}", code="collection_not_found")
+        return _record(row)
+
+    def find(self, name: str) -> CollectionRow | None:
+        """The collection called `name`, or None."""
+        row = self._session.scalar(
+            select(Collection).where(Collection.name == name, Collection.workspace_id == self._workspace)
+        )
+        return None if row is None else _record(row)
+
+    def by_name(self, name: str) -> CollectionRow:
+        """Raises NotFound (`collection_not_found`)."""
+        found = self.find(name)
+        if found is None:
+            raise NotFound(f"there is no collection named {name!r}", code="collection_not_found")
+        return found
+
+    def create(self, name: str, embedder: str) -> CollectionRow:
+        """Make a collection bound to the embedder with this fingerprint.
+
+        Raises Conflict (`duplicate_collection`) for a name that is taken, InvalidRequest
+        (`invalid_collection_name`) for one that is empty, too long or has control characters.
+        """
+        if not name.strip() or len(name) > NAME_LIMIT or not name.isprintable():
+            raise InvalidRequest(
+                f"collection name {name[:NAME_LIMIT]!r} can't be used: take 1 to {NAME_LIMIT} printable ones",
+                code="invalid_collection_name",
+            )
+        row = Collection(
+            id=new_id("col"),
+            workspace_id=self._workspace,
+            name=name,
+            embedder=embedder,
+            created_at=utc_now(),
+        )
+        try:
+            with self._session.begin_nested():
+                self._session.add(row)
+        except IntegrityError as error:
+            raise Conflict(
+                f"there is already a collection named {name!r}", code="duplicate_collection"
+            ) from error
+        return _record(row)
+
+    def ensure(self, name: str, embedder: str) -> CollectionRow:
+        """The collection called `name`, made if there is none; its embedder may be another one.
+
+        Raises InvalidRequest as `create` does.
+        """
+        found = self.find(name)
+        if found is not None:
+            return found
+        try:
+            return self.create(name, embedder)
+        except Conflict:  # somebody else made it between the two statements
+            return self.by_name(name)
+
+    def lock(self, collection_id: str) -> CollectionRow:
+        """Keep others from adding documents until the transaction ends. Raises NotFound."""
+        self._session.execute(
+            select(Collection.id)
+            .where(Collection.id == collection_id, Collection.workspace_id == self._workspace)
+            .with_for_update()
+        )
+        return self.get(collection_id)
+
+    def delete(self, collection_id: str) -> None:
+        """Delete an empty collection; `ingest.deletion` empties it first. Raises NotFound."""
+        self.get(collection_id)
+        self._session.execute(
+            delete(Collection).where(
+                Collection.id == collection_id, Collection.workspace_id == self._workspace
+            )
+        )
+
+    def counts(self, collection_id: str) -> dict[Status, int]:
+        """How many documents are in each status; those with none are left out. Raises NotFound."""
+        self.get(collection_id)
+        query = (
+            select(Document.status, func.count())
+            .where(Document.collection_id == collection_id, Document.workspace_id == self._workspace)
+            .group_by(Document.status)
+        )
+        return {cast(Status, status): count for status, count in self._session.execute(query)}
+
+
+def _record(row: Collection) -> CollectionRow:
+    return CollectionRow(row.id, row.workspace_id, row.name, row.embedder, row.created_at)

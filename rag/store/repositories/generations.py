@@ -1,0 +1,195 @@
+"""Writing a generation of a document: text, pages, chunks, vectors, and the moment it becomes live."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
+
+import numpy as np
+from sqlalchemy import bindparam, delete, func, insert, select, update
+
+from rag.errors import NotFound
+from rag.store.records import ChunkDraft, ChunkRow, Half, PageRow
+from rag.store.repositories.changes import Changes
+from rag.store.repositories.chunks import chunk_record
+from rag.store.repositories.documents import read_slices
+from rag.store.scope import Repository, utc_now
+from rag.store.tables import TEXT_SEGMENT, Chunk, Document, Page, TextSegment
+
+_ROWS = 2_000  # a batch of inserts: bounded memory, and one round trip
+
+
+class Generations(Repository):
+    """Generations of the documents of one workspace. The caller holds the document's lock (`ingest.jobs`)."""
+
+    def write_text(self, document_id: str, generation: int, text: str) -> None:
+        """Store the canonical text. Raises NotFound; ValueError for text that a database can't hold."""
+        self._guard(document_id)
+        if "\0" in text:
+            raise ValueError("canonical text holds NUL, which PostgreSQL can't store; the parser replaces it")
+        for start in range(0, len(text), TEXT_SEGMENT):
+            self._session.execute(
+                insert(TextSegment).values(
+                    document_id=document_id,
+                    generation=generation,
+                    start=start,
+                    text=text[start : start + TEXT_SEGMENT],
+                )
+            )
+
+    def write_pages(self, document_id: str, generation: int, pages: Iterable[PageRow]) -> None:
+        """Store page ranges. Raises NotFound."""
+        self._guard(document_id)
+        rows = (
+            {
+                "document_id": document_id,
+                "generation": generation,
+                "number": page.number,
+                "start": page.start,
+                "end": page.end,
+            }
+            for page in pages
+        )
+        while batch := list(islice(rows, _ROWS)):
+            self._session.execute(insert(Page), batch)
+
+    def write_chunks(self, document_id: str, generation: int, chunks: Iterable[ChunkDraft]) -> int:
+        """Store chunks without vectors; returns how many. Raises NotFound."""
+        collection_id = self._guard(document_id)
+        rows = (
+            {
+                "document_id": document_id,
+                "collection_id": collection_id,
+                "generation": generation,
+                "ordinal": chunk.ordinal,
+                "start": chunk.start,
+                "end": chunk.end,
+                "page_start": chunk.page_start,
+                "page_end": chunk.page_end,
+                "headings": list(chunk.headings),
+                "tokens": chunk.tokens,
+                "vector": None,
+            }
+            for chunk in chunks
+        )
+        written = 0
+        while batch := list(islice(rows, _ROWS)):
+            self._session.execute(insert(Chunk), batch)
+            written += len(batch)
+        return written
+
+    def progress(self, document_id: str, generation: int) -> tuple[int, int]:
+        """Chunks with a vector, and chunks in all. Raises NotFound."""
+        self._guard(document_id)
+        done, total = self._session.execute(
+            select(func.count(Chunk.vector), func.count()).where(
+                Chunk.document_id == document_id, Chunk.generation == generation
+            )
+        ).one()
+        return done, total
+
+    def pending(
+        self, document_id: str, generation: int, *, after: int = -1, limit: int = 256
+    ) -> list[ChunkRow]:
+        """Up to `limit` chunks without a vector and with an ordinal above `after`. Raises NotFound."""
+        self._guard(document_id)
+        query = (
+            select(Chunk)
+            .where(
+                Chunk.document_id == document_id,
+                Chunk.generation == generation,
+                Chunk.ordinal > after,
+                Chunk.vector.is_(None),
+            )
+            .order_by(Chunk.ordinal)
+            .limit(limit)
+        )
+        return [chunk_record(row) for row in self._session.scalars(query)]
+
+    def text_slices(self, document_id: str, generation: int, spans: Sequence[tuple[int, int]]) -> list[str]:
+        """`text[start:end]` of a generation that need not be live. Raises NotFound."""
+        self._guard(document_id)
+        return read_slices(self._session, document_id, generation, spans)
+
+    def write_vectors(self, document_id: str, generation: int, vectors: Mapping[int, Half]) -> None:
+        """Store vectors float16[dimension] by chunk key.
+
+        Raises NotFound, also (`chunk_not_found`) when a key is not one of this generation.
+        """
+        self._guard(document_id)
+        keys = list(vectors)
+        for first in range(0, len(keys), 500):
+            some = keys[first : first + 500]
+            own = select(func.count()).where(
+                Chunk.id.in_(some), Chunk.document_id == document_id, Chunk.generation == generation
+            )
+            if self._session.scalar(own) != len(some):
+                raise NotFound(
+                    f"generation {generation} of {document_id!r} lacks some of the chunks {some[0]} to {some[-1]}",
+                    code="chunk_not_found",
+                )
+        if not keys:
+            return
+        # By the key alone: with more conditions PostgreSQL, without statistics yet, reads the whole generation
+        # for every row.
+        statement = update(Chunk).where(Chunk.id == bindparam("key")).values(vector=bindparam("packed"))
+        rows = [
+            {"key": key, "packed": vector.astype(np.float16).tobytes()} for key, vector in vectors.items()
+        ]
+        self._session.connection().execute(statement, rows)
+
+    def publish(self, document_id: str, generation: int, *, title: str, media_type: str) -> int:
+        """Make a complete generation the live one and drop every other; returns the change's number.
+
+        Raises NotFound; RuntimeError when a chunk has no vector, for then a search could not find it.
+        """
+        collection_id = self._guard(document_id)
+        done, total = self.progress(document_id, generation)
+        if done < total:
+            raise RuntimeError(f"{total - done} of {total} chunks of {document_id} have no vector")
+        self._drop(document_id, keep=generation)
+        self._session.execute(
+            update(Document)
+            .where(Document.id == document_id, Document.workspace_id == self._workspace)
+            .values(
+                generation=generation,
+                status="ready",
+                title=title,
+                media_type=media_type,
+                error_code=None,
+                error_detail=None,
+                chunks_done=total,
+                chunks_total=total,
+                updated_at=utc_now(),
+            )
+        )
+        changes = Changes(self._session, self._scope)
+        return changes.append(collection_id, document_id, generation, "publish")
+
+    def discard_unpublished(self, document_id: str) -> None:
+        """Drop what was written of any generation that is not live. Raises NotFound."""
+        self._guard(document_id)
+        live = self._session.scalars(select(Document.generation).where(Document.id == document_id)).one()
+        self._drop(document_id, keep=live)
+
+    def drop_all(self, document_id: str) -> None:
+        """Drop text, pages, chunks and vectors of every generation. Raises NotFound."""
+        self._guard(document_id)
+        self._drop(document_id, keep=None)
+
+    def _drop(self, document_id: str, keep: int | None) -> None:
+        for table in (Chunk, Page, TextSegment):
+            query = delete(table).where(table.document_id == document_id)
+            if keep is not None:
+                query = query.where(table.generation != keep)
+            self._session.execute(query)
+
+    def _guard(self, document_id: str) -> str:
+        found = self._session.scalar(
+            select(Document.collection_id).where(
+                Document.id == document_id, Document.workspace_id == self._workspace
+            )
+        )
+        if found is None:
+            raise NotFound(f"there is no document {document_id!r}", code="document_not_found")
+        return found

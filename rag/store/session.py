@@ -1,0 +1,171 @@
+"""One database: its engine, its write sessions and its read snapshots, alike on SQLite and PostgreSQL."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+from sqlalchemy.orm import Session, sessionmaker
+
+from rag.errors import LongleafError, Unavailable
+
+BUSY_SECONDS = 30.0
+_READ = "longleaf_read"
+
+
+class BadDatabaseUrl(LongleafError):
+    """The database URL can't be used; the message says what would do."""
+
+    default_code = "bad_database_url"
+
+
+def normalise_url(url: str) -> URL:
+    """Parse `url` and name the driver: `postgresql://` and `postgres://` become `postgresql+psycopg://`.
+
+    Raises BadDatabaseUrl for another database, an in-memory SQLite or text that is no URL.
+    """
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise BadDatabaseUrl(
+            "the database URL can't be parsed; use sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME"
+        ) from error
+    if parsed.drivername in {"postgresql", "postgres"}:
+        return parsed.set(drivername="postgresql+psycopg")
+    if parsed.drivername in {"sqlite", "sqlite+pysqlite"}:
+        if parsed.database in {None, "", ":memory:"}:
+            raise BadDatabaseUrl(
+                "SQLite in memory loses every document at the end; name a file: sqlite:////absolute/path.db"
+            )
+        return parsed
+    if parsed.drivername == "postgresql+psycopg":
+        return parsed
+    raise BadDatabaseUrl(
+        f"database kind {parsed.drivername!r} is not supported; use sqlite:///FILE or postgresql://…"
+    )
+
+
+class Database:
+    """A pool of connections to one store; safe to share between threads.
+
+    SQLite runs in WAL mode with synchronous=FULL: what was acknowledged survives a loss of power. Deleted
+    bytes are overwritten (secure_delete). Writers begin with BEGIN IMMEDIATE: none fails half-way for a lock.
+    On PostgreSQL writers are READ COMMITTED and readers a REPEATABLE READ, READ ONLY snapshot.
+    """
+
+    def __init__(self, url: str, *, pool_size: int = 10) -> None:
+        """Make the pool without connecting. Raises BadDatabaseUrl, also when psycopg is not installed."""
+        self.url = normalise_url(url)
+        self.dialect: Literal["sqlite", "postgresql"] = (
+            "sqlite" if self.url.get_backend_name() == "sqlite" else "postgresql"
+        )
+        options: dict[str, Any] = {"pool_size": pool_size, "max_overflow": 2 * pool_size}
+        if self.dialect == "sqlite":
+            options["connect_args"] = {"timeout": BUSY_SECONDS}
+            Path(str(self.url.database)).parent.mkdir(parents=True, exist_ok=True)
+        else:
+            options["pool_pre_ping"] = True
+        try:
+            self.engine: Engine = create_engine(self.url, **options)
+        except (ModuleNotFoundError, NoSuchModuleError) as error:
+            raise BadDatabaseUrl(
+                "PostgreSQL needs psycopg, which is not installed: pip install 'longleaf[postgres]'"
+            ) from error
+        # Threads of one process wait for each other here, in turn: SQLite's own wait can starve one.
+        self._writer = threading.Lock()
+        if self.dialect == "sqlite":
+            event.listen(self.engine, "connect", _configure_sqlite)
+            event.listen(self.engine, "begin", _begin_sqlite)
+            readers = self.engine.execution_options(**{_READ: True})
+        else:
+            readers = self.engine.execution_options(
+                isolation_level="REPEATABLE READ", postgresql_readonly=True
+            )
+        self._write = sessionmaker(self.engine, expire_on_commit=False)
+        self._read = sessionmaker(readers, expire_on_commit=False)
+
+    @contextmanager
+    def session(self) -> Iterator[Session]:
+        """A write transaction: committed at the end of the block, rolled back if it raises.
+
+        Keep it short and don't nest it: on SQLite there is one writer at a time.
+        Raises Unavailable when the other writers of this process did not finish in time.
+        """
+        if self.dialect == "sqlite" and not self._writer.acquire(timeout=BUSY_SECONDS):
+            raise Unavailable(f"the database stayed locked for {BUSY_SECONDS:.0f} s; try again")
+        try:
+            with self._write.begin() as session:
+                yield session
+        finally:
+            if self.dialect == "sqlite":
+                self._writer.release()
+
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        """One consistent snapshot; never waits for writers, and can't write."""
+        with self._read.begin() as session:
+            yield session
+
+    def scrub(self, patience: float = 5.0) -> bool:
+        """Take what was deleted out of SQLite's write-ahead log; True when nothing of it is left there.
+
+        A reader on an older snapshot holds the log back; then False after `patience` seconds, and the next
+        call finishes the work. PostgreSQL recycles its own log: always True.
+        """
+        if self.dialect != "sqlite":
+            return True
+        deadline = time.monotonic() + patience
+        while True:
+            with self._writer:
+                raw = self.engine.raw_connection()
+                try:
+                    cursor = raw.cursor()
+                    cursor.execute("PRAGMA busy_timeout = 100")
+                    busy = bool(cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0])
+                    cursor.execute(f"PRAGMA busy_timeout = {int(BUSY_SECONDS * 1000)}")
+                finally:
+                    raw.close()
+            if not busy or time.monotonic() > deadline:
+                return not busy
+            time.sleep(0.05)
+
+    def dispose(self) -> None:
+        """Close every pooled connection; the object can be used again afterwards."""
+        self.engine.dispose()
+
+
+def _configure_sqlite(connection: sqlite3.Connection, _record: object) -> None:
+    # The driver's own BEGIN comes too late and is always deferred: `_begin_sqlite` sends ours.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    _enter_wal(cursor)
+    for pragma in ("foreign_keys = ON", "synchronous = FULL", "secure_delete = ON", "temp_store = MEMORY"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _enter_wal(cursor: sqlite3.Cursor) -> None:
+    # Two processes that start at once: the switch needs the file alone and does not wait by itself.
+    deadline = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            if cursor.execute("PRAGMA journal_mode").fetchone()[0] == "wal":
+                return
+            cursor.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    read = connection.get_execution_options().get(_READ, False)
+    connection.exec_driver_sql(f"PRAGMA query_only = {'ON' if read else 'OFF'}")
+    connection.exec_driver_sql("BEGIN" if read else "BEGIN IMMEDIATE")

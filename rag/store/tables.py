@@ -1,0 +1,237 @@
+"""The tables, typed: one schema for SQLite and PostgreSQL.
+
+The database is the truth. Text, pages and chunks belong to a *generation* of a document: a new generation is
+written beside the live one and becomes visible by one update of `documents.generation`.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    CheckConstraint,
+    DateTime,
+    Dialect,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+DEFAULT_WORKSPACE = "ws_default"
+
+TEXT_SEGMENT = 65_536
+"""Code points in one row of `texts`: a quote from a long book reads one or two rows, never the whole book."""
+
+
+class Utc(TypeDecorator[datetime]):
+    """An aware UTC time on both databases; SQLite keeps no zone, so a naive time is refused on the way in."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"time {value!r} has no zone; times in the store are UTC")
+        return value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+# SQLite numbers rows itself only in a column declared exactly INTEGER.
+BigKey = BigInteger().with_variant(Integer, "sqlite")
+Json = JSON().with_variant(JSONB, "postgresql")
+
+
+class Base(DeclarativeBase):
+    """Every table; constraint names are fixed so that migrations can name them on both databases."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {datetime: Utc, dict[str, Any]: Json, list[str]: Json, str: Text}  # noqa: RUF012
+
+
+class StoreState(Base):
+    """One row: who this store is, and the number of the last change.
+
+    `change_seq` is raised inside the transaction that publishes or deletes. Its row lock is held until
+    commit, so commits happen in the order of their numbers and no reader ever sees a gap filled in later.
+    """
+
+    __tablename__ = "store_state"
+    __table_args__ = (CheckConstraint("id = 1", name="one_row"),)
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    identity: Mapped[str] = mapped_column(String(40))
+    change_seq: Mapped[int] = mapped_column(BigInteger)
+
+
+class Workspace(Base):
+    """A tenant: whatever hangs below it is invisible to every other."""
+
+    __tablename__ = "workspaces"
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    name: Mapped[str]
+    created_at: Mapped[datetime]
+
+
+class Collection(Base):
+    """Documents that are searched together, bound to one embedder by its fingerprint."""
+
+    __tablename__ = "collections"
+    __table_args__ = (UniqueConstraint("workspace_id", "name"),)
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    workspace_id: Mapped[str] = mapped_column(ForeignKey("workspaces.id"))
+    name: Mapped[str] = mapped_column(String(200))
+    embedder: Mapped[str]
+    created_at: Mapped[datetime]
+
+
+class Document(Base):
+    """One uploaded file; `generation` is the live one, 0 while there is none."""
+
+    __tablename__ = "documents"
+    __table_args__ = (
+        UniqueConstraint("collection_id", "sha256"),
+        Index(None, "workspace_id", "id"),
+        Index(None, "collection_id", "id"),
+    )
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    workspace_id: Mapped[str] = mapped_column(ForeignKey("workspaces.id"))
+    collection_id: Mapped[str] = mapped_column(ForeignKey("collections.id"))
+    title: Mapped[str]
+    filename: Mapped[str]
+    media_type: Mapped[str]
+    sha256: Mapped[str] = mapped_column(String(64))
+    bytes: Mapped[int] = mapped_column(BigInteger)
+    meta: Mapped[dict[str, Any]] = mapped_column("metadata")
+    status: Mapped[str] = mapped_column(String(20))
+    error_code: Mapped[str | None] = mapped_column(String(60))
+    error_detail: Mapped[str | None]
+    generation: Mapped[int] = mapped_column(Integer)
+    pages_done: Mapped[int] = mapped_column(Integer)
+    pages_total: Mapped[int] = mapped_column(Integer)
+    chunks_done: Mapped[int] = mapped_column(Integer)
+    chunks_total: Mapped[int] = mapped_column(Integer)
+    characters: Mapped[int] = mapped_column(BigInteger)
+    created_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+
+
+class TextSegment(Base):
+    """`TEXT_SEGMENT` code points of the canonical text of a generation, from `start` on."""
+
+    __tablename__ = "texts"
+
+    document_id: Mapped[str] = mapped_column(ForeignKey("documents.id", ondelete="CASCADE"), primary_key=True)
+    generation: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    start: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    text: Mapped[str]
+
+
+class Page(Base):
+    """A page as a range of code points of the canonical text; `number` counts from 1."""
+
+    __tablename__ = "pages"
+
+    document_id: Mapped[str] = mapped_column(ForeignKey("documents.id", ondelete="CASCADE"), primary_key=True)
+    generation: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    number: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    start: Mapped[int] = mapped_column(BigInteger)
+    end: Mapped[int] = mapped_column(BigInteger)
+
+
+class Chunk(Base):
+    """A chunk as a range of code points; `vector` is float16[dimension], NULL until embedded.
+
+    Keys are never given out twice: an index that still holds a deleted chunk's key can't hit another.
+    """
+
+    __tablename__ = "chunks"
+    __table_args__ = (
+        UniqueConstraint("document_id", "generation", "ordinal"),
+        {"sqlite_autoincrement": True},
+    )
+
+    id: Mapped[int] = mapped_column(BigKey, primary_key=True)
+    document_id: Mapped[str] = mapped_column(ForeignKey("documents.id", ondelete="CASCADE"))
+    collection_id: Mapped[str] = mapped_column(String(40))
+    generation: Mapped[int] = mapped_column(Integer)
+    ordinal: Mapped[int] = mapped_column(Integer)
+    start: Mapped[int] = mapped_column(BigInteger)
+    end: Mapped[int] = mapped_column(BigInteger)
+    page_start: Mapped[int | None] = mapped_column(Integer)
+    page_end: Mapped[int | None] = mapped_column(Integer)
+    headings: Mapped[list[str]]
+    tokens: Mapped[int] = mapped_column(Integer)
+    vector: Mapped[bytes | None] = mapped_column(LargeBinary)
+
+
+class Change(Base):
+    """The log that derived indexes follow: ids only, so nothing of a deleted document stays here."""
+
+    __tablename__ = "changes"
+    __table_args__ = (Index(None, "collection_id", "seq"),)
+
+    seq: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    collection_id: Mapped[str] = mapped_column(String(40))
+    document_id: Mapped[str] = mapped_column(String(40))
+    generation: Mapped[int] = mapped_column(Integer)
+    kind: Mapped[str] = mapped_column(String(10))
+    created_at: Mapped[datetime]
+
+
+class IngestJob(Base):
+    """The work of bringing one generation of a document in; its states are those of `ingest.jobs`."""
+
+    __tablename__ = "ingest_jobs"
+    __table_args__ = (Index(None, "status", "id"), Index(None, "document_id"))
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    document_id: Mapped[str] = mapped_column(ForeignKey("documents.id", ondelete="CASCADE"))
+    generation: Mapped[int] = mapped_column(Integer)
+    status: Mapped[str] = mapped_column(String(20))
+    attempts: Mapped[int] = mapped_column(Integer)
+    lease_owner: Mapped[str | None] = mapped_column(String(100))
+    lease_until: Mapped[datetime | None]
+    not_before: Mapped[datetime]
+    created_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+
+
+class Answer(Base):
+    """How an answer came about (ids, offsets, seed, fingerprints), without a word of any document."""
+
+    __tablename__ = "answers"
+    __table_args__ = (Index(None, "workspace_id", "id"),)
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    workspace_id: Mapped[str] = mapped_column(ForeignKey("workspaces.id"))
+    created_at: Mapped[datetime]
+    question: Mapped[str]
+    recipe: Mapped[dict[str, Any]]
