@@ -1,0 +1,81 @@
+"""Builds text and blocks for formats whose text is made of elements (DOCX, HTML)."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from dataclasses import dataclass
+
+from ingest.parsers.base import Block, BlockKind, ParsedPage
+
+CELL_SEPARATOR = " | "
+
+_INVISIBLE = dict.fromkeys([0x00AD, 0x200B, 0x2060, 0xFEFF, 0xFFFE, 0xFFFF])
+_SPACES = dict.fromkeys((160, 8199, 8200, 8201, 8202, 8239, 8287, 12288, 8194, 8195), " ")
+_CONTROLS = {cp: " " for cp in range(0x20) if cp not in (0x09, 0x0A)} | dict.fromkeys(range(0x7F, 0xA0), " ")
+_LIGATURES = {cp: unicodedata.normalize("NFKC", chr(cp)) for cp in range(0xFB00, 0xFB07)}
+_SURROGATES = dict.fromkeys(range(0xD800, 0xE000), "\ufffd")
+_TABLE: dict[int, str | None] = {**_CONTROLS, **_SPACES, **_INVISIBLE, **_LIGATURES, **_SURROGATES}
+_BLANKS = re.compile(r"[ \t]+")
+_BLANK_AT_BREAK = re.compile(r" *\n *")
+
+
+def clean(text: str) -> str:
+    """Makes extracted text searchable: plain spaces, no soft hyphens or invisible marks, Latin ligatures spelled.
+
+    Line feeds stay; joiners (ZWJ, ZWNJ) and direction marks stay, because scripts need them.
+    """
+    return text.translate(_TABLE)
+
+
+def collapse(text: str, *, keep_breaks: bool = True) -> str:
+    """`clean`, runs of blanks made one space, blanks beside line feeds removed, ends trimmed."""
+    text = clean(text)
+    if not keep_breaks:
+        text = text.replace("\n", " ")
+    return _BLANK_AT_BREAK.sub("\n", _BLANKS.sub(" ", text)).strip()
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A block before its place in the text is known."""
+
+    kind: BlockKind
+    text: str
+    level: int = 0
+
+
+def join_pieces(pieces: list[Piece]) -> ParsedPage:
+    """Pieces, blank-line separated; list items, table rows and code lines that follow each other by one line."""
+    parts: list[str] = []
+    blocks: list[Block] = []
+    length = 0
+    previous: Piece | None = None
+    for piece in pieces:
+        if not piece.text:
+            continue
+        if previous is not None:
+            tight = piece.kind == previous.kind and piece.kind in ("list_item", "table_row")
+            separator = "\n" if tight else "\n\n"
+            parts.append(separator)
+            length += len(separator)
+        parts.append(piece.text)
+        blocks.append(Block(piece.kind, length, length + len(piece.text), piece.level))
+        length += len(piece.text)
+        previous = piece
+    return ParsedPage("".join(parts), tuple(blocks))
+
+
+def row_pieces(cells: list[list[Piece]]) -> list[Piece]:
+    """One table row. Cells of plain text become one `table_row`; a row that serves as page layout stays blocks.
+
+    Layout is a row whose cells hold headings, inner rows or code, or a single cell with several blocks.
+    """
+    filled = [cell for cell in cells if cell]
+    inner = any(piece.kind in ("heading", "table_row", "code") for cell in filled for piece in cell)
+    if inner or (len(filled) == 1 and len(cells) == 1 and len(filled[0]) > 1):
+        return [piece for cell in filled for piece in cell]
+    texts = [" ".join(collapse(piece.text, keep_breaks=False) for piece in cell) for cell in cells]
+    while texts and not texts[-1]:
+        texts.pop()
+    return [Piece("table_row", CELL_SEPARATOR.join(texts))] if texts else []

@@ -1,0 +1,221 @@
+"""PDF, page by page. PDFium reads; pypdf is asked where PDFium's text reads badly or is missing.
+
+Which reader: up to five pages spread over the file are read with PDFium. Where their legibility is at least
+0.95 PDFium is taken without asking anybody. Otherwise pypdf reads the same pages (within a few seconds), and
+is taken when `legibility × characters` is more than a tenth above PDFium's.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import signal
+import types
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pypdfium2
+import pypdfium2.raw as pdfium
+
+from ingest.errors import ParseError
+from ingest.parsers.base import ParsedPage, Reading
+from ingest.parsers.builder import collapse
+from ingest.parsers.legibility import legibility
+from ingest.parsers.pdf_layout import LayoutState, Line, build_page
+
+GOOD = 0.95
+_SAMPLE_PAGES = 5
+_SECOND_OPINION_SECONDS = 10
+_MAX_PAGE_CHARACTERS = 5_000_000
+_BOLD_WEIGHT = 600
+
+PageLines = Callable[[int], list[Line]]
+
+
+def read(path: Path, max_pages: int) -> Reading:
+    """A reading of a PDF. Raises ParseError: `encrypted`, `corrupt`, `empty` (no page), `too_large`."""
+    opened = _open_pdfium(path)
+    document, count, lines_of = opened if opened is not None else _open_pypdf(path)
+    if count == 0:
+        raise ParseError("empty", "The PDF has no pages. Export it again.")
+    if count > max_pages:
+        raise ParseError("too_large", f"The PDF has {count} pages, the limit is {max_pages}. Split it.")
+    sample = sorted({round(i * (count - 1) / (_SAMPLE_PAGES - 1)) for i in range(_SAMPLE_PAGES)})
+    if opened is not None:
+        lines_of = _better_reader(path, lines_of, sample)
+    state = LayoutState()
+    for number in sample:
+        for line in lines_of(number):
+            if line.size:
+                state.sizes[round(line.size * 2) / 2] += len(line.text)
+    return Reading("application/pdf", _title(document), count, _pages(count, lines_of, state))
+
+
+def _pages(count: int, lines_of: PageLines, state: LayoutState) -> Iterator[ParsedPage]:
+    for number in range(count):
+        yield build_page(lines_of(number), state)
+
+
+def _better_reader(path: Path, ours: PageLines, sample: list[int]) -> PageLines:
+    text = _joined(ours, sample)
+    score = legibility(text)
+    if score >= GOOD:
+        return ours
+    try:
+        with _time_slice(_SECOND_OPINION_SECONDS):
+            _, count, theirs = _open_pypdf(path)
+            if count <= sample[-1]:
+                return ours
+            other = _joined(theirs, sample)
+    except (ParseError, _Late, MemoryError, RecursionError):
+        return ours
+    weight = len("".join(text.split())) * score
+    return theirs if len("".join(other.split())) * legibility(other) > 1.1 * weight else ours
+
+
+def _joined(lines_of: PageLines, numbers: list[int]) -> str:
+    return "\n".join(line.text for number in numbers for line in lines_of(number))
+
+
+class _Late(Exception):
+    """The second opinion took longer than it is worth."""
+
+
+@contextmanager
+def _time_slice(seconds: float) -> Iterator[None]:
+    def late(_signal: int, _frame: types.FrameType | None) -> None:
+        raise _Late
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def _open_pdfium(path: Path) -> tuple[Any, int, PageLines] | None:
+    """None when PDFium finds no document in the file."""
+    try:
+        document = pypdfium2.PdfDocument(path)
+    except pypdfium2.PdfiumError as error:
+        if pdfium.FPDF_GetLastError() == pdfium.FPDF_ERR_PASSWORD or "password" in str(error).lower():
+            raise ParseError(
+                "encrypted", "The PDF opens only with a password. Save it without one and upload that."
+            ) from error
+        return None
+    return document, len(document), lambda number: _pdfium_lines(document, number)
+
+
+def _pdfium_lines(document: Any, number: int) -> list[Line]:
+    """The lines of one page; none where the page does not load."""
+    page = pdfium.FPDF_LoadPage(document.raw, number)
+    if not page:
+        return []
+    try:
+        text_page = pdfium.FPDFText_LoadPage(page)
+        if not text_page:
+            return []
+        try:
+            return _text_page_lines(text_page)
+        finally:
+            pdfium.FPDFText_ClosePage(text_page)
+    finally:
+        pdfium.FPDF_ClosePage(page)
+
+
+def _text_page_lines(text_page: Any) -> list[Line]:
+    characters = pdfium.FPDFText_CountChars(text_page)
+    if characters <= 0:
+        return []
+    if characters > _MAX_PAGE_CHARACTERS:
+        raise ParseError(
+            "too_large", f"A page holds {characters} characters, the limit is {_MAX_PAGE_CHARACTERS}."
+        )
+    buffer = (ctypes.c_ushort * (characters + 1))()
+    written = pdfium.FPDFText_GetText(text_page, 0, characters, buffer)
+    units = bytes(memoryview(buffer).cast("B"))[: max(0, written - 1) * 2]
+    lines: list[Line] = []
+    position = 0  # in UTF-16 units, as PDFium counts
+    for text in units.decode("utf-16-le", "replace").split("\n"):
+        length = len(text) if text.isascii() else len(text.encode("utf-16-le", "surrogatepass")) // 2
+        if text.strip():
+            lines.append(_measure(text_page, text.rstrip("\r"), position, length))
+        position += length + 1
+    return lines
+
+
+def _measure(text_page: Any, text: str, position: int, length: int) -> Line:
+    """Takes place, size and weight from the first and last letter of the line."""
+    shown = len(text)
+    first = next((i for i, c in enumerate(text) if c.isalnum()), 0)
+    last = next((i for i in range(shown - 1, -1, -1) if text[i].isalnum()), shown - 1)
+    first_index = pdfium.FPDFText_GetCharIndexFromTextIndex(text_page, position + first)
+    last_index = pdfium.FPDFText_GetCharIndexFromTextIndex(text_page, position + min(last, length - 1))
+    box = pdfium.FS_RECTF()
+    line = Line(text)
+    if first_index < 0 or not pdfium.FPDFText_GetLooseCharBox(text_page, first_index, box):
+        return line
+    line.left, line.right, line.top, line.size = box.left, box.right, box.top, abs(box.top - box.bottom)
+    if last_index >= 0 and pdfium.FPDFText_GetLooseCharBox(text_page, last_index, box):
+        line.right = box.right
+        line.bold = (
+            pdfium.FPDFText_GetFontWeight(text_page, first_index) >= _BOLD_WEIGHT
+            and pdfium.FPDFText_GetFontWeight(text_page, last_index) >= _BOLD_WEIGHT
+        )
+    return line
+
+
+def _open_pypdf(path: Path) -> tuple[Any, int, PageLines]:
+    """Raises ParseError when pypdf cannot open the file either."""
+    import logging  # noqa: PLC0415
+
+    import pypdf  # noqa: PLC0415  # most files are read without it, and it costs a tenth of a second
+
+    logging.getLogger("pypdf").setLevel(logging.CRITICAL)
+    try:
+        reader = pypdf.PdfReader(path, strict=False)
+        if reader.is_encrypted and not reader.decrypt(""):
+            raise ParseError(
+                "encrypted", "The PDF opens only with a password. Save it without one and upload that."
+            )
+        count = len(reader.pages)
+    except ParseError:
+        raise
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise ParseError(
+            "corrupt", f"No PDF reader finds a page in the file ({type(error).__name__}). Export it again."
+        ) from error
+
+    def lines_of(number: int) -> list[Line]:
+        try:
+            text = reader.pages[number].extract_text()
+        except (MemoryError, _Late):
+            raise
+        except Exception:  # a broken page is a blank page; the others may read well
+            return []
+        return [Line(line) for line in text.split("\n") if line.strip()]
+
+    return reader, count, lines_of
+
+
+def _title(document: Any) -> str | None:
+    """The title of the metadata, where it is one: no file name and no number."""
+    try:
+        if isinstance(document, pypdfium2.PdfDocument):
+            raw = document.get_metadata_value("Title")
+        else:
+            raw = str((document.metadata or {}).get("/Title") or "")
+    except Exception:  # metadata are a courtesy
+        return None
+    title = collapse(raw, keep_breaks=False)[:300]
+    letters = sum(c.isalpha() for c in title)
+    lower = title.lower()
+    junk = lower.startswith(("microsoft word", "untitled", "powerpoint presentation")) or lower.endswith(
+        (".doc", ".docx", ".pdf", ".indd", ".qxd", ".tex", ".dvi", ".rtf", ".xls", ".ppt", ".pptx", ".xlsx")
+    )
+    return title if letters >= 3 and letters >= len(title) * 0.4 and not junk else None

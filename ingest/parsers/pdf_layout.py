@@ -1,0 +1,212 @@
+"""Lines of a PDF page, with where and how large they stand, to paragraphs, headings, items and table rows."""
+
+from __future__ import annotations
+
+import re
+import statistics
+import unicodedata
+from collections import Counter
+from dataclasses import dataclass, field
+
+from ingest.parsers.base import BlockKind, ParsedPage
+from ingest.parsers.builder import Piece, collapse, join_pieces
+
+LINE_END_HYPHEN = "\ufffe"
+"""What PDFium returns for a hyphen that ends a line; some of its versions return U+0002."""
+
+_WORD = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)+|[^\W\d_]{2,}")
+_NUMBER = re.compile(r"[($€£¥]*[-–—]?[($€£¥]*\d[\d.,]*[)%xX]*|[—–-]|[$€£¥%)]|\(?N/?[AM]\)?")
+_BULLET = re.compile(r"(?:[•‣◦▪●■○–*-]|\(?\d{1,3}[.)]|\(?[a-zA-Z][.)]|\((?:[ivx]{1,4})\))\s+\S")
+_STOPS = tuple('.!?:;。！？।॥؟۔”"')
+_PRESENTATION = re.compile(r"[\ufb50-\ufdff\ufe70-\ufefc]+")
+_DIGITS = re.compile(r"\d+")
+
+
+@dataclass(slots=True)
+class Line:
+    """One line of text; distances in points, `size` 0 where the reader does not tell the geometry."""
+
+    text: str
+    left: float = 0.0
+    right: float = 0.0
+    top: float = 0.0
+    size: float = 0.0
+    bold: bool = False
+
+
+@dataclass(slots=True)
+class LayoutState:
+    """What earlier pages taught: the size of body text, words in use, and lines that come on every page."""
+
+    sizes: Counter[float] = field(default_factory=Counter)
+    words: set[str] = field(default_factory=set)
+    edges: Counter[str] = field(default_factory=Counter)
+
+    def body_size(self, lines: list[Line]) -> float:
+        """The size most text of the document is set in, or of this page where it has a body of its own."""
+        here: Counter[float] = Counter()
+        for line in lines:
+            here[round(line.size * 2) / 2] += len(line.text)
+        if here:
+            size, characters = here.most_common(1)[0]
+            if size and characters > 400 and characters > here.total() / 2:
+                return size
+        return self.sizes.most_common(1)[0][0] if self.sizes else 0.0
+
+    def learn(self, lines: list[Line]) -> None:
+        """Takes the lines of one more page into account."""
+        for line in lines:
+            if line.size:
+                self.sizes[round(line.size * 2) / 2] += len(line.text)
+            if len(self.words) < 200_000:
+                self.words.update(match.group().lower() for match in _WORD.finditer(line.text))
+        for line in {id(line): line for line in lines[:2] + lines[-2:]}.values():
+            self.edges[_edge_key(line.text)] += 1
+
+
+def _edge_key(text: str) -> str:
+    return _DIGITS.sub("0", text)[:80]
+
+
+def build_page(lines: list[Line], state: LayoutState) -> ParsedPage:
+    """The text and blocks of one page. `state` is updated by it."""
+    lines = join_hyphens([line for line in lines if line.text.strip()], state.words)
+    for line in lines:
+        line.text = collapse(_PRESENTATION.sub(_plain_letters, line.text), keep_breaks=False)
+    lines = [line for line in lines if line.text]
+    state.learn(lines)
+    body = state.body_size(lines)
+    kinds = [_kind(line, state, body) for line in lines]
+    pitch = _usual_pitch(lines)
+    pieces: list[Piece] = []
+    group: list[Line] = []
+    group_kind: tuple[BlockKind, int] = ("paragraph", 0)
+    for line, kind in zip(lines, kinds, strict=True):
+        if group and _breaks(group[-1], line, group_kind, kind, pitch):
+            pieces.append(_piece(group, group_kind))
+            group = []
+        if not group:
+            group_kind = kind
+        group.append(line)
+    if group:
+        pieces.append(_piece(group, group_kind))
+    return join_pieces(pieces)
+
+
+def _plain_letters(match: re.Match[str]) -> str:
+    """Arabic presentation forms are glyph shapes; the letters are what people search for."""
+    return unicodedata.normalize("NFKC", match.group())
+
+
+def join_hyphens(lines: list[Line], words: set[str]) -> list[Line]:
+    """Joins words that a line end parted; the rest of the word moves up to the first line.
+
+    The hyphen stays where the hyphenated form is in use in the document, or where a capital or digit
+    follows; it goes where the joined form is in use, and otherwise between small letters.
+    """
+    here = words | {m.group().lower() for line in lines for m in _WORD.finditer(line.text)}
+    joined: list[Line] = []
+    for line in lines:
+        text = line.text.replace("\x02", LINE_END_HYPHEN)
+        if joined and joined[-1].text.endswith((LINE_END_HYPHEN, "\u00ad")):
+            before = joined[-1].text[:-1]
+            head = re.search(r"[^\W_]+$", before)
+            tail = re.match(r"\s*([^\W_]+[^\s]*)\s*", text)
+            if head is None or tail is None:
+                joined[-1].text = before + "-"
+            else:
+                first, second = head.group(), tail.group(1)
+                letters = re.match(r"[^\W\d_]*", second)
+                plain = letters.group() if letters else ""
+                keep = (
+                    (f"{first}-{plain}".lower() in here)
+                    or not plain[:1].islower()
+                    or not first[-1:].islower()
+                )
+                if f"{first}{plain}".lower() in here:
+                    keep = False
+                joined[-1].text = before + ("-" if keep else "") + second
+                text = text[tail.end() :]
+        line.text = text
+        if text.strip():
+            joined.append(line)
+    for line in joined:
+        line.text = line.text[:-1].replace(LINE_END_HYPHEN, "") + line.text[-1:].replace(LINE_END_HYPHEN, "-")
+    return joined
+
+
+def _kind(line: Line, state: LayoutState, body: float) -> tuple[BlockKind, int]:
+    text = line.text
+    level = _heading_level(line, state, body)
+    if _BULLET.match(text) and not level:
+        return "list_item", 0
+    if is_table_row(text):
+        return "table_row", 0
+    return ("heading", level) if level else ("paragraph", 0)
+
+
+def is_table_row(text: str) -> bool:
+    """Whether a line reads like a row of a table of numbers: a label, then mostly figures."""
+    tokens = text.split()
+    if len(tokens) < 3 or text.endswith((".", ";")):
+        return False
+    figures = [bool(_NUMBER.fullmatch(token)) for token in tokens]
+    digits = sum(1 for token in tokens if any(c.isdigit() for c in token))
+    tail = 0
+    for figure in reversed(figures):
+        if not figure:
+            break
+        tail += 1
+    return digits >= 2 and (tail >= 2 or sum(figures) >= len(tokens) * 0.5)
+
+
+def _heading_level(line: Line, state: LayoutState, body: float) -> int:
+    """1 to 5 by size and weight relative to the body text; 0 for text that is no heading."""
+    text = line.text
+    letters = [c for c in text if c.isalpha()]
+    if not body or not line.size or len(text) > 120 or len(letters) < 3 or len(letters) < len(text) * 0.4:
+        return 0
+    if text.endswith((".", ",", ";")) or state.edges[_edge_key(text)] > 2 or is_table_row(text):
+        return 0
+    ratio = line.size / body
+    for level, bound in ((1, 1.75), (2, 1.4), (3, 1.15)):
+        if ratio >= bound:
+            return level
+    if line.bold and ratio >= 0.95:
+        return 4 if text.isupper() else 5
+    return 0
+
+
+def _usual_pitch(lines: list[Line]) -> float:
+    """The median distance between lines that follow each other downwards."""
+    steps = [
+        a.top - b.top
+        for a, b in zip(lines, lines[1:], strict=False)
+        if a.size and 0 < a.top - b.top < 4 * a.size
+    ]
+    return statistics.median(steps) if steps else 0.0
+
+
+def _breaks(
+    above: Line, line: Line, group: tuple[BlockKind, int], kind: tuple[BlockKind, int], pitch: float
+) -> bool:
+    """Whether a new block starts at `line`."""
+    if kind[0] in ("list_item", "table_row") or "table_row" in (group[0], kind[0]):
+        return True
+    if (group[0] == "heading") != (kind[0] == "heading") or (kind[0] == "heading" and group != kind):
+        return True
+    if not line.size or not above.size:
+        return False
+    step = above.top - line.top
+    ended = above.text.endswith(_STOPS)
+    if step < -0.5 * line.size:  # the next column, or a box further up
+        return ended or not line.text[:1].islower()
+    if pitch and step > max(1.35 * pitch, 1.15 * line.size):
+        return True
+    if abs(above.size - line.size) > 0.15 * max(above.size, line.size):
+        return True
+    return ended and line.left > above.left + 0.8 * line.size
+
+
+def _piece(group: list[Line], kind: tuple[BlockKind, int]) -> Piece:
+    return Piece(kind[0], "\n".join(line.text for line in group), kind[1])

@@ -1,0 +1,61 @@
+"""The program that parses one document and writes it to a pipe. Started by `sandbox.py`, never imported."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+
+def main(specification: str) -> None:
+    """`specification`: JSON with path, filename, parent, memory_bytes, seconds, max_pages, max_characters."""
+    wanted: dict[str, Any] = json.loads(specification)
+    from ingest import confine  # noqa: PLC0415  # limits come before anything else is loaded
+
+    confine.die_with_parent(int(wanted["parent"]))
+    confine.limit_resources(int(wanted["memory_bytes"]), int(wanted["seconds"]) + 1)
+    confine.forbid_system_calls()
+
+    from ingest.errors import ParseError  # noqa: PLC0415
+    from ingest.wire import FrameWriter  # noqa: PLC0415
+
+    # Libraries may print: what they print must not come between the frames.
+    pipe = os.fdopen(os.dup(1), "wb", buffering=1 << 16)
+    os.dup2(2, 1)
+    writer = FrameWriter(pipe)
+    try:
+        _send(writer, wanted)
+    except ParseError as error:
+        writer.error(error.code, error.detail)
+    except MemoryError:
+        writer.error("out_of_memory", "")
+    except RecursionError:
+        writer.error("corrupt", "The document is nested deeper than any reader goes. Export it again.")
+    except BrokenPipeError:
+        os._exit(1)
+    except Exception as error:
+        writer.error("corrupt", f"The document does not parse ({type(error).__name__}). Export it again.")
+    pipe.flush()
+    # Finalisers of C libraries are not worth a crash after the work is done.
+    os._exit(0)
+
+
+def _send(writer: Any, wanted: dict[str, Any]) -> None:
+    from ingest.parsers.reading import open_reading  # noqa: PLC0415
+
+    reading = open_reading(
+        Path(wanted["path"]),
+        str(wanted["filename"]),
+        max_pages=int(wanted["max_pages"]),
+        max_characters=int(wanted["max_characters"]),
+    )
+    writer.header(reading.media_type, reading.title, reading.pages_total)
+    for page in reading.pages:
+        writer.page(page)
+    writer.end()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
