@@ -3,7 +3,8 @@
     from model import Engine, SamplingParams
 
     engine = Engine.load("auto")
-    for event in engine.chat([{"role": "user", "content": "Why is the sky blue?"}], SamplingParams(max_tokens=64)):
+    messages = [{"role": "user", "content": "Why is the sky blue?"}]
+    for event in engine.chat(messages, SamplingParams(max_tokens=64)):
         if isinstance(event, TokenEvent):
             print(event.text, end="")
 
@@ -36,8 +37,8 @@ __all__ = [
     "Content",
     "Engine",
     "Event",
-    "Finished",
     "FinishReason",
+    "Finished",
     "Hardware",
     "HardwareError",
     "Message",

@@ -11,16 +11,16 @@ from torch import Tensor
 
 from model.attention import select_attention
 from model.errors import ChatFormatError, ParameterError, PromptError, PromptTooLongError
+from model.generation import Generation
 from model.hardware import describe, resolve_device, resolve_dtype
 from model.llama.config import LlamaConfig
 from model.llama.rope import Rope
 from model.llama.transformer import Transformer
 from model.queue import FairLock
-from model.request import Event, Finished, FinishReason, PrefillProgress, TokenEvent
+from model.request import Event, PrefillProgress
 from model.runner import Runner
-from model.sampling import Sampler, SamplingParams
+from model.sampling import SamplingParams
 from model.text.chat import ChatFormat, Message, recognise
-from model.text.stream import TextStream
 from model.text.tokenizer import Tokenizer
 from model.weights.checkpoint import open_checkpoint
 from model.weights.hub import resolve
@@ -96,7 +96,7 @@ class Engine:
         with torch.device("meta"):
             model = Transformer(checkpoint.config)
         model = model.to(kind).to_empty(device=target).requires_grad_(False).eval()
-        checkpoint.fill(model, kind)
+        checkpoint.fill(model)
         rope = Rope.of(checkpoint.config, target, checkpoint.rope_divisors)
         return cls(
             Runner(model, checkpoint.config, rope, select_attention(target, kind), prefill_chunk),
@@ -131,7 +131,9 @@ class Engine:
         """
         ids = self._checked(ids, self.context_length)
         with self._turn.hold():
-            return torch.cat([self._runner.logits(hidden).cpu() for hidden in self._all_hidden(ids)])
+            return torch.cat(
+                [self._runner.logits(hidden).cpu() for _, hidden in self._runner.prefill(ids, 0)]
+            )
 
     def score(self, ids: Sequence[int], start: int) -> Tensor:
         """Log-probabilities of ids[start:], each given everything before it; float32 [n - start] on the CPU.
@@ -143,18 +145,22 @@ class Engine:
         ids = self._checked(ids, self.context_length)
         if not 1 <= start < len(ids):
             raise ParameterError(f"start is {start}; allowed: 1 to {len(ids) - 1} for {len(ids)} tokens")
-        targets = torch.tensor(ids[start:], device=self._runner.device)
         scores: list[Tensor] = []
         with self._turn.hold():
-            first = 0
-            for hidden in self._all_hidden(ids[:-1]):
-                rows = hidden[max(0, start - 1 - first) :]
-                done = sum(len(each) for each in scores)
-                chosen = targets[done : done + len(rows), None]
-                if len(rows):
-                    scores.append(self._runner.logits(rows).log_softmax(dim=-1).gather(1, chosen)[:, 0].cpu())
-                first += len(hidden)
+            for first, hidden in self._runner.prefill(ids[:-1], start - 1):
+                skip = max(0, start - 1 - first)
+                if skip < len(hidden):
+                    # Row i predicts token i + 1.
+                    targets = torch.tensor(ids[first + skip + 1 : first + len(hidden) + 1])
+                    logits = self._runner.logits(hidden[skip:])
+                    chosen = logits.gather(1, targets.to(logits.device)[:, None])[:, 0]
+                    scores.append((chosen - logits.logsumexp(dim=-1)).cpu())
         return torch.cat(scores)
+
+    def forget(self) -> None:
+        """Drop the keys and values of the last prompt, and their memory."""
+        with self._turn.hold():
+            self._runner.forget()
 
     def generate(
         self,
@@ -180,7 +186,12 @@ class Engine:
                 one new token.
         """
         prompt = self._checked(ids, self.context_length - 1)
-        return self._generate(prompt, params or SamplingParams(), cancel or threading.Event(), on_progress)
+        params = params or SamplingParams()
+        generation = Generation(self._runner, self.tokenizer, prompt, params, cancel or threading.Event())
+        # A prompt that leaves less than max_tokens ends with the context, not with an error.
+        return generation.run(
+            self._turn, min(params.max_tokens, self.context_length - len(prompt)), on_progress
+        )
 
     def chat(
         self,
@@ -198,72 +209,10 @@ class Engine:
         """
         if self.chat_format is None:
             raise ChatFormatError(
-                f"{self.name} has no chat template that is known (Llama 3 and ChatML are); use generate instead"
+                f"{self.name} has no chat template that is known (Llama 3 and ChatML are); use generate"
             )
-        return self.generate(self.chat_format.render(messages), params, cancel=cancel, on_progress=on_progress)
-
-    def _generate(
-        self,
-        prompt: list[int],
-        params: SamplingParams,
-        cancel: threading.Event,
-        on_progress: Callable[[PrefillProgress], None] | None,
-    ) -> Iterator[Event]:
-        stream = TextStream(params.stop)
-        text: list[str] = []
-        cached = count = 0
-
-        def finished(reason: FinishReason) -> Finished:
-            text.append(stream.flush())
-            return Finished(reason, len(prompt), cached, count, "".join(text))
-
-        with self._turn.hold(cancel) as mine:
-            if not mine:
-                yield finished("cancelled")
-                return
-            cached = self._runner.reusable(prompt)
-            read, hidden, steps = cached, None, self._runner.prefill(prompt)
-            while True:
-                progress = PrefillProgress(read, len(prompt), cached)
-                if on_progress:
-                    on_progress(progress)
-                yield progress
-                if read == len(prompt):
-                    break
-                if cancel.is_set():
-                    yield finished("cancelled")
-                    return
-                read, hidden = next(steps)
-            assert hidden is not None  # at least the last token is always recomputed
-            sampler = Sampler(params, prompt, self.config.vocab_size, self._runner.device)
-            stop_ids = set(params.stop_token_ids) | (set() if params.ignore_eos else self.tokenizer.stop_ids)
-            limit = min(params.max_tokens, self.context_length - len(prompt))
-            while True:
-                if cancel.is_set():
-                    yield finished("cancelled")
-                    return
-                token = sampler.next(self._runner.logits(hidden[-1:])[0])
-                count += 1
-                if token in stop_ids:
-                    yield TokenEvent(token, "", count - 1)
-                    yield finished("stop")
-                    return
-                visible = b"" if self.tokenizer.is_control(token) else self.tokenizer.token_bytes(token)
-                text.append(stream.push(visible))
-                yield TokenEvent(token, text[-1], count - 1)
-                if stream.stopped is not None:
-                    yield finished("stop_string")
-                    return
-                if count == limit:
-                    yield finished("length")
-                    return
-                hidden = self._runner.forward([token], len(prompt) + count - 1)
-
-    def _all_hidden(self, ids: list[int]) -> Iterator[Tensor]:
-        """Hidden states of all positions, chunk by chunk; nothing is reused, as every position is wanted."""
-        self._runner.forget()
-        for _, hidden in self._runner.prefill(ids):
-            yield hidden
+        prompt = self.chat_format.render(messages)
+        return self.generate(prompt, params, cancel=cancel, on_progress=on_progress)
 
     def _checked(self, ids: Sequence[int], limit: int) -> list[int]:
         ids = list(ids)
@@ -273,5 +222,6 @@ class Engine:
             raise PromptTooLongError(len(ids), limit)
         low, high = min(ids), max(ids)
         if low < 0 or high >= self.config.vocab_size:
-            raise PromptError(f"token id {low if low < 0 else high} is outside 0 … {self.config.vocab_size - 1}")
+            wrong, last = low if low < 0 else high, self.config.vocab_size - 1
+            raise PromptError(f"token id {wrong} is outside the vocabulary, 0 to {last}")
         return ids

@@ -36,7 +36,7 @@ class PromptTooLongError(PromptError):
     """
 
     def __init__(self, tokens: int, limit: int) -> None:
-        super().__init__(f"the prompt has {tokens} tokens; this model reads at most {limit}: shorten the prompt")
+        super().__init__(f"the prompt has {tokens} tokens; this model reads at most {limit}: shorten it")
         self.tokens = tokens
         self.limit = limit
 

@@ -115,25 +115,34 @@ def resolve_dtype(dtype: str) -> torch.dtype:
 def bf16_speedups() -> tuple[float, float]:
     """float32 time / bfloat16 time of a product with 256 rows, and of one with a single row."""
     # CPUs without bfloat16 instructions take up to 150 times as long; a small product tells without the wait.
-    tiny = _seconds(16, 256, 256, torch.float32) / _seconds(16, 256, 256, torch.bfloat16)
-    if tiny < 0.25:
+    tiny = _speedup(16, 256, 256)
+    if tiny < 1 / 4:
         return tiny, tiny
     # One row is bound by memory: the matrix has to be larger than the caches to show it.
-    prefill = _seconds(256, 512, 1024, torch.float32) / _seconds(256, 512, 1024, torch.bfloat16)
-    decode = _seconds(1, 4096, 2048, torch.float32) / _seconds(1, 4096, 2048, torch.bfloat16)
-    return round(prefill, 2), round(decode, 2)
+    return _speedup(256, 512, 1024), _speedup(1, 4096, 2048)
 
 
-def _seconds(rows: int, outputs: int, inputs: int, dtype: torch.dtype, repeats: int = 5) -> float:
-    """Best time of x [rows, inputs] times w [outputs, inputs] transposed; the first runs only warm up."""
-    x, w = torch.ones(rows, inputs, dtype=dtype), torch.ones(outputs, inputs, dtype=dtype)
-    best = float("inf")
-    with torch.inference_mode():
-        for _ in range(repeats):
-            begin = time.perf_counter()
-            torch.nn.functional.linear(x, w)
-            best = min(best, time.perf_counter() - begin)
-    return best
+def _speedup(rows: int, outputs: int, inputs: int, repeats: int = 7) -> float:
+    """float32 / bfloat16 best time of x [rows, inputs] times w [outputs, inputs] transposed.
+
+    On one thread, in turns, best runs only: with several, another busy process makes threads wait for each
+    other and the ratio was seen to be wrong by a factor of ten.
+    """
+    threads = torch.get_num_threads()
+    best = {torch.float32: float("inf"), torch.bfloat16: float("inf")}
+    x, w = torch.ones(rows, inputs), torch.ones(outputs, inputs)
+    operands = {dtype: (x.to(dtype), w.to(dtype)) for dtype in best}
+    torch.set_num_threads(1)
+    try:
+        with torch.inference_mode():
+            for _ in range(repeats):
+                for dtype, (left, right) in operands.items():
+                    begin = time.perf_counter()
+                    torch.nn.functional.linear(left, right)
+                    best[dtype] = min(best[dtype], time.perf_counter() - begin)
+    finally:
+        torch.set_num_threads(threads)
+    return round(best[torch.float32] / best[torch.bfloat16], 2)
 
 
 def _cached(path: Path | None, key: str) -> tuple[float, float] | None:

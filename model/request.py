@@ -42,7 +42,7 @@ class Finished:
     """The last event of every generation.
 
     Attributes:
-        reason: "stop" (a stop id), "stop_string", "length" (max_tokens or the end of the context) or "cancelled".
+        reason: "stop" (a stop id), "stop_string", "length" (max_tokens, or the context is full), "cancelled".
         text: the whole answer: the texts of all events, and what was held back to the end.
         completion_tokens: new tokens, a stop id included.
     """

@@ -22,7 +22,9 @@ class Runner:
     rounding: what the cache holds never depends on how it came there.
     """
 
-    def __init__(self, model: Transformer, config: LlamaConfig, rope: Rope, attend: Attend, chunk: int) -> None:
+    def __init__(
+        self, model: Transformer, config: LlamaConfig, rope: Rope, attend: Attend, chunk: int
+    ) -> None:
         self._model, self._config, self._rope, self._attend = model, config, rope, attend
         self.chunk = chunk
         self.device = model.embed.weight.device
@@ -30,35 +32,38 @@ class Runner:
         self._cache = KVCache(config, self.device, self.dtype)
         self._prompt: list[int] = []
 
-    def reusable(self, tokens: Sequence[int]) -> int:
-        """How many leading tokens the cache already holds: whole chunks of the last prompt, never all of `tokens`.
+    def reusable(self, tokens: Sequence[int], wanted: int) -> int:
+        """How many leading tokens need not be read again: whole chunks of the last prompt, up to `wanted`.
 
-        Tokens that were generated are not counted: their keys and values come from steps of one token,
-        whose rounding differs from a chunk's.
+        Generated tokens do not count: their keys and values come from steps of one token, whose rounding
+        differs from a chunk's.
+
+        Args:
+            wanted: the first position whose hidden state is needed.
         """
-        limit = min(len(self._prompt), len(tokens) - 1)
+        limit = min(len(self._prompt), wanted)
         same = next((i for i in range(limit) if self._prompt[i] != tokens[i]), limit)
         return same // self.chunk * self.chunk
 
-    def prefill(self, tokens: Sequence[int]) -> Iterator[tuple[int, Tensor]]:
-        """Read a prompt, reusing what `reusable` says.
+    def prefill(self, tokens: Sequence[int], wanted: int) -> Iterator[tuple[int, Tensor]]:
+        """Read a prompt from `reusable(tokens, wanted)` on.
 
         Yields:
-            After each chunk, the number of tokens read and the hidden states [n, hidden] of the chunk.
+            After each chunk, its first position and its hidden states [n, hidden].
         """
-        start = self.reusable(tokens)
-        self._prompt = list(tokens[:start])
+        start = self.reusable(tokens, wanted)
+        del self._prompt[start:]
         self._cache.reserve(len(tokens) + 1)
         while start < len(tokens):
             end = min(len(tokens), (start // self.chunk + 1) * self.chunk)
             hidden = self.forward(tokens[start:end], start)
             self._prompt += tokens[start:end]
-            start = end
             yield start, hidden
+            start = end
 
     @torch.inference_mode()
     def forward(self, tokens: Sequence[int], start: int) -> Tensor:
-        """Hidden states [n, hidden] of n tokens at positions from `start` on; their keys and values are cached."""
+        """Hidden states [n, hidden] of n tokens from position `start` on; caches their keys and values."""
         end = start + len(tokens)
         self._cache.reserve(end)
         batch = Batch(

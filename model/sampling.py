@@ -19,8 +19,8 @@ class SamplingParams:
         max_tokens: most new tokens; the end of the context ends the answer too.
         temperature: 0 is greedy; otherwise logits are divided by it.
         top_k: keep the k most probable tokens; 0 keeps all.
-        top_p: keep the smallest set of most probable tokens that holds this probability (Holtzman et al. 2020).
-        min_p: keep tokens with at least this share of the most probable one's probability (Nguyen et al. 2024).
+        top_p: keep the smallest set of most probable tokens that holds this probability (Holtzman 2020).
+        min_p: keep tokens with at least this share of the most probable one's probability (Nguyen 2024).
         repetition_penalty: divides positive and multiplies negative logits of every token of prompt and
             answer so far (Keskar et al. 2019); 1 is off.
         seed: makes the answer repeatable; None draws one.
@@ -49,7 +49,8 @@ class SamplingParams:
         _require("top_k", self.top_k, self.top_k >= 0, "at least 0")
         _require("top_p", self.top_p, 0 < self.top_p <= 1, "above 0, at most 1")
         _require("min_p", self.min_p, 0 <= self.min_p <= 1, "0 to 1")
-        _require("repetition_penalty", self.repetition_penalty, 0 < self.repetition_penalty <= 100, "above 0, at most 100")
+        penalty = self.repetition_penalty
+        _require("repetition_penalty", penalty, 0 < penalty <= 100, "above 0, at most 100")
         _require("seed", self.seed, self.seed is None or 0 <= self.seed < 2**63, "0 to 2^63 - 1")
         if isinstance(self.stop, str):
             raise ParameterError(f"stop is the string {self.stop!r}; give a tuple of strings")
@@ -61,7 +62,9 @@ class SamplingParams:
 class Sampler:
     """Draws the tokens of one request; owns its random generator and its memory of seen tokens."""
 
-    def __init__(self, params: SamplingParams, prompt: Sequence[int], vocab_size: int, device: torch.device) -> None:
+    def __init__(
+        self, params: SamplingParams, prompt: Sequence[int], vocab_size: int, device: torch.device
+    ) -> None:
         self._params = params
         self._generator = torch.Generator()
         if params.seed is None:
@@ -78,7 +81,8 @@ class Sampler:
         params = self._params
         if self._seen is not None:
             penalty = params.repetition_penalty
-            logits = torch.where(self._seen, torch.where(logits > 0, logits / penalty, logits * penalty), logits)
+            lowered = torch.where(logits > 0, logits / penalty, logits * penalty)
+            logits = torch.where(self._seen, lowered, logits)
         if params.temperature == 0:
             token = int(logits.argmax())
         else:

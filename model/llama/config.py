@@ -50,7 +50,7 @@ class LlamaConfig:
 
     def __post_init__(self) -> None:
         if self.heads % self.kv_heads:
-            raise CheckpointError(f"{self.heads} query heads cannot share {self.kv_heads} key-value heads evenly")
+            raise CheckpointError(f"{self.heads} query heads cannot share {self.kv_heads} key heads evenly")
         if self.head_dim % 2:
             raise CheckpointError(f"head_dim is {self.head_dim}; rotary positions need an even size")
 
@@ -63,7 +63,7 @@ class LlamaConfig:
         """
         kind = config.get("model_type")
         if kind != "llama":
-            raise CheckpointError(f"model_type is {kind!r}; this engine reads 'llama' (Llama 3 and its relatives)")
+            raise CheckpointError(f"model_type is {kind!r}; this engine reads 'llama' (Llama 3)")
         if config.get("attention_bias") or config.get("mlp_bias"):
             raise CheckpointError("the model has biases in its linear layers; Llama 3 has none")
         if config.get("hidden_act", "silu") != "silu":
@@ -105,9 +105,9 @@ class LlamaConfig:
             raise CheckpointError(f"general.architecture is {kind!r}; this engine reads 'llama'")
         scaling = metadata.get("llama.rope.scaling.type", "none")
         if scaling != "none":
-            raise CheckpointError(f"llama.rope.scaling.type is {scaling!r}; only 'none' and rope_freqs are read")
+            raise CheckpointError(f"llama.rope.scaling.type is {scaling!r}; only 'none' is read")
         if metadata.get("llama.expert_count", 0):
-            raise CheckpointError(f"a mixture of {metadata['llama.expert_count']} experts is not a Llama 3 model")
+            raise CheckpointError(f"{metadata['llama.expert_count']} experts: a mixture is no Llama 3")
         try:
             heads = int(metadata["llama.attention.head_count"])
             hidden = int(metadata["llama.embedding_length"])

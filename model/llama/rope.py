@@ -54,16 +54,16 @@ def stretch(frequencies: Tensor, scaling: RopeScaling) -> Tensor:
     Source: `apply_scaling` in Meta's llama-models reference implementation.
     """
     low, high = scaling.low_freq_factor, scaling.high_freq_factor
-    wavelengths = 2 * math.pi / frequencies
-    share = (scaling.original_context / wavelengths - low) / (high - low)
+    waves = 2 * math.pi / frequencies
+    longest, shortest = scaling.original_context / low, scaling.original_context / high
+    share = (scaling.original_context / waves - low) / (high - low)
     blended = (1 - share) * frequencies / scaling.factor + share * frequencies
-    stretched = torch.where(wavelengths > scaling.original_context / low, frequencies / scaling.factor, frequencies)
-    between = (wavelengths >= scaling.original_context / high) & (wavelengths <= scaling.original_context / low)
-    return torch.where(between, blended, stretched)
+    stretched = torch.where(waves > longest, frequencies / scaling.factor, frequencies)
+    return torch.where((waves >= shortest) & (waves <= longest), blended, stretched)
 
 
 def rotate(x: Tensor, table: Tensor) -> Tensor:
-    """Rotate heads [n, heads, head_dim] by a table [n, 1, head_dim / 2]; computed in float32, returned in x's dtype."""
+    """Rotate heads [n, heads, head_dim] by a table [n, 1, head_dim / 2], computed in float32."""
     n, heads, head_dim = x.shape
     pairs = torch.view_as_complex(x.float().view(n, heads, head_dim // 2, 2))
     return torch.view_as_real(pairs * table).view(n, heads, head_dim).to(x.dtype)

@@ -19,7 +19,7 @@ class RMSNorm(nn.RMSNorm):
 
 
 class Attention(nn.Module):
-    """Grouped-query self-attention: `heads` queries share `kv_heads` keys and values (Ainslie et al. 2023)."""
+    """Grouped-query self-attention: query heads share fewer key heads (Ainslie et al. 2023)."""
 
     def __init__(self, config: LlamaConfig) -> None:
         super().__init__()

@@ -15,7 +15,7 @@ from model.errors import ChatFormatError
 from model.text.tokenizer import Tokenizer
 
 Content: TypeAlias = "str | Sequence[str | Sequence[int]]"
-"""A text, or parts in order: texts, which are encoded one by one, and token ids, which are taken as they are."""
+"""A text, or parts in order: texts, encoded one by one, and token ids, taken as they are."""
 
 Message: TypeAlias = Mapping[str, Content]
 """`{"role": …, "content": …}`; roles are system, user, assistant and tool (also ipython)."""
@@ -64,7 +64,12 @@ class Llama3Chat:
     def _header(self, role: str) -> list[int]:
         control, name = self.tokenizer.control, "ipython" if role == "tool" else role
         inside = self.tokenizer.encode(name)
-        return [control["<|start_header_id|>"], *inside, control["<|end_header_id|>"], *self.tokenizer.encode("\n\n")]
+        return [
+            control["<|start_header_id|>"],
+            *inside,
+            control["<|end_header_id|>"],
+            *self.tokenizer.encode("\n\n"),
+        ]
 
 
 @dataclass(frozen=True)
@@ -121,9 +126,12 @@ def _checked(messages: Sequence[Message]) -> Sequence[Message]:
     for index, message in enumerate(messages):
         if message.get("role") not in _ROLES:
             known = ", ".join(sorted(_ROLES))
-            raise ChatFormatError(f"message {index} has role {message.get('role')!r}; these are known: {known}")
+            raise ChatFormatError(
+                f"message {index} has role {message.get('role')!r}; these are known: {known}"
+            )
         if not isinstance(message.get("content"), (str, list, tuple)):
-            raise ChatFormatError(f"message {index} has a content of type {type(message.get('content')).__name__}")
+            kind = type(message.get("content")).__name__
+            raise ChatFormatError(f"message {index} has a content of type {kind}; give a text or parts")
     return messages
 
 

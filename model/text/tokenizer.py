@@ -28,7 +28,7 @@ class Tokenizer:
     _control_ids: frozenset[int] = field(repr=False)
 
     def encode(self, text: str) -> list[int]:
-        """Ids of a text. What looks like a control token is encoded as the ordinary text it is; no BOS is added."""
+        """Ids of a text, without BOS. What looks like a control token is encoded as ordinary text."""
         ids: list[int] = self._plain.encode(text, add_special_tokens=False).ids
         return ids
 

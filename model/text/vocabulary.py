@@ -85,7 +85,7 @@ def tokenizer_from_gguf(metadata: Mapping[str, Any]) -> Tokenizer:
 
 
 def tokenizer_from_folder(folder: Path) -> Tokenizer:
-    """Read `tokenizer.json`; stop ids also from config.json, generation_config.json and tokenizer_config.json.
+    """Read `tokenizer.json`, and stop ids from the other JSON files beside it too.
 
     Raises:
         TokenizerError: the file is missing or is not byte-level BPE.
@@ -110,7 +110,8 @@ def _bos_of(spec: Mapping[str, Any], settings: Mapping[str, Any], names: Mapping
     bos = names.get(_content(settings.get("bos_token")))
     if "add_bos_token" in settings:
         return bos if settings["add_bos_token"] else None
-    return bos if f'"{_content(settings.get("bos_token"))}"' in json.dumps(spec.get("post_processor")) else None
+    quoted = json.dumps(_content(settings.get("bos_token")))
+    return bos if quoted in json.dumps(spec.get("post_processor")) else None
 
 
 def _build(spec: dict[str, Any], bos_id: int | None, stop_ids: Iterable[int]) -> Tokenizer:
@@ -167,7 +168,7 @@ def _plain_entry(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _byte_table() -> dict[str, int]:
-    """Byte for each letter of GPT-2's byte-level alphabet: printable bytes are themselves, the rest from U+0100 on."""
+    """Byte for each letter of GPT-2's byte-level alphabet: printable ones as they are, others from U+0100."""
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [byte for byte in range(256) if byte not in printable]
     return {chr(byte): byte for byte in printable} | {chr(0x100 + i): byte for i, byte in enumerate(others)}

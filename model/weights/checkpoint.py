@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -45,8 +44,8 @@ class Checkpoint(Protocol):
 
     def tokenizer(self) -> Tokenizer: ...
 
-    def fill(self, model: Transformer, dtype: torch.dtype) -> None:
-        """Copy all weights into `model`."""
+    def fill(self, model: Transformer) -> None:
+        """Copy all weights into `model`, cast to its dtype."""
         ...
 
     def fingerprint(self) -> str:
@@ -86,8 +85,9 @@ class GGUFCheckpoint:
         """Rebuilt from the metadata."""
         return tokenizer_from_gguf(self._file.metadata)
 
-    def fill(self, model: Transformer, dtype: torch.dtype) -> None:
+    def fill(self, model: Transformer) -> None:
         """Dequantise tensor by tensor into the model."""
+        dtype = model.embed.weight.dtype
         fill(model, gguf_placements(self.config), lambda name: self._file.tensor(name, dtype))
 
     def fingerprint(self) -> str:
@@ -113,7 +113,7 @@ class FolderCheckpoint:
         """From tokenizer.json."""
         return tokenizer_from_folder(self._folder)
 
-    def fill(self, model: Transformer, dtype: torch.dtype) -> None:
+    def fill(self, model: Transformer) -> None:
         """Copy tensor by tensor; the copy casts."""
         fill(model, hf_placements(self.config), self._tensors.tensor)
 

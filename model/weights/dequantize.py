@@ -61,7 +61,7 @@ def _q4_1(raw: Bytes) -> Floats:
 
 
 def _q4_k(raw: Bytes) -> Floats:
-    """Super-block of 8 × 32: scale f16, minimum scale f16, 8 six-bit (scale, minimum) pairs in 12 bytes, nibbles."""
+    """Super-block of 8 × 32: scale f16, scale of minima f16, 8 six-bit pairs of both in 12 bytes, nibbles."""
     packed = raw[:, 4:16]
     low, high, top = packed[:, 0:4], packed[:, 4:8], packed[:, 8:12]
     scales = np.concatenate([low & 0x3F, (top & 0x0F) | ((low >> 6) << 4)], axis=1)
@@ -71,7 +71,8 @@ def _q4_k(raw: Bytes) -> Floats:
     # Each run of 32 bytes holds two sub-blocks: one in the low nibbles, the next in the high ones.
     runs = raw[:, 16:].reshape(-1, 4, 1, 32)
     nibbles = np.concatenate([runs & 0x0F, runs >> 4], axis=2).reshape(-1, 8, 32)
-    return (scale * nibbles - minimum).reshape(-1, 256)
+    values: Floats = scale * nibbles - minimum
+    return values.reshape(-1, 256)
 
 
 def _q6_k(raw: Bytes) -> Floats:

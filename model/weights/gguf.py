@@ -81,7 +81,9 @@ class GGUFFile:
         kind, offset = reader.scalar("I"), reader.scalar("Q")
         if kind not in FORMATS:
             known = ", ".join(form.name for form in FORMATS.values())
-            raise CheckpointError(f"tensor {name} of {self.path} has type number {kind}; these are read: {known}")
+            raise CheckpointError(
+                f"tensor {name} of {self.path} has type number {kind}; these are read: {known}"
+            )
         if not shape or shape[-1] % FORMATS[kind].weights:
             raise CheckpointError(f"tensor {name} of {self.path} has shape {shape}, no rows of whole blocks")
         return name, _Entry(shape, FORMATS[kind], offset)

@@ -112,9 +112,9 @@ def fill(model: nn.Module, placements: dict[str, Placement], read: Callable[[str
             except KeyError as missing:
                 raise CheckpointError(f"the checkpoint lacks the tensor {name}") from missing
             if source.shape != target.shape:
-                raise CheckpointError(
-                    f"tensor {name} has shape {tuple(source.shape)}; the configuration asks for {tuple(target.shape)}"
-                )
+                found, wanted = tuple(source.shape), tuple(target.shape)
+                raise CheckpointError(f"tensor {name} has shape {found}; the configuration asks for {wanted}")
             if place.weave:
-                source = source.unflatten(0, (place.weave, 2, -1)).transpose(1, 2).flatten(0, 2)
+                halves = source.view(place.weave, 2, -1, source.shape[1])
+                source = halves.transpose(1, 2).reshape(source.shape)
             target.copy_(source)

@@ -38,7 +38,7 @@ class SafetensorsFolder:
         self._open: dict[str, Any] = {}
         for path in self.files:
             try:
-                file = safe_open(path, framework="pt")
+                file: Any = safe_open(path, framework="pt")
                 self._open.update(dict.fromkeys(file.keys(), file))
             except (OSError, SafetensorError) as error:
                 raise CheckpointError(f"cannot read {path}: {error}") from error
