@@ -1,0 +1,104 @@
+"""An embedder over a sentence-transformers pipeline: prefixes, batches, token places."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from sentence_transformers import SentenceTransformer
+
+from rag.embedders.base import Vectors
+from rag.embedders.bundled import BundledInput
+from rag.errors import Unavailable
+
+# Texts of one batch have similar lengths; 4,096 padded tokens keep a batch's activations within the caches.
+BATCH_TOKENS = 4096
+
+
+class SentenceEmbedder:
+    """Embeds with one loaded pipeline; forward passes change nothing shared, so threads may call at once."""
+
+    def __init__(
+        self,
+        pipeline: SentenceTransformer,
+        *,
+        name: str,
+        fingerprint: str,
+        query_prefix: str,
+        passage_prefix: str,
+        dtype: torch.dtype,
+    ) -> None:
+        self._pipeline = pipeline.eval()
+        self._first: Any = pipeline[0]
+        self.name = name
+        self.fingerprint = fingerprint
+        self.dtype = str(dtype).removeprefix("torch.")
+        self._prefixes = {"query": query_prefix, "passage": passage_prefix}
+        dimension = pipeline.get_embedding_dimension()
+        limit = pipeline.max_seq_length
+        if not dimension or not limit:
+            raise Unavailable(
+                f"The embedding model {name} does not say its dimension and longest input: add "
+                "`max_seq_length` to its sentence_bert_config.json.",
+                code="embedder_unsupported",
+            )
+        self.dimension = int(dimension)
+        self.max_tokens = int(limit)
+        if not isinstance(self._first, BundledInput) and not getattr(pipeline.tokenizer, "is_fast", False):
+            raise Unavailable(
+                f"The embedding model {name} has no fast tokenizer (tokenizer.json), which is needed to know "
+                "where each token stands in the text.",
+                code="embedder_unsupported",
+            )
+
+    def token_spans(self, text: str) -> list[tuple[int, int]]:
+        """Return (start, end) in code points of `text` for each token, without prefix and special tokens."""
+        if isinstance(self._first, BundledInput):
+            return self._first.unigram.spans(text)
+        encoded = self._pipeline.tokenizer.backend_tokenizer.encode(text, add_special_tokens=False)
+        return [(start, end) for start, end in encoded.offsets]
+
+    def embed_passages(self, texts: Sequence[str]) -> Vectors:
+        """Embed passages to float32[len(texts), dimension], each of length 1."""
+        return self._embed(texts, self._prefixes["passage"])
+
+    def embed_queries(self, texts: Sequence[str]) -> Vectors:
+        """Embed questions to float32[len(texts), dimension], each of length 1."""
+        return self._embed(texts, self._prefixes["query"])
+
+    def embed_query(self, text: str) -> Vectors:
+        """Embed one question to float32[dimension] of length 1."""
+        vector: Vectors = self.embed_queries([text])[0]
+        return vector
+
+    def _embed(self, texts: Sequence[str], prefix: str) -> Vectors:
+        out = np.empty((len(texts), self.dimension), dtype=np.float32)
+        # a lone surrogate cannot be given to a tokenizer
+        clean = [prefix + text.encode("utf-8", "replace").decode() for text in texts]
+        order = sorted(range(len(clean)), key=lambda index: -len(clean[index].encode()))
+        for start in range(0, len(order), 128):
+            window = order[start : start + 128]
+            counted = sorted(((self._tokens(clean[i]), i) for i in window), reverse=True)
+            while counted:
+                size = max(1, BATCH_TOKENS // counted[0][0])
+                batch = [index for _, index in counted[:size]]
+                counted = counted[size:]
+                out[batch] = self._forward([clean[index] for index in batch])
+        return out
+
+    def _tokens(self, text: str) -> int:
+        if isinstance(self._first, BundledInput):
+            return len(self._first.unigram.encode(text, self.max_tokens))
+        return min(len(self._pipeline.tokenizer.backend_tokenizer.encode(text).ids), self.max_tokens)
+
+    def _forward(self, texts: list[str]) -> Vectors:
+        with torch.inference_mode():
+            features = self._pipeline.preprocess(texts)
+            device = self._pipeline.device
+            moved = {k: v.to(device) if isinstance(v, torch.Tensor) else v for k, v in features.items()}
+            vectors = self._pipeline.forward(moved)["sentence_embedding"].float().cpu()
+        norms = vectors.norm(dim=1, keepdim=True).clamp_min(1e-12)
+        result: Vectors = (vectors / norms).numpy()
+        return result

@@ -1,0 +1,119 @@
+"""The tokenizer of the bundled embedder: normaliser map, then a Unigram model in sentencepiece.
+
+sentencepiece rather than `tokenizers`: the same segmentation of the same 250,000 pieces in a tenth of the
+time, with a fifth of the memory (its trie is one array).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import sentencepiece
+from numpy.typing import NDArray
+
+from rag.embedders.q4file import Pieces
+
+_UNICODE = 0x110000
+_SPACE = 0x20
+_NORMAL, _UNKNOWN, _CONTROL = 1, 2, 3  # sentencepiece_model.proto, ModelProto.SentencePiece.Type
+
+
+class UnigramTokenizer:
+    """Token ids and their places in the text, as XLM-RoBERTa cuts it."""
+
+    def __init__(self, pieces: Pieces, normaliser: dict[int, str]) -> None:
+        self.bos, self.eos, self.pad = pieces.bos, pieces.eos, pieces.pad
+        self._lengths = np.ones(_UNICODE, dtype=np.uint8)
+        self._single = np.arange(_UNICODE, dtype=np.uint32)
+        self._many: dict[int, NDArray[np.uint32]] = {}
+        for point, replacement in normaliser.items():
+            self._lengths[point] = len(replacement)
+            if len(replacement) == 1:
+                self._single[point] = ord(replacement)
+            elif replacement:
+                self._many[point] = np.array([ord(c) for c in replacement], dtype=np.uint32)
+        self._many_points = np.array(sorted(self._many), dtype=np.uint32)
+        self._model = sentencepiece.SentencePieceProcessor(model_proto=_model_proto(pieces))
+
+    def encode(self, text: str, limit: int | None = None) -> list[int]:
+        """Return the token ids of `text` between bos and eos; no more than `limit` in all."""
+        ids: list[int] = self._model.encode(self._normalise(text)[0])
+        if limit is not None:
+            ids = ids[: limit - 2]
+        return [self.bos, *ids, self.eos]
+
+    def spans(self, text: str) -> list[tuple[int, int]]:
+        """Return the place of each token as (start, end) in code points of `text`.
+
+        A token that only stands for the space before a word gets the width of that space.
+        """
+        if not text:
+            return []
+        normal, source = self._normalise(text)
+        pieces: list[str] = self._model.encode(normal, out_type=str)
+        ends = np.cumsum(np.fromiter(map(len, pieces), dtype=np.int64, count=len(pieces)))
+        if len(ends) and ends[-1] != len(normal):
+            raise RuntimeError(f"tokens cover {ends[-1]} of {len(normal)} characters")
+        starts = np.concatenate([np.zeros(1, dtype=np.int64), ends[:-1]])
+        begins = source[starts]
+        # what the normaliser dropped after a token belongs to no token: end after the token's last character
+        finishes = source[np.maximum(ends - 1, 0)] + 1
+        finishes = np.minimum(finishes, len(text))
+        return list(zip(np.minimum(begins, finishes).tolist(), finishes.tolist(), strict=True))
+
+    def _normalise(self, text: str) -> tuple[str, NDArray[np.int64]]:
+        """Return the text that the model sees, and for each of its characters the place it came from."""
+        points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")
+        lengths = self._lengths[points]
+        source = np.repeat(np.arange(len(points), dtype=np.int64), lengths)
+        normal = self._single[points][source] if len(source) else np.zeros(0, dtype=np.uint32)
+        if lengths.max(initial=0) > 1:
+            at = np.cumsum(lengths, dtype=np.int64) - lengths
+            for index in np.flatnonzero(np.isin(points, self._many_points)):
+                replacement = self._many[int(points[index])]
+                normal[at[index] : at[index] + len(replacement)] = replacement
+        if len(normal) > 1:
+            keep = np.ones(len(normal), dtype=bool)
+            keep[1:] = (normal[1:] != _SPACE) | (normal[:-1] != _SPACE)
+            normal, source = normal[keep], source[keep]
+        if not len(normal) or normal[0] != _SPACE:
+            normal = np.concatenate([np.array([_SPACE], dtype=np.uint32), normal])
+            source = np.concatenate([source[:1] if len(source) else np.zeros(1, dtype=np.int64), source])
+        normal[(normal >= 0xD800) & (normal < 0xE000)] = 0xFFFD  # a lone surrogate has no UTF-8
+        return normal.astype("<u4").tobytes().decode("utf-32-le"), source
+
+
+def _model_proto(pieces: Pieces) -> bytes:
+    """Write the pieces as sentencepiece's ModelProto (field numbers from sentencepiece_model.proto).
+
+    Normalisation is identity: it happened before. Special tokens are control pieces, which no text matches.
+    """
+    out = bytearray()
+    scores = pieces.scores.astype("<f4").tobytes()
+    special = {pieces.bos: _CONTROL, pieces.eos: _CONTROL, pieces.pad: _CONTROL, pieces.unk: _UNKNOWN}
+    for index, piece in enumerate(pieces.pieces):
+        kind = special.get(index, _CONTROL if piece == b"<mask>" else _NORMAL)
+        body = b"\x0a" + _varint(len(piece)) + piece + b"\x15" + scores[4 * index : 4 * index + 4]
+        if kind != _NORMAL:
+            body += _field(3, kind)
+        out += b"\x0a" + _varint(len(body)) + body
+    trainer = _field(3, 1) + b"".join(
+        _field(number, value)
+        for number, value in ((40, pieces.unk), (41, pieces.bos), (42, pieces.eos), (43, pieces.pad))
+    )
+    normalizer = b"\x0a\x08identity" + _field(3, 0) + _field(4, 0) + _field(5, 1)
+    out += b"\x12" + _varint(len(trainer)) + trainer
+    out += b"\x1a" + _varint(len(normalizer)) + normalizer
+    return bytes(out)
+
+
+def _varint(number: int) -> bytes:
+    out = bytearray()
+    while number > 0x7F:
+        out.append(number & 0x7F | 0x80)
+        number >>= 7
+    out.append(number)
+    return bytes(out)
+
+
+def _field(number: int, value: int) -> bytes:
+    return _varint(number << 3) + _varint(value)

@@ -1,0 +1,103 @@
+"""Turns text of any script into index terms, without guessing its language.
+
+A word gives itself (case and diacritics folded) and its 4-grams with the word's borders, which stand in
+for the stemmers and compound splitters of all languages at once. Scripts without spaces give character
+3-grams (Thai, Lao, Khmer, Burmese) or single characters and pairs (Han, kana). Numbers keep their
+separators. The measurements behind these choices: docs/decisions/0201-lexical-index.md.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from functools import lru_cache
+from hashlib import blake2b
+
+import numpy as np
+from numpy.typing import NDArray
+
+Terms = NDArray[np.uint64]
+
+GRAM = 4
+GRAM_BIT = 1 << 63
+"""Set in the ids of 4-grams, which weigh less than whole words."""
+
+_SOUTH_EAST = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"
+_EAST = "\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+_TOKEN = re.compile(
+    rf"(?P<number>\d+(?:[.,'\u066b\u066c]\d+)*)"
+    rf"|(?P<east>[{_EAST}]+)"
+    rf"|(?P<south>[{_SOUTH_EAST}]+)"
+    # combining marks are no \w in `re`, yet part of the word in Devanagari and its relatives
+    rf"|(?P<word>(?:(?![{_SOUTH_EAST}{_EAST}])[^\W\d_]"
+    rf"[\u0300-\u036f\u0591-\u05bd\u0610-\u061a\u064b-\u065f\u0670"
+    rf"\u0900-\u0903\u093a-\u094f\u0951-\u0957\u0962\u0963\u0981-\u0983\u09bc-\u09d7\u0a01-\u0a03\u0a3c-\u0a51"
+    rf"\u0a81-\u0a83\u0abc-\u0acd\u0b01-\u0b03\u0b3c-\u0b57\u0b82\u0bbe-\u0bd7\u0c00-\u0c04\u0c3e-\u0c56"
+    rf"\u0c81-\u0c83\u0cbc-\u0cd6\u0d00-\u0d03\u0d3b-\u0d57\u0d82-\u0ddf\u200c\u200d]*)+)"
+)
+_GROUPED = re.compile(r"\d{1,3}(?:[.,']\d{3})+")
+# One letter written in several ways (Unicode names: hamza forms of alef, waw and yeh; teh marbuta; tatweel)
+_ARABIC = str.maketrans(
+    {
+        "أ": "ا",
+        "إ": "ا",
+        "آ": "ا",
+        "ٱ": "ا",
+        "ى": "ي",
+        "ی": "ي",
+        "ک": "ك",
+        "ة": "ه",
+        "ؤ": "و",
+        "ئ": "ي",
+        "ـ": None,
+    }
+)
+_DROPPED = str.maketrans(dict.fromkeys("\u200c\u200d\u093c", None)) | {0x0901: 0x0902}
+
+
+def analyse(text: str) -> tuple[Terms, NDArray[np.int64]]:
+    """Return the distinct terms of `text`, ascending, and how often each occurs."""
+    joined = b"".join(_encode(match.lastgroup or "", match.group()) for match in _tokens(text))
+    return np.unique(np.frombuffer(joined, dtype=np.uint64), return_counts=True)
+
+
+def words(text: str) -> list[str]:
+    """Return the tokens of `text` as they are looked up, for tests and explanations."""
+    return [_fold(match.group()) for match in _tokens(text)]
+
+
+def _tokens(text: str) -> list[re.Match[str]]:
+    return list(_TOKEN.finditer(unicodedata.normalize("NFKC", text).casefold()))
+
+
+@lru_cache(maxsize=1 << 16)
+def _encode(kind: str, token: str) -> bytes:
+    if kind == "word":
+        word = _fold(token)
+        bordered = f"_{word}_"
+        grams = [bordered[i : i + GRAM] for i in range(len(bordered) - GRAM + 1)] if len(word) > 2 else []
+        return _term(word) + b"".join(_term(gram, GRAM_BIT) for gram in grams)
+    if kind == "number":
+        plain = unicodedata.normalize("NFKD", token).replace(",", ".").replace("'", ".")
+        number = "".join(str(unicodedata.digit(c)) if c.isdigit() else "." for c in plain)
+        joined = number.replace(".", "") if _GROUPED.fullmatch(token) else ""
+        return _term(number) + (_term(joined) if joined else b"")
+    if kind == "south":
+        return b"".join(_term(token[i : i + 3]) for i in range(max(1, len(token) - 2)))
+    pairs = [token[i : i + 2] for i in range(len(token) - 1)]
+    return b"".join(map(_term, [*token, *pairs]))
+
+
+def _fold(word: str) -> str:
+    word = word.translate(_ARABIC).translate(_DROPPED)
+    if word.isascii():
+        return word
+    letters = unicodedata.normalize("NFKD", word)
+    # accents, Hebrew points and Arabic vowels go; Indic vowel signs are letters and stay
+    return "".join(c for c in letters if not ("\u0300" <= c <= "\u06ff" and unicodedata.combining(c)))
+
+
+def _term(term: str, flag: int = 0) -> bytes:
+    """Name a term by 63 bits of its hash: two of a million terms collide with a chance of 1 in 10 million."""
+    number = int.from_bytes(blake2b(term.encode("utf-8", "replace"), digest_size=8).digest(), "little")
+    return (number & ~GRAM_BIT | flag).to_bytes(8, "little")

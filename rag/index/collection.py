@@ -1,0 +1,160 @@
+"""The index of one collection: vectors and terms of the same chunks, changed together."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rag.index.lexical import LexicalIndex
+from rag.index.vectors import Floats, Ids, VectorIndex
+
+
+@dataclass(frozen=True, eq=False)
+class IndexedDocument:
+    """One generation of a document, ready for the index: ids[n], vectors[n, dimension], texts as indexed."""
+
+    document_id: str
+    generation: int
+    ids: Ids
+    vectors: NDArray[np.floating]
+    texts: list[str]
+
+
+@dataclass(frozen=True, eq=False)
+class Hits:
+    """Both legs' chunks for one question, and both scores of every one of them.
+
+    `ids` is the union; `dense` holds inner products, `lexical` shares from 0 to 1 (see `lexical.Scored`).
+    Ranks count from 1, 0 where the leg did not return the chunk. `background` holds the inner products
+    with a sample of the whole collection. `coverage` is the share of the question's terms, by weight, that
+    the collection knows.
+    """
+
+    ids: Ids
+    dense: Floats
+    lexical: Floats
+    dense_rank: NDArray[np.int64]
+    lexical_rank: NDArray[np.int64]
+    background: Floats
+    coverage: float
+
+
+class CollectionIndex:
+    """What one collection holds; many threads search while one at a time changes it.
+
+    Readers see each change whole or not at all.
+    """
+
+    def __init__(self, lexical: LexicalIndex | None = None) -> None:
+        self.vectors = VectorIndex()
+        self.lexical = lexical or LexicalIndex()
+        self.documents: dict[str, tuple[int, Ids]] = {}
+        self._lock = ReadWriteLock()
+
+    def __len__(self) -> int:
+        return sum(len(ids) for _, ids in self.documents.values())
+
+    def apply(self, added: Collection[IndexedDocument], removed: Collection[str] = ()) -> None:
+        """Put the documents `added` in place of what is held of them, and drop the documents `removed`.
+
+        Texts are analysed before the lock is taken, so readers hardly wait. Callers take turns.
+        """
+        gone = [self.documents[d] for d in {*removed, *(a.document_id for a in added)} if d in self.documents]
+        gone_ids = np.concatenate([ids for _, ids in gone]) if gone else np.zeros(0, dtype=np.int64)
+        lexical = LexicalIndex(self.lexical.segments)
+        if len(gone_ids):
+            lexical.remove(gone_ids)
+        lexical.add(
+            [int(i) for document in added for i in document.ids],
+            [text for document in added for text in document.texts],
+        )
+        with self._lock.write():
+            self.lexical = lexical
+            self.vectors.remove(gone_ids)
+            documents = dict(self.documents)
+            for document_id in removed:
+                documents.pop(document_id, None)
+            for document in added:
+                if document.vectors.size:
+                    self.vectors.add(document.ids, document.vectors)
+                documents[document.document_id] = (document.generation, document.ids)
+            self.documents = documents
+
+    def search(self, text: str, vector: Floats, k: int, documents: frozenset[str] | None = None) -> Hits:
+        """Return the `k` best chunks of each leg, among the given documents alone if any are given."""
+        with self._lock.read():
+            allowed = None
+            if documents is not None:
+                kept = [self.documents[d][1] for d in documents if d in self.documents]
+                allowed = np.concatenate(kept) if kept else np.zeros(0, dtype=np.int64)
+            near, _ = self.vectors.search(vector, k, allowed)
+            scored = self.lexical.score(text)
+            matching, _ = scored.best(k, allowed)
+            ids = np.concatenate([near, matching[~np.isin(matching, near)]])
+            return Hits(
+                ids,
+                self.vectors.scores(vector, ids),
+                scored.of(ids),
+                _ranks(ids, near),
+                _ranks(ids, matching),
+                self.vectors.background(vector),
+                scored.coverage,
+            )
+
+    def generations(self) -> Mapping[str, int]:
+        """Return the generation that is held of each document."""
+        return {document: generation for document, (generation, _) in self.documents.items()}
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Hold changes back while a snapshot is taken."""
+        with self._lock.read():
+            yield
+
+
+def _ranks(ids: Ids, ordered: Ids) -> NDArray[np.int64]:
+    place = {int(key): rank for rank, key in enumerate(ordered, start=1)}
+    return np.array([place.get(int(key), 0) for key in ids], dtype=np.int64)
+
+
+class ReadWriteLock:
+    """Many readers or one writer; a waiting writer goes before new readers, so it is never starved."""
+
+    def __init__(self) -> None:
+        self._condition = threading.Condition()
+        self._readers = 0
+        self._writing = False
+        self._waiting = 0
+
+    @contextmanager
+    def read(self) -> Iterator[None]:
+        """Share the lock; not to be taken twice by one thread."""
+        with self._condition:
+            self._condition.wait_for(lambda: not self._writing and not self._waiting)
+            self._readers += 1
+        try:
+            yield
+        finally:
+            with self._condition:
+                self._readers -= 1
+                self._condition.notify_all()
+
+    @contextmanager
+    def write(self) -> Iterator[None]:
+        """Hold the lock alone."""
+        with self._condition:
+            self._waiting += 1
+            self._condition.wait_for(lambda: not self._writing and not self._readers)
+            self._waiting -= 1
+            self._writing = True
+        try:
+            yield
+        finally:
+            with self._condition:
+                self._writing = False
+                self._condition.notify_all()

@@ -1,0 +1,201 @@
+"""Keeps each collection's index in step with the database, which alone is the truth."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from rag.index import snapshot
+from rag.index.collection import CollectionIndex, IndexedDocument
+from rag.settings import Settings
+from rag.store.records import DocumentRow
+from rag.store.repositories import Changes, Chunks, Collections, Documents
+from rag.store.scope import Scope
+from rag.store.session import Database
+from rag.store.tables import DEFAULT_WORKSPACE, StoreState
+
+BATCH_CHUNKS = 2048
+"""Chunks that are read and analysed at a time, which bounds the memory of a rebuild."""
+WORTH_SAVING = 2000
+"""Chunks from which on a rebuilt index is written to disk."""
+
+
+@dataclass
+class _Entry:
+    """A collection's index, the number of the last change in it, and the lock of the one who brings it on."""
+
+    index: CollectionIndex = field(default_factory=CollectionIndex)
+    seq: int = -1
+    unsaved: int = 0
+    turn: threading.Lock = field(default_factory=threading.Lock)
+
+
+class LiveIndexes:
+    """The indexes of this process, built on first use from a snapshot or from the database alone."""
+
+    def __init__(self, db: Database, settings: Settings) -> None:
+        self._db = db
+        self._folder = settings.data_dir / "index"
+        self._entries: dict[str, _Entry] = {}
+        self._lock = threading.Lock()
+
+    def follow(self, collection_id: str, workspace_id: str = DEFAULT_WORKSPACE) -> CollectionIndex:
+        """Return the index with everything in it that was committed before the call.
+
+        One indexed query when nothing is new. Raises NotFound (`collection_not_found`).
+        """
+        entry = self._entry(collection_id)
+        scope = Scope(workspace_id)
+        with self._db.read() as session:
+            fresh = not Changes(session, scope).after(collection_id, max(entry.seq, 0), limit=1)
+        if fresh and entry.seq >= 0:
+            return entry.index
+        with entry.turn:
+            if entry.seq < 0:
+                self._build(entry, collection_id, scope)
+            else:
+                self._catch_up(entry, collection_id, scope)
+        return entry.index
+
+    def sequence(self, collection_id: str) -> int:
+        """Return the number of the last change that the index holds, -1 before it is built."""
+        return self._entry(collection_id).seq
+
+    def forget(self, collection_id: str, document_id: str | None = None) -> None:
+        """Drop a document, or the whole collection, from memory and disk, after its deletion's commit.
+
+        When it returns, neither this process's index nor a snapshot holds anything of it.
+        """
+        snapshot.drop(self._folder / collection_id)
+        if document_id is None:
+            with self._lock:
+                self._entries.pop(collection_id, None)
+            return
+        entry = self._entry(collection_id)
+        with entry.turn:
+            entry.index.apply([], [document_id])
+            entry.unsaved += 1
+            snapshot.drop(self._folder / collection_id)
+
+    def save(self, workspace_id: str = DEFAULT_WORKSPACE) -> None:
+        """Write snapshots of the indexes that changed since they were last written, e.g. at shutdown."""
+        with self._lock:
+            entries = list(self._entries.items())
+        for collection_id, entry in entries:
+            with entry.turn:
+                if entry.unsaved and len(entry.index) >= WORTH_SAVING:
+                    self._save(entry, collection_id, Scope(workspace_id))
+
+    def _entry(self, collection_id: str) -> _Entry:
+        with self._lock:
+            return self._entries.setdefault(collection_id, _Entry())
+
+    def _build(self, entry: _Entry, collection_id: str, scope: Scope) -> None:
+        """Take the snapshot if it is good, then make it what the database says, within one read snapshot."""
+        with self._db.read() as session:
+            origin = _origin(session, scope, collection_id)
+            loaded = snapshot.load(self._folder / collection_id, origin)
+            index = loaded or CollectionIndex()
+            seq = Changes(session, scope).newest(collection_id)
+            live = {row.id: row for row in Documents(session, scope).live(collection_id)}
+            held = index.generations()
+            stale = [key for key in held if key not in live]
+            wanted = [row for key, row in live.items() if held.get(key) != row.generation]
+            changed = self._apply(session, scope, index, wanted, stale)
+        entry.index, entry.seq, entry.unsaved = index, seq, changed
+        if changed >= WORTH_SAVING or (changed and loaded is not None):
+            self._save(entry, collection_id, scope)
+
+    def _catch_up(self, entry: _Entry, collection_id: str, scope: Scope) -> None:
+        with self._db.read() as session:
+            changes = Changes(session, scope).after(collection_id, entry.seq, limit=1_000_000)
+            if not changes:
+                return
+            touched = {change.document_id for change in changes}
+            live = {
+                key: row
+                for key, row in Documents(session, scope).many(sorted(touched)).items()
+                if row.generation > 0 and row.collection_id == collection_id
+            }
+            held = entry.index.generations()
+            gone = [key for key in touched if key in held and key not in live]
+            wanted = [row for key, row in live.items() if held.get(key) != row.generation]
+            entry.unsaved += self._apply(session, scope, entry.index, wanted, gone)
+            entry.seq = changes[-1].seq
+        if gone:
+            snapshot.drop(self._folder / collection_id)
+
+    def _apply(
+        self,
+        session: Session,
+        scope: Scope,
+        index: CollectionIndex,
+        wanted: list[DocumentRow],
+        gone: list[str],
+    ) -> int:
+        """Bring the documents `wanted` in and take `gone` out; return how many chunks that touched."""
+        touched, batch, size = len(gone), list[IndexedDocument](), 0
+        for row in wanted:
+            document = _read(session, scope, row)
+            batch.append(document)
+            size += len(document.ids)
+            if size >= BATCH_CHUNKS:
+                index.apply(batch, gone)
+                touched, batch, size, gone = touched + size, [], 0, []
+        if batch or gone:
+            index.apply(batch, gone)
+        return touched + size
+
+    def _save(self, entry: _Entry, collection_id: str, scope: Scope) -> None:
+        folder = self._folder / collection_id
+        try:
+            with self._db.read() as session:
+                origin = _origin(session, scope, collection_id)
+            snapshot.save(folder, entry.index, origin, entry.seq)
+        except OSError:  # a full or read-only disk costs the next start some time, nothing else
+            snapshot.drop(folder)
+            return
+        # A deletion may have been committed, and have dropped the snapshot, while this one was being written.
+        with self._db.read() as session:
+            later = Changes(session, scope).after(collection_id, entry.seq)
+        if any(change.kind == "delete" for change in later):
+            snapshot.drop(folder)
+        entry.unsaved = 0
+
+
+def _origin(session: Session, scope: Scope, collection_id: str) -> snapshot.Origin:
+    identity = session.scalars(select(StoreState.identity)).one()
+    embedder = Collections(session, scope).get(collection_id).embedder
+    return snapshot.Origin(identity, collection_id, embedder)
+
+
+def _read(session: Session, scope: Scope, row: DocumentRow) -> IndexedDocument:
+    chunks = Chunks(session, scope).of_generation(row.id, row.generation)
+    slices = Documents(session, scope).text_slices(row.id, [(chunk.start, chunk.end) for chunk in chunks])
+    vectors = [chunk.vector for chunk in chunks if chunk.vector is not None]
+    if len(vectors) != len(chunks):
+        raise RuntimeError(
+            f"document {row.id} was published with {len(chunks) - len(vectors)} chunks unembedded"
+        )
+    return IndexedDocument(
+        row.id,
+        row.generation,
+        np.array([chunk.id for chunk in chunks], dtype=np.int64),
+        np.stack(vectors) if vectors else np.zeros((0, 0), dtype=np.float16),
+        [lexical_text(row.title, chunk.headings, text) for chunk, text in zip(chunks, slices, strict=True)],
+    )
+
+
+def lexical_text(title: str, headings: tuple[str, ...], text: str) -> str:
+    """Return what the lexical index holds of a chunk: its document's title, heading path and text."""
+    return "\n".join([title, *headings, text])
+
+
+def snapshot_folder(settings: Settings, collection_id: str) -> Path:
+    """Return where the snapshot of a collection lies, for deletion by those who hold no `LiveIndexes`."""
+    return settings.data_dir / "index" / collection_id

@@ -1,0 +1,153 @@
+"""One question's way to candidates: both legs, fusion, then the catalogue, which has the last word."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rag.errors import Conflict
+from rag.filter_sql import matching_documents
+from rag.filters import Filter
+from rag.fusion import fuse, order
+from rag.index.collection import Hits
+from rag.index.live import LiveIndexes
+from rag.store.records import LiveChunk
+from rag.store.repositories import Chunks, Collections
+from rag.store.repositories.documents import read_slices
+from rag.store.scope import Scope
+from rag.store.session import Database
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+    from rag.embedders import Embedder
+
+DEPTH = 200
+"""Chunks that each leg contributes."""
+
+
+@dataclass(frozen=True)
+class SearchScope:
+    """Where to look: a collection of a workspace, or only its `document_ids`, or what `filters` match."""
+
+    workspace_id: str
+    collection_id: str
+    document_ids: frozenset[str] | None = None
+    filters: Filter | None = None
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A chunk that may hold the answer: `text` is the document's text[start:end], in code points.
+
+    `score` is the fused one, comparable within one search. Ranks count from 1 and are None where a leg did
+    not return the chunk among its first 200. `dense_score` is the cosine; `lexical_score` the share, from
+    0 to 1, of the best score that any text could have for this question.
+    """
+
+    chunk_id: int
+    document_id: str
+    document_title: str
+    filename: str
+    generation: int
+    start: int
+    end: int
+    page_start: int | None
+    page_end: int | None
+    headings: tuple[str, ...]
+    text: str
+    tokens: int
+    score: float
+    dense_rank: int | None
+    dense_score: float
+    lexical_rank: int | None
+    lexical_score: float
+
+
+class Retriever:
+    """Searches collections; threads may share it."""
+
+    def __init__(self, db: Database, indexes: LiveIndexes, embedder: Embedder) -> None:
+        self._db = db
+        self._indexes = indexes
+        self._embedder = embedder
+
+    def search(self, question: str, scope: SearchScope, top_k: int = 10) -> list[Candidate]:
+        """Return up to `top_k` chunks for `question`, best first.
+
+        Everything published before the call is found, nothing deleted before it. Raises NotFound
+        (`collection_not_found`) and Conflict (`embedder_mismatch`) when the collection's vectors come from
+        another embedding model.
+        """
+        workspace = Scope(scope.workspace_id)
+        self._check(workspace, scope.collection_id)
+        index = self._indexes.follow(scope.collection_id, scope.workspace_id)
+        documents = scope.document_ids
+        if scope.filters is not None:
+            with self._db.read() as session:
+                matching = matching_documents(session, workspace, scope.collection_id, scope.filters)
+            documents = matching if documents is None else documents & matching
+        if top_k < 1 or not len(index) or (documents is not None and not documents):
+            return []
+        hits = index.search(question, self._embedder.embed_query(question), max(DEPTH, top_k), documents)
+        with self._db.read() as session:
+            return self._join(session, workspace, hits, top_k)
+
+    def _check(self, workspace: Scope, collection_id: str) -> None:
+        with self._db.read() as session:
+            collection = Collections(session, workspace).get(collection_id)
+        if collection.embedder != self._embedder.fingerprint:
+            raise Conflict(
+                f"collection {collection.name!r} was embedded with {collection.embedder}, this service runs "
+                f"{self._embedder.fingerprint}: set LONGLEAF_EMBEDDER to that model, or upload the documents "
+                "to a new collection",
+                code="embedder_mismatch",
+            )
+
+    def _join(self, session: Session, workspace: Scope, hits: Hits, top_k: int) -> list[Candidate]:
+        """Keep the first `top_k` that the catalogue still has, and read their texts."""
+        scores = fuse(hits)
+        places = order(hits, scores)
+        chunks = Chunks(session, workspace)
+        kept: list[tuple[int, LiveChunk]] = []
+        at = 0
+        while at < len(places) and len(kept) < top_k:
+            some = places[at : at + top_k]
+            live = chunks.live([int(hits.ids[place]) for place in some])
+            kept += [(place, live[int(hits.ids[place])]) for place in some if int(hits.ids[place]) in live]
+            at += len(some)
+        kept = kept[:top_k]
+        texts = _texts(session, [chunk for _, chunk in kept])
+        return [
+            Candidate(
+                chunk_id=chunk.id,
+                document_id=chunk.document_id,
+                document_title=chunk.document_title,
+                filename=chunk.filename,
+                generation=chunk.generation,
+                start=chunk.start,
+                end=chunk.end,
+                page_start=chunk.page_start,
+                page_end=chunk.page_end,
+                headings=chunk.headings,
+                text=texts[chunk.id],
+                tokens=chunk.tokens,
+                score=float(scores[place]),
+                dense_rank=int(hits.dense_rank[place]) or None,
+                dense_score=float(hits.dense[place]),
+                lexical_rank=int(hits.lexical_rank[place]) or None,
+                lexical_score=float(hits.lexical[place]),
+            )
+            for place, chunk in kept
+        ]
+
+
+def _texts(session: Session, chunks: list[LiveChunk]) -> dict[int, str]:
+    by_document: dict[tuple[str, int], list[LiveChunk]] = {}
+    for chunk in chunks:
+        by_document.setdefault((chunk.document_id, chunk.generation), []).append(chunk)
+    texts: dict[int, str] = {}
+    for (document_id, generation), group in by_document.items():
+        slices = read_slices(session, document_id, generation, [(c.start, c.end) for c in group])
+        texts.update((chunk.id, text) for chunk, text in zip(group, slices, strict=True))
+    return texts
