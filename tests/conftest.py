@@ -1,4 +1,4 @@
-"""What every test can ask for: a database of either kind, settings in a temporary folder, the real embedder."""
+"""What every test can ask for: a database of either kind, settings of its own, the real embedder."""
 
 from __future__ import annotations
 

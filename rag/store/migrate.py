@@ -9,7 +9,6 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, inspect, text
-from sqlalchemy.exc import OperationalError
 
 import migrations
 from rag.errors import Unavailable
@@ -89,13 +88,10 @@ def upgrade(db: Database) -> None:
 
 def check(db: Database) -> None:
     """Raise Unmigrated, with the command to run, unless the schema is exactly the one needed."""
-    try:
-        with db.read() as session:
-            connection = session.connection()
-            _refuse_foreign(connection)
-            revision = _revision_of(connection)
-    except OperationalError as error:
-        raise Unavailable(f"the database can't be reached: {error.orig}") from error
+    with db.read() as session:
+        connection = session.connection()
+        _refuse_foreign(connection)
+        revision = _revision_of(connection)
     head = head_revision()
     if revision != head:
         found = f"schema {revision}" if revision else "no schema"
@@ -108,13 +104,10 @@ def prepare_for_serving(db: Database) -> None:
     A PostgreSQL with data is a team's: its keeper decides when it is migrated, and backs it up before.
     Raises Unmigrated or, for a server that does not answer, Unavailable.
     """
-    try:
-        with db.read() as session:
-            connection = session.connection()
-            _refuse_foreign(connection)
-            revision, empty = _revision_of(connection), _is_empty(connection)
-    except OperationalError as error:
-        raise Unavailable(f"the database can't be reached: {error.orig}") from error
+    with db.read() as session:
+        connection = session.connection()
+        _refuse_foreign(connection)
+        revision, empty = _revision_of(connection), _is_empty(connection)
     if revision != head_revision() and (empty or db.dialect == "sqlite"):
         upgrade(db)
     check(db)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+from sqlalchemy.exc import ArgumentError, InterfaceError, NoSuchModuleError, OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
 from rag.errors import LongleafError, Unavailable
@@ -96,12 +96,15 @@ class Database:
         """A write transaction: committed at the end of the block, rolled back if it raises.
 
         Keep it short and don't nest it: on SQLite there is one writer at a time.
-        Raises Unavailable when the other writers of this process did not finish in time.
+        Raises Unavailable (`database_unavailable`) when the server is gone, the disk full or the lock held too
+        long.
         """
         if self.dialect == "sqlite" and not self._writer.acquire(timeout=BUSY_SECONDS):
-            raise Unavailable(f"the database stayed locked for {BUSY_SECONDS:.0f} s; try again")
+            raise Unavailable(
+                f"the database stayed locked for {BUSY_SECONDS:.0f} s; try again", code="database_unavailable"
+            )
         try:
-            with self._write.begin() as session:
+            with _translated(), self._write.begin() as session:
                 yield session
         finally:
             if self.dialect == "sqlite":
@@ -110,7 +113,7 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Session]:
         """One consistent snapshot; never waits for writers, and can't write."""
-        with self._read.begin() as session:
+        with _translated(), self._read.begin() as session:
             yield session
 
     def scrub(self, patience: float = 5.0) -> bool:
@@ -139,6 +142,16 @@ class Database:
     def dispose(self) -> None:
         """Close every pooled connection; the object can be used again afterwards."""
         self.engine.dispose()
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except (OperationalError, InterfaceError) as error:
+        raise Unavailable(
+            f"the database did not do its part ({error.orig}); try again", code="database_unavailable"
+        ) from error
 
 
 def _configure_sqlite(connection: sqlite3.Connection, _record: object) -> None:

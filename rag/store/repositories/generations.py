@@ -125,20 +125,20 @@ class Generations(Repository):
             )
             if self._session.scalar(own) != len(some):
                 raise NotFound(
-                    f"generation {generation} of {document_id!r} lacks some of the chunks {some[0]} to {some[-1]}",
+                    f"generation {generation} of {document_id!r} lacks a chunk of {some[0]}…{some[-1]}",
                     code="chunk_not_found",
                 )
         if not keys:
             return
-        # By the key alone: with more conditions PostgreSQL, without statistics yet, reads the whole generation
-        # for every row.
+        # By the key alone: given more conditions, a PostgreSQL without statistics yet reads the whole
+        # generation for every row.
         statement = update(Chunk).where(Chunk.id == bindparam("key")).values(vector=bindparam("packed"))
         rows = [
             {"key": key, "packed": vector.astype(np.float16).tobytes()} for key, vector in vectors.items()
         ]
         self._session.connection().execute(statement, rows)
 
-    def publish(self, document_id: str, generation: int, *, title: str, media_type: str) -> int:
+    def publish(self, document_id: str, generation: int) -> int:
         """Make a complete generation the live one and drop every other; returns the change's number.
 
         Raises NotFound; RuntimeError when a chunk has no vector, for then a search could not find it.
@@ -154,8 +154,6 @@ class Generations(Repository):
             .values(
                 generation=generation,
                 status="ready",
-                title=title,
-                media_type=media_type,
                 error_code=None,
                 error_detail=None,
                 chunks_done=total,

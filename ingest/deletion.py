@@ -1,0 +1,71 @@
+"""Deletion that is complete when it returns: rows, text, vectors, file, and what was derived from them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from sqlalchemy import delete
+from sqlalchemy.orm import Session
+
+from ingest.locks import sync_folder
+from ingest.uploads import blob_path
+from rag.settings import Settings
+from rag.store.records import DocumentRow
+from rag.store.repositories import Changes, Collections, Documents, Generations
+from rag.store.scope import Scope
+from rag.store.session import Database
+from rag.store.tables import IngestJob
+
+OnDeleted = Callable[[str, str], None]
+"""Called with (collection_id, document_id) after the commit, to take the document out of the live indexes
+and their snapshots."""
+
+
+def delete_document(
+    db: Database, settings: Settings, scope: Scope, document_id: str, on_deleted: OnDeleted | None = None
+) -> None:
+    """Delete a document in any state; a worker that is reading it can write nothing more. Raises NotFound."""
+    with db.session() as session:
+        document = Documents(session, scope).lock(document_id)
+        _delete_rows(session, scope, document)
+    _finish(db, settings, [document], on_deleted)
+
+
+def delete_collection(
+    db: Database, settings: Settings, scope: Scope, collection_id: str, on_deleted: OnDeleted | None = None
+) -> None:
+    """Delete a collection and all its documents in one transaction. Raises NotFound."""
+    documents: list[DocumentRow] = []
+    with db.session() as session:
+        Collections(session, scope).lock(collection_id)
+        repository = Documents(session, scope)
+        while page := repository.list(collection_id=collection_id, limit=500):
+            for document in sorted(page, key=lambda row: row.id):
+                _delete_rows(session, scope, repository.lock(document.id))
+                documents.append(document)
+        Collections(session, scope).delete(collection_id)
+    _finish(db, settings, documents, on_deleted)
+
+
+def _delete_rows(session: Session, scope: Scope, document: DocumentRow) -> None:
+    session.execute(delete(IngestJob).where(IngestJob.document_id == document.id))
+    Generations(session, scope).drop_all(document.id)
+    Changes(session, scope).append(document.collection_id, document.id, document.generation, "delete")
+    Documents(session, scope).delete(document.id)
+
+
+def _finish(
+    db: Database, settings: Settings, documents: list[DocumentRow], on_deleted: OnDeleted | None
+) -> None:
+    # The file goes after the commit: before it, a rollback would leave a document without its file. A crash
+    # in between leaves a file without a document, which the sweep at the next start removes.
+    for document in documents:
+        blob_path(settings, document.id).unlink(missing_ok=True)
+    if documents and (settings.data_dir / "blobs").is_dir():
+        sync_folder(settings.data_dir / "blobs")
+    try:
+        if on_deleted is not None:
+            for document in documents:
+                on_deleted(document.collection_id, document.id)
+    finally:
+        db.scrub()

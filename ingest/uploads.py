@@ -1,0 +1,328 @@
+"""From the network to the disk: streamed, hashed, made durable, and entered in one transaction."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import math
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from sqlalchemy import select
+
+from ingest import jobs
+from ingest.locks import create_locked, folder_lock, remove_if_dead, sync_folder
+from ingest.names import choose_title, display_filename
+from rag.errors import Conflict, InvalidRequest, TooLarge, Unavailable
+from rag.ids import new_id
+from rag.settings import Settings
+from rag.store.records import DocumentRow
+from rag.store.repositories import Documents, Jobs
+from rag.store.scope import Scope
+from rag.store.session import Database
+from rag.store.tables import Document, StoreState
+
+log = logging.getLogger(__name__)
+
+METADATA_LIMIT = 64 * 1024
+_METADATA_DEPTH = 8
+_IDENTITY = ".store"
+
+
+def blob_path(settings: Settings, document_id: str) -> Path:
+    """Where the original bytes of a document lie."""
+    return settings.data_dir / "blobs" / document_id
+
+
+class UploadSink:
+    """A file in `data_dir/tmp` that takes an upload piece by piece; never more than a piece is in memory.
+
+    Use it as a context manager: what was not accepted is removed at the end. While the process lives it holds
+    the file's lock, by which `sweep` tells it from one that a dead process left.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        """Make the file. Raises Unavailable (`storage_unavailable`)."""
+        self._limit = settings.max_upload_bytes
+        self._hash = hashlib.sha256()
+        self._descriptor = -1
+        self.path = settings.data_dir / "tmp" / new_id("upload")
+        self.bytes = 0
+        try:
+            self._descriptor = create_locked(self.path)
+        except OSError as error:
+            raise _no_storage(error) from error
+
+    @property
+    def sha256(self) -> str:
+        """Hexadecimal SHA-256 of what was written so far."""
+        return self._hash.hexdigest()
+
+    def write(self, piece: bytes) -> None:
+        """Append. Raises TooLarge (`too_large`) beyond the limit, Unavailable (`storage_unavailable`)."""
+        if self.bytes + len(piece) > self._limit:
+            raise TooLarge(
+                f"the file is larger than {self._limit} bytes; raise LONGLEAF_MAX_UPLOAD_BYTES or split it",
+                code="too_large",
+                extra={"limit": self._limit},
+            )
+        rest = memoryview(piece)
+        try:
+            while rest:
+                rest = rest[os.write(self._descriptor, rest) :]
+        except OSError as error:
+            raise _no_storage(error) from error
+        self._hash.update(piece)
+        self.bytes += len(piece)
+
+    def make_durable(self) -> None:
+        """Wait until the bytes are on the disk. Raises Unavailable (`storage_unavailable`)."""
+        try:
+            os.fsync(self._descriptor)
+        except OSError as error:
+            raise _no_storage(error) from error
+
+    def close(self) -> None:
+        """Drop the file unless it was accepted; may be called again."""
+        if self._descriptor >= 0:
+            with suppress(FileNotFoundError):
+                self.path.unlink()
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+@dataclass(frozen=True, slots=True)
+class NewDocument:
+    """A finished upload and what its sender says of it."""
+
+    upload: UploadSink
+    filename: str
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A document that is in the store; `reused` when it had been there before."""
+
+    document: DocumentRow
+    job_id: str
+    reused: bool = False
+
+
+def accept(
+    db: Database,
+    settings: Settings,
+    scope: Scope,
+    collection_id: str,
+    new: NewDocument,
+    *,
+    reuse: bool = False,
+) -> Accepted:
+    """Enter one document; see `accept_all`."""
+    return accept_all(db, settings, scope, collection_id, [new], reuse=reuse)[0]
+
+
+def accept_all(
+    db: Database,
+    settings: Settings,
+    scope: Scope,
+    collection_id: str,
+    new: Sequence[NewDocument],
+    *,
+    reuse: bool = False,
+) -> list[Accepted]:
+    """Enter documents and their jobs, all or none, in the order given; durable when it returns.
+
+    An empty file is taken too: its job fails with `empty`, so that the sender finds it in the list.
+    Bytes that the collection holds already raise Conflict (`duplicate_document`, with `existing_document_id`
+    of the first and `duplicates` of all; the id is None for a file that is twice in `new`), or, with `reuse`,
+    yield the existing document. Raises also NotFound, InvalidRequest (`invalid_metadata`), Unavailable.
+    """
+    for item in new:
+        check_metadata(item.metadata)
+        item.upload.make_durable()
+    ids = [new_id("doc") for _ in new]
+    with folder_lock(settings.data_dir / "blobs.lock", exclusive=False):
+        try:
+            _claim_folder(db, settings)
+            for document_id, item in zip(ids, new, strict=True):
+                os.rename(item.upload.path, blob_path(settings, document_id))
+            sync_folder(settings.data_dir / "blobs")
+        except OSError as error:
+            _unlink(settings, ids)
+            raise _no_storage(error) from error
+        try:
+            accepted = _enter(db, scope, collection_id, new, ids, reuse=reuse)
+        except (Conflict, InvalidRequest):
+            _unlink(settings, ids)
+            raise
+        # After any other error the transaction's fate can be unknown: `sweep` judges by the rows.
+    _unlink(settings, [i for i, entry in zip(ids, accepted, strict=True) if entry.reused])
+    for item in new:
+        item.upload.close()
+    return accepted
+
+
+def _enter(
+    db: Database,
+    scope: Scope,
+    collection_id: str,
+    new: Sequence[NewDocument],
+    ids: Sequence[str],
+    *,
+    reuse: bool,
+) -> list[Accepted]:
+    entered: dict[int, Accepted] = {}
+    duplicates: list[dict[str, str | None]] = []
+    with db.session() as session:
+        documents = Documents(session, scope)
+        mine: dict[str, DocumentRow] = {}
+        # In the order of the hashes: two requests with the same files can't wait for each other crosswise.
+        for place in sorted(range(len(new)), key=lambda place: new[place].upload.sha256):
+            item, sha256 = new[place], new[place].upload.sha256
+            filename = display_filename(item.filename)
+            existing = mine.get(sha256)
+            if existing is None:
+                try:
+                    document = documents.add(
+                        collection_id,
+                        title=choose_title(item.metadata.get("title"), None, filename),
+                        filename=filename,
+                        sha256=sha256,
+                        size=item.upload.bytes,
+                        meta=item.metadata,
+                        document_id=ids[place],
+                    )
+                except Conflict as conflict:
+                    existing = documents.get(conflict.extra["existing_document_id"])
+                else:
+                    job = jobs.enqueue(session, scope, document.id, document.generation + 1)
+                    entered[place] = Accepted(document, job.id)
+                    mine[sha256] = document
+                    continue
+            new_here = sha256 in mine
+            duplicates.append(
+                {"filename": filename, "existing_document_id": None if new_here else existing.id}
+            )
+            job = Jobs(session, scope).of_document(existing.id)
+            entered[place] = Accepted(existing, job.id, reused=True)
+        if duplicates and not reuse:
+            raise _duplicate(duplicates)
+    return [entered[place] for place in range(len(new))]
+
+
+def _duplicate(duplicates: list[dict[str, str | None]]) -> Conflict:
+    first = next((d for d in duplicates if d["existing_document_id"]), duplicates[0])
+    where = first["existing_document_id"]
+    held = f"are already in the collection as {where}" if where else "were sent twice in this request"
+    return Conflict(
+        f"the bytes of {first['filename']!r} {held}; send on_duplicate=reuse to take the existing document",
+        code="duplicate_document",
+        extra={"existing_document_id": where, "duplicates": duplicates},
+    )
+
+
+def check_metadata(metadata: dict[str, Any]) -> None:
+    """Raise InvalidRequest (`invalid_metadata`) for what one of the databases could not store as JSON."""
+
+    fault = _metadata_fault(metadata, 0)
+    if fault is None and len(json.dumps(metadata)) > METADATA_LIMIT:
+        fault = f"more than {METADATA_LIMIT} bytes"
+    if fault:
+        raise InvalidRequest(f"metadata can't be stored: it has {fault}", code="invalid_metadata")
+
+
+def _metadata_fault(value: object, depth: int) -> str | None:
+    fault: str | None = None
+    if depth > _METADATA_DEPTH:
+        fault = f"more than {_METADATA_DEPTH} levels"
+    elif isinstance(value, str):
+        fault = "a text with NUL or half a surrogate pair" if _unstorable(value) else None
+    elif isinstance(value, float):
+        fault = None if math.isfinite(value) else "a number that is not finite"
+    elif isinstance(value, dict | list):
+        parts = [*value.keys(), *value.values()] if isinstance(value, dict) else value
+        if isinstance(value, dict) and not all(isinstance(key, str) for key in value):
+            fault = "a key that is no text"
+        else:
+            fault = next((found for part in parts if (found := _metadata_fault(part, depth + 1))), None)
+    elif value is not None and not isinstance(value, bool | int):
+        fault = f"a {type(value).__name__}"
+    return fault
+
+
+def sweep(db: Database, settings: Settings) -> list[str]:
+    """Remove what a crash left: uploads of dead processes and files without a document; returns their names.
+
+    Run it when a process starts; others may be at work. Files are left alone when the folder belongs to
+    another database, for then every one would seem to lack its document.
+    """
+    removed = [
+        path.name for path in sorted((settings.data_dir / "tmp").glob("upload_*")) if remove_if_dead(path)
+    ]
+    folder = settings.data_dir / "blobs"
+    if not folder.is_dir():
+        return removed
+    with folder_lock(settings.data_dir / "blobs.lock", exclusive=True):
+        with db.read() as session:
+            identity = session.scalars(select(StoreState.identity)).one()
+        mark = folder / _IDENTITY
+        if not mark.exists() or mark.read_text() != identity:
+            log.warning("%s belongs to another database; nothing in it is removed", folder)
+            return removed
+        names = sorted(path.name for path in folder.iterdir() if path.name.startswith("doc_"))
+        for first in range(0, len(names), 500):
+            some = names[first : first + 500]
+            with db.read() as session:
+                known = set(session.scalars(select(Document.id).where(Document.id.in_(some))))
+            for name in some:
+                if name not in known:
+                    (folder / name).unlink(missing_ok=True)
+                    removed.append(name)
+        sync_folder(folder)
+    return removed
+
+
+def _claim_folder(db: Database, settings: Settings) -> None:
+    """Mark the folder as this database's when it is new."""
+    folder = settings.data_dir / "blobs"
+    mark = folder / _IDENTITY
+    if mark.exists():
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    with db.read() as session:
+        identity = session.scalars(select(StoreState.identity)).one()
+    if not any(folder.glob("doc_*")):
+        draft = folder / new_id(".store")
+        draft.write_text(identity)
+        os.rename(draft, mark)
+
+
+def _unlink(settings: Settings, ids: Sequence[str]) -> None:
+    for document_id in ids:
+        blob_path(settings, document_id).unlink(missing_ok=True)
+
+
+def _unstorable(text: str) -> bool:
+    return "\0" in text or any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def _no_storage(error: OSError) -> Unavailable:
+    return Unavailable(
+        f"the file could not be stored ({error.strerror or error}); see to the data folder and try again",
+        code="storage_unavailable",
+    )
