@@ -1,7 +1,7 @@
 """Find a Chromium for the browser tests: the system's, playwright's own, or a new one from Debian's package.
 
-Leaves quietly where there is one. Installs only as root, with apt, and tries that once an environment. Without a
-Chromium the browser tests are skipped; with LONGLEAF_REQUIRE_BROWSER=1 this program fails instead.
+Leaves quietly where there is one. Installs only as root, with apt, and tries that once per environment.
+Without a Chromium the browser tests are skipped; with LONGLEAF_REQUIRE_BROWSER=1 this program fails instead.
 """
 
 from __future__ import annotations
@@ -12,16 +12,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+from playwright.sync_api import sync_playwright
+
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 TRIED = Path(__file__).resolve().parent.parent / ".venv" / ".chromium-tried"
 
 
 def playwrights_own() -> str | None:
     """Path of the Chromium that playwright downloaded, `None` where it has none."""
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        return None
     with sync_playwright() as playwright:
         path = playwright.chromium.executable_path
     return path if Path(path).exists() else None
