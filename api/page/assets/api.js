@@ -1,0 +1,101 @@
+// The service's HTTP interface as the page uses it; every failure becomes a Problem.
+
+import { eventsOf } from "./sse.js";
+
+// `code` is the service's stable code, or `unreachable`, `interrupted`, `unexpected` for what the page itself saw.
+export class Problem extends Error {
+  constructor(code, detail, status = 0, body = {}) {
+    super(detail);
+    this.code = code;
+    this.status = status;
+    this.body = body;
+  }
+}
+
+export function problemOf(status, body) {
+  const detail = body?.detail || body?.title || `The server answered with status ${status}.`;
+  return new Problem(body?.code || "unexpected", String(detail), status, body ?? {});
+}
+
+const segment = encodeURIComponent;
+const isAbort = (error) => error?.name === "AbortError";
+
+async function send(path, options = {}) {
+  let response;
+  try {
+    response = await fetch(path, options);
+  } catch (error) {
+    if (isAbort(error)) throw error;
+    throw new Problem("unreachable", "The server cannot be reached.");
+  }
+  if (!response.ok) throw problemOf(response.status, await response.json().catch(() => null));
+  return response;
+}
+
+const getJson = async (path, options) => (await send(path, options)).json();
+const postJson = (path, body, options = {}) =>
+  send(path, { ...options, method: "POST", headers: { "Content-Type": "application/json", ...options.headers }, body: JSON.stringify(body) });
+
+// {ready, checks} whatever the status: 503 is an answer here.
+export async function readiness() {
+  const response = await fetch("readyz", { cache: "no-store" });
+  return response.json();
+}
+
+export const listCollections = async () => (await getJson("collections")).collections;
+export const createCollection = async (name) => (await postJson("collections", { name })).json();
+
+export function listDocuments(collection, { limit = 100, cursor = null } = {}) {
+  const query = new URLSearchParams({ collection, limit });
+  if (cursor) query.set("cursor", cursor);
+  return getJson(`documents?${query}`);
+}
+
+export const getDocument = (id) => getJson(`documents/${segment(id)}`);
+export const deleteDocument = (id) => send(`documents/${segment(id)}`, { method: "DELETE" });
+export const retryDocument = async (id) => (await send(`documents/${segment(id)}/retry`, { method: "POST" })).json();
+export const cancelDocument = async (id) => (await send(`documents/${segment(id)}/cancel`, { method: "POST" })).json();
+export const originalOf = (id) => `documents/${segment(id)}/content`;
+export const getPage = (id, number) => getJson(`documents/${segment(id)}/pages/${number}`);
+export const getText = async (id, start, end) =>
+  (await send(`documents/${segment(id)}/text?start=${start}&end=${end}`)).text();
+
+// Sends one file; `progress(fraction)` is called on the way. Resolves to the document's {id, filename, status, job_id}.
+// XMLHttpRequest, because fetch cannot tell how much of a body has been sent.
+export function uploadFile(file, { collection, metadata, progress, signal }) {
+  const form = new FormData();
+  form.append("collection", collection);
+  if (metadata) form.append("metadata", JSON.stringify(metadata));
+  form.append("file", file, file.name);
+  const request = new XMLHttpRequest();
+  return new Promise((resolve, reject) => {
+    request.open("POST", "documents");
+    request.responseType = "json";
+    request.upload.onprogress = (event) => event.lengthComputable && progress(event.loaded / event.total);
+    request.onload = () => {
+      if (request.status >= 200 && request.status < 300) resolve(request.response.documents[0]);
+      else reject(problemOf(request.status, request.response));
+    };
+    request.onerror = () => reject(new Problem("unreachable", "The server cannot be reached, or it closed the connection."));
+    request.onabort = () => reject(new DOMException("aborted", "AbortError"));
+    signal.addEventListener("abort", () => request.abort());
+    request.send(form);
+  });
+}
+
+// Asks and yields {type, data} with parsed data until `done`; an `error` event or a broken stream is thrown.
+export async function* ask(body, signal) {
+  const response = await postJson("query", { ...body, stream: true }, { signal, headers: { Accept: "text/event-stream" } });
+  try {
+    for await (const { type, data } of eventsOf(response)) {
+      const parsed = JSON.parse(data);
+      if (type === "error") throw problemOf(parsed.status ?? 0, parsed);
+      yield { type, data: parsed };
+      if (type === "done") return;
+    }
+  } catch (error) {
+    if (isAbort(error) || error instanceof Problem) throw error;
+    throw new Problem("interrupted", "The connection broke before the answer was complete.");
+  }
+  throw new Problem("interrupted", "The connection ended before the answer was complete.");
+}

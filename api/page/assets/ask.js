@@ -1,0 +1,113 @@
+// The question field, the stream of one question at a time, and the list of this session's answers.
+
+import { Problem, ask } from "./api.js";
+import { byId, setText } from "./dom.js";
+import { Turn } from "./turn.js";
+import { plural } from "./words.js";
+
+export class Asking {
+  #field = byId("question");
+  #answers = byId("answers");
+  #running = null;
+  #asked = [];
+  #place = 0;
+  #scope;
+  #cite;
+
+  // `scope()` gives {collection, chosen, ready, total}; `cite(citations, index, opener)` shows a quote.
+  constructor({ scope, cite }) {
+    this.#scope = scope;
+    this.#cite = cite;
+    byId("ask").addEventListener("submit", (event) => { event.preventDefault(); this.#submit(); });
+    byId("ask-stop").addEventListener("click", () => { this.#running?.abort.abort(); this.#field.focus(); });
+    this.#field.addEventListener("keydown", (event) => this.#key(event));
+    this.#field.addEventListener("input", () => this.#fit());
+    document.addEventListener("keydown", (event) => {
+      const typing = event.target.closest?.("input, textarea, select");
+      if (event.key !== "/" || typing || event.ctrlKey || event.metaKey || event.altKey) return;
+      event.preventDefault();
+      this.#field.focus();
+    });
+    this.describe();
+  }
+
+  // Says what a question would be asked of.
+  describe() {
+    const { collection, chosen, ready, total } = this.#scope();
+    let text = `Asks ${plural(ready, "document")} in “${collection}”`;
+    if (chosen.length) text = `Asks ${chosen.length === 1 ? "the chosen document" : `the ${plural(chosen.length, "chosen document")}`}`;
+    else if (!total) text = "Add a document first, then ask about it";
+    else if (!ready) text = "None of the documents is ready yet";
+    setText(byId("ask-scope"), text);
+  }
+
+  #key(event) {
+    if (event.isComposing) return;
+    if (event.key === "Enter" && !event.shiftKey) {
+      event.preventDefault();
+      this.#submit();
+    } else if (event.key === "ArrowUp" && this.#field.selectionStart === 0 && this.#asked.length) {
+      event.preventDefault();
+      this.#recall(-1);
+    } else if (event.key === "ArrowDown" && this.#field.selectionStart === this.#field.value.length && this.#asked.length) {
+      event.preventDefault();
+      this.#recall(1);
+    }
+  }
+
+  #recall(step) {
+    this.#place = Math.min(this.#asked.length, Math.max(0, this.#place + step));
+    this.#field.value = this.#asked[this.#place] ?? "";
+    this.#fit();
+    const end = step < 0 ? 0 : this.#field.value.length;
+    this.#field.setSelectionRange(end, end);
+  }
+
+  #fit() {
+    this.#field.style.height = "auto";
+    this.#field.style.height = `${Math.min(this.#field.scrollHeight + 2, 240)}px`;
+  }
+
+  #submit() {
+    const question = this.#field.value.trim();
+    if (!question) return this.#field.focus();
+    this.#field.value = "";
+    this.#fit();
+    return this.start(question);
+  }
+
+  // Asks; a question that is still being answered is stopped first.
+  async start(question) {
+    this.#running?.abort.abort();
+    if (this.#asked.at(-1) !== question) this.#asked.push(question);
+    this.#place = this.#asked.length;
+    const turn = new Turn(question, { again: (text) => this.start(text), cite: this.#cite });
+    const run = { abort: new AbortController() };
+    this.#running = run;
+    this.#answers.prepend(turn.element);
+    document.body.classList.add("has-answers");
+    this.#busy(true);
+    const { collection, chosen } = this.#scope();
+    const body = { question, collection };
+    if (chosen.length) body.document_ids = chosen;
+    try {
+      for await (const event of ask(body, run.abort.signal)) turn.take(event);
+    } catch (error) {
+      if (run.abort.signal.aborted) turn.fail("Stopped.", true);
+      else turn.fail(error instanceof Problem ? error.message : "Something on this page went wrong. Ask again.");
+      if (!(error instanceof Problem) && !run.abort.signal.aborted) throw error;
+    } finally {
+      if (this.#running === run) {
+        this.#running = null;
+        this.#busy(false);
+      }
+    }
+  }
+
+  #busy(busy) {
+    const focused = document.activeElement === byId("ask-stop") || document.activeElement === byId("ask-go");
+    byId("ask-go").hidden = busy;
+    byId("ask-stop").hidden = !busy;
+    if (focused) (busy ? byId("ask-stop") : this.#field).focus();
+  }
+}

@@ -1,0 +1,234 @@
+// The list of documents: states that move, what went wrong, retry, cancel, delete, choose, open.
+
+import { cancelDocument, deleteDocument, listDocuments, retryDocument } from "./api.js";
+import { announce, bdi, byId, h, iconButton, setText } from "./dom.js";
+import { FINAL, plural, progressOf, remedyFor, stateLine } from "./words.js";
+
+const BUSY_MS = 700;
+const IDLE_MS = 10000;
+
+export class Documents {
+  #list = byId("docs");
+  #rows = new Map();
+  #chosen = new Set();
+  #cursor = null;
+  #shown = 100;
+  #timer = 0;
+  #round = 0;
+  #collection;
+  #onChange;
+  #onOpen;
+
+  // `onChange()` whenever documents or the choice change; `onOpen(document, opener)` to show one.
+  constructor({ collection, onChange, onOpen }) {
+    this.#collection = collection;
+    this.#onChange = onChange;
+    this.#onOpen = onOpen;
+    byId("docs-more").addEventListener("click", () => { this.#shown += 100; this.refresh(); });
+    byId("docs-clear").addEventListener("click", () => { this.#choose([]); byId("question").focus(); });
+    document.addEventListener("visibilitychange", () => { if (!document.hidden) this.refresh(); });
+  }
+
+  get total() { return this.#rows.size; }
+  get more() { return this.#cursor !== null; }
+  get ready() { return [...this.#rows.values()].filter((row) => row.doc.status === "ready").length; }
+  get chosen() { return [...this.#chosen]; }
+
+  // Forgets what is shown, for another collection.
+  reset() {
+    for (const row of this.#rows.values()) row.element.remove();
+    this.#rows.clear();
+    this.#shown = 100;
+    this.#choose([]);
+    return this.refresh();
+  }
+
+  async refresh() {
+    clearTimeout(this.#timer);
+    const round = ++this.#round;
+    try {
+      const docs = await this.#fetch();
+      if (round === this.#round) this.#show(docs);
+    } catch {
+      // The readiness notice says it; the next round tries again.
+    }
+    if (round !== this.#round) return;
+    const busy = [...this.#rows.values()].some((row) => !FINAL.has(row.doc.status));
+    if (!document.hidden) this.#timer = setTimeout(() => this.refresh(), busy ? BUSY_MS : IDLE_MS);
+  }
+
+  async #fetch() {
+    const collection = this.#collection();
+    const docs = [];
+    let cursor = null;
+    do {
+      const page = await listDocuments(collection, { cursor });
+      docs.push(...page.documents);
+      cursor = page.next_cursor;
+    } while (cursor && docs.length < this.#shown);
+    this.#cursor = cursor;
+    return docs;
+  }
+
+  #show(docs) {
+    const alive = new Set(docs.map((doc) => doc.id));
+    for (const id of [...this.#rows.keys()]) if (!alive.has(id)) this.#forget(id);
+    docs.forEach((doc, place) => {
+      const row = this.#rows.get(doc.id) ?? this.#add(doc);
+      row.update(doc);
+      if (this.#list.children[place] !== row.element) this.#list.insertBefore(row.element, this.#list.children[place] ?? null);
+    });
+    byId("docs-more").hidden = !this.more;
+    this.#changed();
+  }
+
+  #add(doc) {
+    const row = new Row(doc, {
+      open: (opener) => this.#onOpen(row.doc, opener),
+      choose: () => this.#choose(row.chosen ? [...this.#chosen, doc.id] : this.chosen.filter((id) => id !== doc.id)),
+      act: (action) => this.#act(action, row),
+      remove: () => this.#remove(row),
+    });
+    this.#rows.set(doc.id, row);
+    return row;
+  }
+
+  async #act(action, row) {
+    try {
+      row.update(await action(row.doc.id));
+    } catch (error) {
+      row.complain(error.message);
+    }
+    this.refresh();
+  }
+
+  async #remove(row) {
+    const next = row.element.nextElementSibling ?? row.element.previousElementSibling;
+    try {
+      await deleteDocument(row.doc.id);
+    } catch (error) {
+      if (error.status !== 404) return row.complain(error.message);
+    }
+    this.#round += 1;
+    this.#forget(row.doc.id);
+    announce(`${row.doc.title} deleted`);
+    (next?.querySelector("button") ?? byId("pick-files")).focus();
+    this.#changed();
+    return this.refresh();
+  }
+
+  #forget(id) {
+    this.#rows.get(id)?.element.remove();
+    this.#rows.delete(id);
+    this.#chosen.delete(id);
+  }
+
+  #choose(ids) {
+    this.#chosen = new Set(ids);
+    for (const [id, row] of this.#rows) row.chosen = this.#chosen.has(id);
+    this.#changed();
+  }
+
+  #changed() {
+    const some = this.#chosen.size;
+    setText(byId("docs-count"), some ? `${plural(some, "document")} chosen` : plural(this.total, "document") + (this.more ? " shown" : ""));
+    byId("docs-count").hidden = !this.total;
+    byId("docs-clear").hidden = !some;
+    this.#onChange();
+  }
+
+  // Brings a document into view, e.g. the one that a duplicate was refused for.
+  async reveal(id) {
+    await this.refresh();
+    const row = this.#rows.get(id);
+    if (!row) return announce("That document is further down the list");
+    row.element.scrollIntoView({ block: "nearest" });
+    row.focus();
+    return undefined;
+  }
+}
+
+class Row {
+  #said = "";
+  #shape = "";
+
+  constructor(doc, does) {
+    this.doc = doc;
+    this.does = does;
+    this.box = h("input", { type: "checkbox", onchange: () => does.choose() });
+    this.title = h("button", { type: "button", class: "doc-title", onclick: () => does.open(this.title) }, bdi(""));
+    this.state = h("p", { class: "doc-state" });
+    this.bar = h("progress", { hidden: true });
+    this.detail = h("p", { class: "doc-detail", dir: "auto", hidden: true });
+    this.actions = h("div", { class: "doc-actions" });
+    this.element = h("li", { class: "doc" }, this.box, h("div", { class: "doc-main" }, this.title, this.state, this.bar, this.detail), this.actions);
+  }
+
+  get chosen() { return this.box.checked; }
+  set chosen(value) { this.box.checked = value; }
+  focus() { (this.title.disabled ? this.actions.querySelector("button") : this.title)?.focus(); }
+
+  update(doc) {
+    this.doc = doc;
+    const name = doc.title || doc.filename;
+    setText(this.title.firstChild, name);
+    this.title.title = doc.metadata?.path || doc.filename;
+    this.title.disabled = doc.status !== "ready";
+    this.box.disabled = doc.status !== "ready";
+    this.box.setAttribute("aria-label", `Ask only ${name}`);
+    this.element.className = `doc is-${doc.status}`;
+    setText(this.state, stateLine(doc));
+    this.#bar(doc, name);
+    if (doc.status === "failed") this.#failure(doc.error);
+    else this.detail.hidden = true;
+    this.#actions(doc.status, name);
+    if (this.#said && this.#said !== doc.status && FINAL.has(doc.status)) announce(`${name}: ${doc.status === "ready" ? "ready" : this.state.textContent}`);
+    this.#said = doc.status;
+  }
+
+  #bar(doc, name) {
+    const progress = progressOf(doc);
+    this.bar.hidden = FINAL.has(doc.status);
+    this.bar.setAttribute("aria-label", `${name}: ${this.state.textContent}`);
+    if (progress) [this.bar.value, this.bar.max] = progress;
+    else this.bar.removeAttribute("value");
+  }
+
+  #failure(error) {
+    const remedy = remedyFor(error?.code);
+    setText(this.state, remedy ?? "Could not be read.");
+    setText(this.detail, error?.detail ?? "");
+    this.detail.hidden = !error?.detail;
+  }
+
+  // Buttons are replaced only when the state asks for others, so that focus stays where it is.
+  #actions(status, name) {
+    const shape = FINAL.has(status) ? status : "busy";
+    if (shape === this.#shape) return;
+    const focused = this.actions.contains(document.activeElement);
+    this.#shape = shape;
+    const buttons = [];
+    if (shape === "busy") buttons.push(iconButton("close", `Cancel ${name}`, () => this.does.act(cancelDocument)));
+    if (shape === "failed" || shape === "cancelled") buttons.push(iconButton("retry", `Try ${name} again`, () => this.does.act(retryDocument)));
+    if (shape !== "busy") buttons.push(iconButton("bin", `Delete ${name}`, () => this.#confirm(name)));
+    this.actions.replaceChildren(...buttons);
+    if (focused) this.focus();
+  }
+
+  #confirm(name) {
+    const keep = (focus) => { this.#shape = ""; this.#actions(this.doc.status, name); if (focus) this.actions.lastElementChild.focus(); };
+    const yes = h("button", { type: "button", class: "small danger", "aria-label": `Delete ${name} for good`, onclick: () => { yes.disabled = true; this.does.remove(); } }, "Delete");
+    const no = h("button", { type: "button", class: "small", "aria-label": `Keep ${name}`, onclick: () => keep(true) }, "Keep");
+    this.actions.replaceChildren(yes, no);
+    this.actions.onkeydown = (event) => { if (event.key === "Escape" && no.isConnected) { event.stopPropagation(); keep(true); } };
+    no.focus();
+  }
+
+  complain(text) {
+    this.#shape = "";
+    this.#actions(this.doc.status, this.doc.title);
+    this.detail.textContent = text;
+    this.detail.hidden = false;
+    announce(text);
+  }
+}

@@ -1,0 +1,48 @@
+// Brings the parts of the page together.
+
+import { Asking } from "./ask.js";
+import { Collections } from "./collections.js";
+import { Documents } from "./documents.js";
+import { byId, setText } from "./dom.js";
+import { Reader } from "./reader.js";
+import { watchReadiness } from "./readiness.js";
+import { Uploads } from "./uploads.js";
+import { plural } from "./words.js";
+
+const reader = new Reader();
+const collections = new Collections(() => documents.reset());
+const documents = new Documents({
+  collection: () => collections.current,
+  onChange: () => changed(),
+  onOpen: (doc, opener) => reader.showDocument(doc, opener),
+});
+const asking = new Asking({
+  scope: () => ({ collection: collections.current, chosen: documents.chosen, ready: documents.ready, total: documents.total }),
+  cite: (citations, index, opener) => reader.showQuote(citations, index, opener),
+});
+new Uploads({
+  collection: () => collections.current,
+  onAccepted: () => documents.refresh(),
+  onDuplicate: (id) => documents.reveal(id),
+});
+
+const toggle = byId("library-toggle");
+function showLibrary(open) {
+  document.body.classList.toggle("shows-library", open);
+  toggle.setAttribute("aria-expanded", String(open));
+}
+toggle.addEventListener("click", () => showLibrary(toggle.getAttribute("aria-expanded") !== "true"));
+byId("ask").addEventListener("submit", () => showLibrary(false));
+
+let known = false;
+function changed() {
+  asking.describe();
+  setText(toggle, documents.total ? plural(documents.total, "document") : "Documents");
+  // On a phone the list starts open only while there is nothing to ask about yet.
+  if (!known) showLibrary(documents.total === 0);
+  known = true;
+}
+
+watchReadiness(() => { collections.load().catch(() => {}); documents.refresh(); });
+collections.load().catch(() => {});
+documents.refresh();
