@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, cast
 
 from sqlalchemy import ColumnElement, CursorResult, and_, func, or_, select, update
@@ -70,6 +70,11 @@ class Lease:
     token: str
 
 
+_AT_ONCE = datetime(1970, 1, 1, tzinfo=UTC)
+_CLOCK_JUMP = timedelta(hours=1)
+"""No wait and no lease is this long: a time further ahead was written before the clock was set back."""
+
+
 def enqueue(session: Session, scope: Scope, document_id: str, generation: int) -> JobRow:
     """Write a queued job for a generation of a document. Raises NotFound."""
     Documents(session, scope).get(document_id)
@@ -82,7 +87,7 @@ def enqueue(session: Session, scope: Scope, document_id: str, generation: int) -
         attempts=0,
         lease_owner=None,
         lease_until=None,
-        not_before=now,
+        not_before=_AT_ONCE,
         created_at=now,
         updated_at=now,
     )
@@ -244,7 +249,7 @@ def retry(db: Database, scope: Scope, document_id: str) -> DocumentRow:
         job = Jobs(session, scope).of_document(document_id)
         if job.status not in TRANSITIONS["retry"][0]:
             raise _wrong_state("retry", document_id, job)
-        _move(session, "retry", job.id, job.status, attempts=0, not_before=_now(session))
+        _move(session, "retry", job.id, job.status, attempts=0, not_before=_AT_ONCE)
         documents.set(document_id, status="queued", error_code=None, error_detail=None)
         return documents.get(document_id)
 
@@ -298,8 +303,8 @@ def _now(session: Session) -> datetime:
 
 def _due(now: datetime) -> ColumnElement[bool]:
     return or_(
-        and_(IngestJob.status == "queued", IngestJob.not_before <= now),
-        and_(IngestJob.status == "running", IngestJob.lease_until <= now),
+        and_(IngestJob.status == "queued", ~IngestJob.not_before.between(now, now + _CLOCK_JUMP)),
+        and_(IngestJob.status == "running", ~IngestJob.lease_until.between(now, now + _CLOCK_JUMP)),
     )
 
 

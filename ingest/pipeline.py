@@ -1,0 +1,254 @@
+"""One job's way from the stored file to a published generation.
+
+Text, pages and chunks are written in one transaction, then vectors batch by batch, then the generation is
+published by one more. A job that is taken up again goes on where the last such step ended.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Literal
+
+from ingest import jobs
+from ingest.chunking import Chunk, chunk_document, embedding_text
+from ingest.errors import ParseCancelled, ParseError
+from ingest.jobs import Lease, LeaseLost, fenced
+from ingest.names import choose_title
+from ingest.parsers.base import PageSpan, ParsedDocument
+from ingest.sandbox import ParseLimits, parse_document
+from ingest.uploads import blob_path
+from rag.embedders.base import Embedder
+from rag.errors import LongleafError, Unavailable
+from rag.settings import Settings
+from rag.store.records import ChunkDraft, ChunkRow, PageRow
+from rag.store.repositories import Collections, Documents, Generations
+from rag.store.session import Database
+
+log = logging.getLogger(__name__)
+
+WINDOW = 256
+"""Chunks that are sorted by length before they are cut into batches: little padding, bounded memory."""
+BATCH = 16
+PROGRESS_SECONDS = 0.5
+
+Outcome = Literal["done", "failed", "postponed", "released", "lost"]
+Step = Literal["leased", "parsed", "written", "embedded", "ready_to_publish", "published"]
+
+
+class Interrupted(Exception):
+    """The worker is stopping, or the lease is gone."""
+
+
+class Pipeline:
+    """Runs jobs; one instance may run several at once in different threads."""
+
+    def __init__(
+        self,
+        db: Database,
+        settings: Settings,
+        embedder: Embedder,
+        on_step: Callable[[Step], None] = lambda step: None,  # noqa: ARG005
+    ) -> None:
+        """`on_step` is called when a step is reached; fault tests kill the process there."""
+        self._db = db
+        self._settings = settings
+        self._embedder = embedder
+        self._on_step = on_step
+
+    def run(self, lease: Lease, interrupted: Callable[[], bool] = lambda: False) -> Outcome:
+        """Do the job to its end, or as far as it goes; the outcome is in the store when it returns.
+
+        `interrupted` is asked often; once it is true, the job is given back. Raises Unavailable only when the
+        store itself can't be written: then the lease runs out and another attempt follows.
+        """
+        try:
+            return self._attempt(lease, interrupted)
+        except LeaseLost:
+            return "lost"
+
+    def _attempt(self, lease: Lease, interrupted: Callable[[], bool]) -> Outcome:
+        try:
+            self._on_step("leased")
+            if not self._is_written(lease):
+                self._read(lease, interrupted)
+            self._embed(lease, interrupted)
+            self._on_step("ready_to_publish")
+            with fenced(self._db, lease) as session:
+                jobs.complete(session, lease)
+                Generations(session, lease.scope).publish(lease.document_id, lease.generation)
+            self._on_step("published")
+            return "done"
+        except (ParseCancelled, Interrupted):
+            jobs.release(self._db, lease)
+            return "released"
+        except LeaseLost:
+            raise
+        except (Unavailable, OSError, MemoryError) as error:  # what another time may not have
+            log.warning("job %s of %s is put off: %s", lease.job_id, lease.document_id, error, exc_info=True)
+            again = jobs.postpone(self._db, lease, f"{type(error).__name__}: {error}")
+            return "postponed" if again else "failed"
+        except LongleafError as error:
+            jobs.fail(self._db, lease, error.code, error.detail)
+            return "failed"
+        except Exception as error:
+            log.exception("job %s of document %s failed unexpectedly", lease.job_id, lease.document_id)
+            jobs.fail(
+                self._db,
+                lease,
+                "internal",
+                f"reading failed unexpectedly ({type(error).__name__}); the server's log says where",
+            )
+            return "failed"
+
+    def _is_written(self, lease: Lease) -> bool:
+        with self._db.read() as session:
+            try:
+                return Generations(session, lease.scope).progress(lease.document_id, lease.generation)[1] > 0
+            except LongleafError as error:
+                raise LeaseLost(f"document {lease.document_id} was deleted") from error
+
+    def _read(self, lease: Lease, interrupted: Callable[[], bool]) -> None:
+        with fenced(self._db, lease) as session:
+            Documents(session, lease.scope).set(lease.document_id, status="parsing")
+            document = Documents(session, lease.scope).get(lease.document_id)
+            collection = Collections(session, lease.scope).get(lease.collection_id)
+        if collection.embedder != self._embedder.fingerprint:
+            raise LongleafError(
+                f"collection {collection.name!r} is bound to the embedder {collection.embedder}, this worker "
+                f"has {self._embedder.fingerprint}; set LONGLEAF_EMBEDDER back or use another collection",
+                code="embedder_mismatch",
+            )
+        if document.bytes == 0:
+            raise ParseError("empty", "The file has no bytes. Upload a file with content.")
+        parsed = _storable(self._parse(lease, document.filename, interrupted))
+        self._on_step("parsed")
+        with fenced(self._db, lease) as session:
+            Documents(session, lease.scope).set(
+                lease.document_id,
+                status="chunking",
+                title=choose_title(document.meta.get("title"), parsed.title, document.filename),
+                media_type=parsed.media_type,
+                pages_done=len(parsed.pages),
+                pages_total=len(parsed.pages),
+                characters=len(parsed.text),
+            )
+        chunks = chunk_document(parsed, self._embedder.token_spans, self._settings.chunk_tokens)
+        if interrupted():
+            raise Interrupted
+        with fenced(self._db, lease) as session:
+            generations = Generations(session, lease.scope)
+            generations.discard_unpublished(lease.document_id)
+            generations.write_text(lease.document_id, lease.generation, parsed.text)
+            pages = (PageRow(page.number, page.start, page.end) for page in parsed.pages)
+            generations.write_pages(lease.document_id, lease.generation, pages)
+            written = generations.write_chunks(lease.document_id, lease.generation, drafts(parsed, chunks))
+            Documents(session, lease.scope).set(
+                lease.document_id, status="embedding", chunks_done=0, chunks_total=written
+            )
+            jobs.checkpoint(session, lease)
+        self._on_step("written")
+
+    def _parse(self, lease: Lease, filename: str, interrupted: Callable[[], bool]) -> ParsedDocument:
+        told = time.monotonic()
+
+        def on_progress(done: int, total: int | None) -> None:
+            nonlocal told
+            if time.monotonic() - told < PROGRESS_SECONDS:
+                return
+            told = time.monotonic()
+            with fenced(self._db, lease) as session:
+                Documents(session, lease.scope).set(
+                    lease.document_id, pages_done=done, pages_total=total or 0
+                )
+
+        limits = ParseLimits(
+            seconds=self._settings.parse_timeout_seconds, memory_bytes=self._settings.parse_memory_bytes
+        )
+        path = blob_path(self._settings, lease.document_id)
+        if not path.exists() and jobs.is_held(self._db, lease):
+            raise LongleafError(
+                f"the file of document {lease.document_id} is missing from the data folder; upload it again",
+                code="file_missing",
+            )
+        return parse_document(path, filename, limits, on_progress, interrupted)
+
+    def _embed(self, lease: Lease, interrupted: Callable[[], bool]) -> None:
+        with fenced(self._db, lease) as session:
+            Documents(session, lease.scope).set(lease.document_id, status="embedding")
+            title = Documents(session, lease.scope).get(lease.document_id).title
+            done, total = Generations(session, lease.scope).progress(lease.document_id, lease.generation)
+        last = -1
+        while done < total:
+            with self._db.read() as session:
+                generations = Generations(session, lease.scope)
+                window = generations.pending(lease.document_id, lease.generation, after=last, limit=WINDOW)
+                texts = generations.text_slices(
+                    lease.document_id, lease.generation, [(row.start, row.end) for row in window]
+                )
+            if not window:
+                raise LeaseLost(f"chunks of {lease.document_id} are gone")
+            last = window[-1].ordinal
+            for rows, inputs in _batches(window, texts, title):
+                if interrupted():
+                    raise Interrupted
+                vectors = self._embedder.embed_passages(inputs)
+                done += len(rows)
+                with fenced(self._db, lease) as session:
+                    Generations(session, lease.scope).write_vectors(
+                        lease.document_id,
+                        lease.generation,
+                        {row.id: vector for row, vector in zip(rows, vectors, strict=True)},
+                    )
+                    Documents(session, lease.scope).set(
+                        lease.document_id, chunks_done=done, chunks_total=total
+                    )
+                    jobs.checkpoint(session, lease)
+                self._on_step("embedded")
+
+
+def _storable(parsed: ParsedDocument) -> ParsedDocument:
+    """PostgreSQL stores no NUL; the replacement is as long, so every offset stays right."""
+    if "\0" not in parsed.text:
+        return parsed
+    return replace(parsed, text=parsed.text.replace("\0", "\ufffd"))
+
+
+def drafts(parsed: ParsedDocument, chunks: Sequence[Chunk]) -> Iterator[ChunkDraft]:
+    """Chunks with their pages: those of their first and last character that is no white space."""
+    starts = [page.start for page in parsed.pages]
+    for ordinal, chunk in enumerate(chunks):
+        piece = parsed.text[chunk.start : chunk.end]
+        first = chunk.start + len(piece) - len(piece.lstrip())
+        last = max(first, chunk.start + len(piece.rstrip()) - 1)
+        yield ChunkDraft(
+            ordinal=ordinal,
+            start=chunk.start,
+            end=chunk.end,
+            page_start=_page_at(parsed.pages, starts, first),
+            page_end=_page_at(parsed.pages, starts, last),
+            headings=tuple(chunk.headings),
+            tokens=chunk.tokens,
+        )
+
+
+def _page_at(pages: Sequence[PageSpan], starts: Sequence[int], position: int) -> int | None:
+    if not pages:
+        return None
+    return pages[max(0, bisect_right(starts, position) - 1)].number
+
+
+def _batches(
+    window: Sequence[ChunkRow], texts: Sequence[str], title: str
+) -> Iterator[tuple[list[ChunkRow], list[str]]]:
+    by_length = sorted(range(len(window)), key=lambda place: window[place].tokens)
+    for first in range(0, len(by_length), BATCH):
+        places = by_length[first : first + BATCH]
+        rows = [window[place] for place in places]
+        yield (
+            rows,
+            [embedding_text(row, texts[place], title) for row, place in zip(rows, places, strict=True)],
+        )

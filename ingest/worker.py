@@ -1,0 +1,214 @@
+"""Threads that take jobs one after the other, keep their leases alive, and stop without harm."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from ingest import jobs
+from ingest.jobs import Lease
+from ingest.locks import create_locked, holder_is_dead, remove_if_dead
+from ingest.pipeline import Outcome, Pipeline, Step
+from ingest.uploads import sweep
+from rag.embedders.base import Embedder
+from rag.errors import Unavailable
+from rag.ids import new_id
+from rag.settings import Settings
+from rag.store.session import Database
+
+log = logging.getLogger(__name__)
+
+POLL_SECONDS = 1.0
+"""How soon a job is noticed that another process queued, and a lease that was lost."""
+TROUBLE_SECONDS = 5.0
+"""Wait after the store could not be reached."""
+
+OnPublished = Callable[[str, str], None]
+"""Called with (collection_id, document_id) after a document became ready."""
+
+
+class Worker:
+    """`settings.ingest_workers` threads over one store; other processes may run workers on it too."""
+
+    def __init__(
+        self,
+        db: Database,
+        settings: Settings,
+        embedder: Embedder,
+        on_published: OnPublished | None = None,
+        *,
+        lease_seconds: float = jobs.LEASE_SECONDS,
+        on_step: Callable[[Step], None] = lambda step: None,  # noqa: ARG005
+    ) -> None:
+        self._db = db
+        self._settings = settings
+        self._pipeline = Pipeline(db, settings, embedder, on_step)
+        self._on_published = on_published
+        self._lease_seconds = lease_seconds
+        self._stopping = threading.Event()
+        self._wake = threading.Event()
+        self._threads: list[threading.Thread] = []
+
+    def start(self) -> None:
+        """Clear up after dead processes and start the threads. Raises Unavailable without a store."""
+        if self._threads:
+            raise RuntimeError("the worker is running already")
+        self._stopping.clear()
+        recover(self._db, self._settings)
+        self._threads = [
+            threading.Thread(target=self._loop, name=f"ingest-{number}", daemon=True)
+            for number in range(self._settings.ingest_workers)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def notify(self) -> None:
+        """Say that a job was queued, so that it does not wait for the next poll."""
+        self._wake.set()
+
+    def stop(self, timeout: float = 30.0) -> bool:
+        """Give running jobs back at their next step and end the threads; False if one did not end in time."""
+        self._stopping.set()
+        self._wake.set()
+        deadline = time.monotonic() + timeout
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        alive = [thread for thread in self._threads if thread.is_alive()]
+        self._threads = alive
+        return not alive
+
+    @property
+    def alive(self) -> bool:
+        """Whether every thread that was started still runs; true also where none is wanted."""
+        wanted = 0 if self._stopping.is_set() else self._settings.ingest_workers
+        return sum(thread.is_alive() for thread in self._threads) >= wanted
+
+    def run_until_idle(self) -> int:
+        """Do what is queued, put-off jobs included, in this thread; returns how many documents became ready.
+
+        Jobs that another worker holds are left to it. Raises Unavailable when the store can't be reached.
+        """
+        recover(self._db, self._settings)
+        ready = 0
+        with _Presence(self._settings) as owner:
+            while not self._stopping.is_set():
+                outcome = self._one(owner)
+                if outcome == "done":
+                    ready += 1
+                elif outcome is None:
+                    wait = jobs.seconds_until_due(self._db)
+                    if wait is None:
+                        break
+                    self._stopping.wait(max(wait, 0.01))  # due but locked: another is taking it
+        return ready
+
+    def _loop(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                with _Presence(self._settings) as owner:
+                    while not self._stopping.is_set():
+                        self._wake.clear()
+                        if self._one(owner) is None:
+                            self._wake.wait(POLL_SECONDS)
+            except Exception:  # whatever it is, a thread that ends would leave every later document queued
+                log.exception("the ingest thread is in trouble and tries again in %.0f s", TROUBLE_SECONDS)
+                self._stopping.wait(TROUBLE_SECONDS)
+
+    def _one(self, owner: str) -> Outcome | None:
+        """Take and do one job; None when there is none."""
+        lease = jobs.lease(self._db, owner, seconds=self._lease_seconds)
+        if lease is None:
+            return None
+        with _Heartbeat(self._db, lease, self._lease_seconds) as heart:
+            outcome = self._pipeline.run(lease, lambda: self._stopping.is_set() or heart.lost.is_set())
+        log.info("job %s of document %s: %s", lease.job_id, lease.document_id, outcome)
+        if outcome == "done" and self._on_published is not None:
+            try:
+                self._on_published(lease.collection_id, lease.document_id)
+            except Exception:  # the document is published; who listens finds it in the log of changes
+                log.exception("the listener for %s failed", lease.document_id)
+        return outcome
+
+
+class _Heartbeat:
+    """Renews a lease from a thread of its own and notices within a second that it is lost."""
+
+    def __init__(self, db: Database, lease: Lease, seconds: float) -> None:
+        self._db = db
+        self._lease = lease
+        self._seconds = seconds
+        self._done = threading.Event()
+        self.lost = threading.Event()
+        self._thread = threading.Thread(target=self._beat, name=f"lease-{lease.job_id}", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def _beat(self) -> None:
+        renewed = time.monotonic()
+        while not self._done.wait(min(POLL_SECONDS, self._seconds / 4)):
+            try:
+                if time.monotonic() - renewed > self._seconds / 3:
+                    held = jobs.renew(self._db, self._lease, seconds=self._seconds)
+                    renewed = time.monotonic()
+                else:
+                    held = jobs.is_held(self._db, self._lease)
+            except Unavailable:
+                log.warning("lease %s could not be renewed", self._lease.job_id, exc_info=True)
+                held = time.monotonic() - renewed < self._seconds
+            if not held:
+                self.lost.set()
+                return
+
+
+class _Presence:
+    """A worker's name, with a lock that tells others of this data folder that it is alive."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._owner = new_id("wrk")
+        self._path = _workers(settings) / self._owner
+        self._descriptor = -1
+
+    def __enter__(self) -> str:
+        self._descriptor = create_locked(self._path)
+        return self._owner
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        # After an error a job may be leased still: the file stays, and `recover` sees it as a dead one's.
+        if error is None:
+            self._path.unlink(missing_ok=True)
+        os.close(self._descriptor)
+
+
+def recover(db: Database, settings: Settings) -> None:
+    """Free the jobs of dead workers and remove what they left in the data folder.
+
+    Safe while others work. Raises Unavailable when the store can't be reached.
+    """
+    folder = _workers(settings)
+    freed = jobs.reclaim(db, lambda owner: holder_is_dead(folder / Path(owner).name))
+    for path in sorted(folder.glob("wrk_*")):
+        remove_if_dead(path)
+    removed = sweep(db, settings)
+    if freed or removed:
+        log.info("took up after a crash: %d jobs freed, %d files removed", freed, len(removed))
+    db.scrub(patience=0.2)
+
+
+def _workers(settings: Settings) -> Path:
+    return settings.data_dir / "workers"

@@ -1,0 +1,171 @@
+"""The migrated schema is the models' schema, and no process serves on another one."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import inspect, text
+
+from rag.store import migrate
+from rag.store.migrate import Unmigrated
+from rag.store.session import Database
+from rag.store.tables import Base
+
+
+@pytest.fixture
+def empty(empty_database_url: str):
+    database = Database(empty_database_url)
+    yield database
+    database.dispose()
+
+
+def _compare(database: Database) -> list[object]:
+    with database.read() as session:
+        context = MigrationContext.configure(session.connection(), opts={"compare_type": True})
+        return list(compare_metadata(context, Base.metadata))
+
+
+def test_the_migrated_schema_equals_the_models(database: Database) -> None:
+    assert _compare(database) == []
+
+
+def test_the_comparison_sees_a_difference(database: Database) -> None:
+    with database.session() as session:
+        session.execute(text("ALTER TABLE documents ADD COLUMN stray TEXT"))
+        session.execute(text("DROP INDEX ix_changes_collection_id_seq"))
+    assert {difference[0] for difference in _compare(database)} == {"remove_column", "add_index"}
+
+
+def test_a_database_is_empty_again_after_the_way_down(empty: Database) -> None:
+    migrate.upgrade(empty)
+    with empty.session() as session:
+        config = migrate._config()
+        config.attributes["connection"] = session.connection()
+        command.downgrade(config, "base")
+    with empty.read() as session:
+        assert inspect(session.connection()).get_table_names() == ["alembic_version"]
+    migrate.prepare_for_serving(empty)
+    assert _compare(empty) == []
+
+
+def test_serving_migrates_an_empty_database(empty: Database) -> None:
+    assert migrate.current_revision(empty) is None
+    migrate.prepare_for_serving(empty)
+    assert migrate.current_revision(empty) == migrate.head_revision()
+    migrate.prepare_for_serving(empty)
+
+
+def test_check_names_the_command(empty: Database) -> None:
+    with pytest.raises(Unmigrated, match="longleaf migrate"):
+        migrate.check(empty)
+
+
+def test_an_older_schema_is_migrated_on_sqlite_and_refused_on_postgres(
+    empty: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    migrate.upgrade(empty)
+    migrations_run = []
+    monkeypatch.setattr(migrate, "head_revision", lambda: "0002")
+    monkeypatch.setattr(migrate, "upgrade", migrations_run.append)
+    with pytest.raises(Unmigrated, match="schema 0001, this Longleaf needs 0002; run: longleaf migrate"):
+        migrate.prepare_for_serving(empty)
+    assert migrations_run == ([empty] if empty.dialect == "sqlite" else [])
+
+
+def test_a_newer_schema_is_refused(database: Database) -> None:
+    with database.session() as session:
+        session.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    for action in (migrate.prepare_for_serving, migrate.check, migrate.upgrade):
+        with pytest.raises(Unmigrated, match="schema 9999, which is newer"):
+            action(database)
+
+
+def test_somebody_elses_database_is_left_alone(empty: Database) -> None:
+    with empty.session() as session:
+        session.execute(text("CREATE TABLE invoices (id INTEGER)"))
+    for action in (migrate.prepare_for_serving, migrate.upgrade):
+        with pytest.raises(Unmigrated, match="no Longleaf schema"):
+            action(empty)
+    with empty.read() as session:
+        assert inspect(session.connection()).get_table_names() == ["invoices"]
+
+
+def test_a_migration_that_fails_leaves_the_old_schema(
+    empty: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def torn(config, revision):
+        command_upgrade(config, revision)
+        raise RuntimeError("power lost")
+
+    command_upgrade = command.upgrade
+    monkeypatch.setattr(command, "upgrade", torn)
+    with pytest.raises(RuntimeError, match="power lost"):
+        migrate.upgrade(empty)
+    with empty.read() as session:
+        assert inspect(session.connection()).get_table_names() == []
+
+
+def test_threads_that_start_at_once_do_not_collide(empty_database_url: str) -> None:
+    faults: list[BaseException] = []
+    barrier = threading.Barrier(4)
+
+    def start() -> None:
+        database = Database(empty_database_url)
+        try:
+            barrier.wait()
+            migrate.prepare_for_serving(database)
+        except BaseException as error:
+            faults.append(error)
+        finally:
+            database.dispose()
+
+    threads = [threading.Thread(target=start) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert faults == []
+
+
+def test_processes_that_start_at_once_outside_the_checkout_do_not_collide(
+    empty_database_url: str, tmp_path: Path
+) -> None:
+    program = (
+        "import sys; from rag.store.session import Database; from rag.store import migrate\n"
+        "db = Database(sys.argv[1]); migrate.prepare_for_serving(db); print(migrate.current_revision(db))"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(migrate.__file__).parents[2])}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", program, empty_database_url],
+            cwd=tmp_path,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    results = [(process.communicate(timeout=60), process.returncode) for process in processes]
+    assert [(out.strip(), code) for (out, _), code in results] == [("0001", 0)] * 2, results
+
+
+def test_the_first_migration_gives_every_store_its_own_identity(
+    empty_database_url: str, tmp_path: Path
+) -> None:
+    identities = set()
+    for url in (empty_database_url, f"sqlite:///{tmp_path / 'second.db'}"):
+        database = Database(url)
+        migrate.upgrade(database)
+        with database.read() as session:
+            identities.add(session.scalar(text("SELECT identity FROM store_state")))
+        database.dispose()
+    assert len(identities) == 2
