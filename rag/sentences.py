@@ -1,0 +1,184 @@
+"""Where sentences begin and end, in Latin, Cyrillic, Greek, Arabic, Devanagari, Thai and CJK text.
+
+Rules only, so that a sentence is found at the same place wherever and whenever it is looked for. A missed
+boundary joins two sentences and is harmless; a false one tears a quote, so doubt is decided against it.
+"""
+
+from __future__ import annotations
+
+import re
+
+_CLOSERS = r"[\"'”’»›)\]}】」』〉》〕）］\u200d\u200f\u200e]"
+_STOP = re.compile(
+    r"(?P<free>[。！？｡．]+|[।॥؟۔።។]+)"
+    rf"(?:{_CLOSERS}|\[\d{{1,3}}\])*"
+    rf"|(?P<spaced>[.!?…]+)(?:{_CLOSERS}|\[\d{{1,3}}\])*(?=\s|\Z)"
+    r"|(?P<danda>(?<=[\u0900-\u0963])\|)(?=\s|\Z)"
+    r"|(?P<line>(?:\r\n|\r|\n|\f)[ \t\r\n\f]*)"
+    r"|(?P<thai>(?<=[\u0e01-\u0e4e])[ \t\u00a0]+(?=[\u0e01-\u0e44]))"
+)
+_LINE_END = re.compile(r"\r\n|\r|\n")
+_BULLET = re.compile(r"(?:[-*+•‣◦–▪●]|\(?\d{1,3}[.)]|\(?[a-zA-Z][.)]|#{1,6})[ \t]+\S")
+_ROW = re.compile(r" \| |^\|.*\|$|\t")
+_OPENERS = "\"'“‘„«‹([{¿¡【「『〈《—–-*_#•"
+_LAST_TOKEN = re.compile(r"[^\s()\[\]\"“”«»„‘/—–]{1,24}\Z")
+_ACRONYM = re.compile(r"(?:[^\W\d_]{1,2}\.)+[^\W\d_]{1,2}")
+
+# Followed by a name, a number or the rest of the sentence: never its end.
+_NEVER_LAST = frozenset(
+    "mr mrs ms dr prof rev hon st mt ft gen col capt lt sgt maj adm cmdr gov sen rep pres messrs vs v cf viz "
+    "e.g i.e eg ie no nos vol vols fig figs eq eqs sec secs ch chap art arts p pp ed eds al approx ca est ext dept "
+    "bzw z.b d.h u.a o.ä i.d.r s.o s.u vgl nr abs bd hr hrn fr frl st.-nr ing dipl mag tel str evtl ggf inkl zzgl "
+    "mme mlle mm m me av env chap sté cie c.-à-d p.ex n° "
+    "sr sra srta srs d dña dn ud uds vd pág págs núm lic arq exc excmo avda "
+    "sig sigg sig.ra sig.na dott dott.ssa avv geom rag pag es cap "
+    "dra exmo exma prof.ª profa eng "
+    "डॉ पं श्री प्रो कु सं क्र".split()
+)
+# May end a sentence: decided by what follows.
+_SOMETIMES_LAST = frozenset(
+    "etc inc corp ltd co llc plc bros jr sr esq u.s u.k u.n e.u a.m p.m b.c a.d d.c ph.d m.d b.a m.a usw usf "
+    "jan feb mar apr jun jul aug sep sept oct nov dec mon tue wed thu fri sat sun gmbh ag kg s.a s.p.a s.r.l "
+    "ecc ss sig.ri ee.uu".split()
+)
+# The names of Latin letters as Hindi and Arabic spell them in initials.
+_SPELLED_INITIALS = frozenset(
+    "ए बी सी डी ई एफ जी एच आई जे के एल एम एन ओ पी क्यू आर एस टी यू वी डब्ल्यू डब्लू एक्स वाई जेड "
+    "إيه بي سي دي إي إف جي إتش آي جيه كيه إل إم إن أو كيو آر إس تي يو في دبليو إكس واي".split()
+)
+_STARTERS = frozenset(
+    "the a an it its in on at as he she we they this that these those there then when while for if but and or however "
+    "although after before since by with from to our his her their you your i my under during no not one most many "
+    "der die das ein eine es er sie wir in im am auf nach bei mit für wenn als da dies diese dieser seit und aber "
+    "le la les l un une il elle ils elles nous on ce cette ces dans en au aux pour par avec après mais et "
+    "el los las una en con por para su sus se esta este estos estas pero y durante desde cuando "
+    "il lo gli nel nella nei con per una questo questa dopo ma e "
+    "o os as um uma no na nos nas em com por para ele ela eles elas seu sua mas este esta após".split()
+)
+_THAI_MINIMUM = 80
+_THAI_REST = 20
+_FIGURES = re.compile(r"[-–—($€£¥]*\d[\d.,]*[)%]*|[-–—$€£¥%]")
+
+
+def sentence_spans(text: str, start: int = 0, end: int | None = None) -> list[tuple[int, int]]:
+    """The sentences of `text[start:end]` as [start, end) code point offsets into `text`, white space trimmed.
+
+    They are in order, do not overlap, and together hold every character that is not white space. A blank line,
+    a list item's or table row's line end and a form feed end a sentence too. Thai marks no sentences; it is
+    cut at spaces between Thai letters once 80 characters have gathered (20 before a wider gap).
+    """
+    stop = len(text) if end is None else min(end, len(text))
+    spans: list[tuple[int, int]] = []
+    begin = start
+    for match in _STOP.finditer(text, start, stop):
+        after = match.end()
+        if after >= stop or not _ends(text, begin, match, stop):
+            continue
+        _append(spans, text, begin, match.start() if match.lastgroup in ("line", "thai") else after)
+        begin = after
+    _append(spans, text, begin, stop)
+    return spans
+
+
+def _append(spans: list[tuple[int, int]], text: str, begin: int, end: int) -> None:
+    while begin < end and text[begin].isspace():
+        begin += 1
+    while end > begin and text[end - 1].isspace():
+        end -= 1
+    if begin < end:
+        spans.append((begin, end))
+
+
+def _ends(text: str, begin: int, match: re.Match[str], stop: int) -> bool:
+    kind = match.lastgroup
+    if kind in ("free", "danda"):
+        return True
+    if kind == "line":
+        return _line_ends(text, begin, match, stop)
+    if kind == "thai":
+        return _thai_ends(text, begin, match, stop)
+    return _stop_ends(text, begin, match, stop)
+
+
+def _line_ends(text: str, begin: int, match: re.Match[str], stop: int) -> bool:
+    """Wrapped prose goes on over a line end; blank lines, items and table rows do not."""
+    space = match.group()
+    if "\f" in space or len(_LINE_END.findall(space)) >= 2:
+        return True
+    after = match.end()
+    if _BULLET.match(text, after, min(stop, after + 12)):
+        return True
+    above = text[max(begin, _line_start(text, match.start())) : match.start()][-200:]
+    below_end = min(stop, after + 200)
+    next_break = _LINE_END.search(text, after, below_end)
+    below = text[after : next_break.start() if next_break else below_end]
+    return bool(_ROW.search(above) or _ROW.search(below)) or _is_figures(above) or _is_figures(below)
+
+
+def _line_start(text: str, position: int) -> int:
+    lowest = max(0, position - 200)
+    return max(text.rfind("\n", lowest, position), text.rfind("\r", lowest, position), lowest - 1) + 1
+
+
+def _is_figures(line: str) -> bool:
+    """Whether a line is a row of a table of numbers."""
+    words = line.split()
+    if len(words) < 3 or line.rstrip().endswith((".", ";", ",")):
+        return False
+    figures = [bool(_FIGURES.fullmatch(word)) for word in words]
+    digits = sum(any(c.isdigit() for c in word) for word in words)
+    return digits >= 2 and figures[-1] and figures[-2]
+
+
+def _thai_ends(text: str, begin: int, match: re.Match[str], stop: int) -> bool:
+    minimum = _THAI_MINIMUM if len(match.group()) == 1 else _THAI_MINIMUM // 4
+    if match.start() - begin < minimum:
+        return False
+    rest = text[match.end() : min(stop, match.end() + _THAI_REST)]
+    return len(rest) >= _THAI_REST and "\n" not in rest
+
+
+def _stop_ends(text: str, begin: int, match: re.Match[str], stop: int) -> bool:
+    after = match.end()
+    while after < stop and text[after].isspace():
+        after += 1
+    if after >= stop:
+        return True
+    following = text[after]
+    opened = after
+    while opened < stop and text[opened] in _OPENERS:
+        opened += 1
+    first = text[opened] if opened < stop and not text[opened].isspace() else following
+    if first.islower() or following in ",;:)]%":
+        return False
+    mark = match.group("spaced")
+    if mark != ".":
+        return True
+    dot = match.start("spaced")
+    token = _LAST_TOKEN.search(text, max(begin, dot - 24), dot)
+    if token is None:
+        return True
+    opens_sentence = dot - begin < 100 and not text[begin : token.start()].strip()
+    return _word_ends(token.group(), opens_sentence, text, opened, stop)
+
+
+def _word_ends(word: str, opens_sentence: bool, text: str, following: int, stop: int) -> bool:
+    """Whether the full stop after `word` ends the sentence, given that a capital or uncased letter follows."""
+    lowered = word.lower()
+    starter = _next_word(text, following, stop) in _STARTERS
+    if lowered in _NEVER_LAST:
+        return False
+    if lowered in _SOMETIMES_LAST or _ACRONYM.fullmatch(word):
+        return starter
+    if word.isdigit() and len(word) <= 2:
+        return starter and not opens_sentence
+    if len(word) == 1 and word.isalpha():
+        return starter and not opens_sentence
+    if opens_sentence and re.fullmatch(r"[ivxlcIVXLC]{1,6}|[a-zA-Z]|\d{1,3}(?:\.\d{1,3})*", word):
+        return False
+    return word not in _SPELLED_INITIALS
+
+
+def _next_word(text: str, position: int, stop: int) -> str:
+    match = re.compile(r"[^\W\d_]+").match(text, position, min(stop, position + 20))
+    return match.group().lower() if match else ""
