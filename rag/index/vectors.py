@@ -44,7 +44,7 @@ class VectorIndex:
 
     def search(self, query: Floats, k: int, allowed: Ids | None = None) -> tuple[Ids, Floats]:
         """Return ids and inner products of the `k` nearest to `query`, among the ids `allowed` if given."""
-        if self._index is None or k < 1 or (allowed is not None and not len(allowed)):
+        if self._index is None or not len(self) or k < 1 or (allowed is not None and not len(allowed)):
             return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32)
         parameters = None
         if allowed is not None:

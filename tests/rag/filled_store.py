@@ -64,7 +64,8 @@ class Library:
             chunks = Chunks(session, self.scope).of_generation(document_id, generation)
             halves = {c.id: v.astype(np.float16) for c, v in zip(chunks, vectors, strict=True)}
             generations.write_vectors(document_id, generation, halves)
-            generations.publish(document_id, generation, title=title, media_type="text/plain")
+            Documents(session, self.scope).set(document_id, title=title, media_type="text/plain")
+            generations.publish(document_id, generation)
 
     def delete(self, document_id: str) -> None:
         """Delete a document as ingest does, without its files."""

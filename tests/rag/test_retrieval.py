@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from pathlib import Path
 
@@ -12,11 +13,12 @@ from sqlalchemy import update
 from rag.embedders import Embedder
 from rag.errors import Conflict, NotFound
 from rag.filters import parse_filter
+from rag.index import snapshot
 from rag.index.live import LiveIndexes
 from rag.retrieval import Retriever, SearchScope
 from rag.settings import Settings
 from rag.store.session import Database
-from rag.store.tables import DEFAULT_WORKSPACE, Collection
+from rag.store.tables import DEFAULT_WORKSPACE, Collection, StoreState
 
 RIVERS = [
     "The Amazon is the largest river in the world by the volume of water it carries.",
@@ -109,12 +111,12 @@ def test_a_deleted_chunk_cannot_appear_even_where_the_index_still_holds_it(
 
 
 def test_filters_act_inside_both_legs(library: Library, retriever: Retriever, scope: SearchScope) -> None:
-    for year in range(2000, 2030):
+    for year in range(2018, 2030):
         library.add(f"Report {year}", [f"Turnover of the year {year} was high.", "Nothing else."], year=year)
     wanted = SearchScope(
         scope.workspace_id, scope.collection_id, None, parse_filter({"year": {"$gte": 2028}})
     )
-    found = retriever.search("turnover 2003", wanted, top_k=10)
+    found = retriever.search("turnover 2019", wanted, top_k=10)
     assert sorted({c.document_title for c in found}) == ["Report 2028", "Report 2029"]
     assert len(found) == 4
     one = SearchScope(scope.workspace_id, scope.collection_id, frozenset({found[0].document_id}))
@@ -123,7 +125,7 @@ def test_filters_act_inside_both_legs(library: Library, retriever: Retriever, sc
         scope.workspace_id,
         scope.collection_id,
         frozenset({found[0].document_id}),
-        parse_filter({"year": {"$lt": 2001}}),
+        parse_filter({"year": {"$lt": 2019}}),
     )
     assert retriever.search("turnover", neither) == []
 
@@ -208,6 +210,53 @@ def test_nothing_of_a_deleted_document_stays_in_a_snapshot(
     indexes.save()
     assert kept in _bytes(folder)
     assert gone not in _bytes(folder)
+
+
+def test_the_index_is_rebuilt_from_the_database_alone_and_from_any_snapshot(
+    library: Library,
+    database: Database,
+    embedder: Embedder,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("rag.index.live.WORTH_SAVING", 1)
+    scope = SearchScope(DEFAULT_WORKSPACE, library.collection_id)
+    folder = settings.data_dir / "index" / library.collection_id
+
+    def fresh() -> list[tuple[int, float]]:
+        retriever = Retriever(database, LiveIndexes(database, settings), embedder)
+        return [(c.chunk_id, round(c.score, 3)) for c in retriever.search("river steam", scope)]
+
+    library.add("Rivers", RIVERS)
+    replaced = library.add("Lakes", ["Lake Baikal is deep.", "Lake Victoria is wide."])
+    before = fresh()
+    assert folder.is_dir()
+    assert fresh() == before  # from the snapshot
+    (folder / "arrays.npz").write_bytes(b"damaged")
+    assert fresh() == before
+    library.publish(replaced, 2, "Lakes", "Lake Baikal is the deepest lake.")
+    library.add("Engines", ENGINES)
+    after = fresh()  # from an old snapshot and what came later
+    assert len(after) == 5
+    shutil.rmtree(folder)
+    assert fresh() == after
+
+
+def test_a_replaced_database_does_not_meet_the_old_snapshot(
+    library: Library, database: Database, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rag.index.live.WORTH_SAVING", 1)
+    library.add("Rivers", RIVERS)
+    LiveIndexes(database, settings).follow(library.collection_id)
+    assert (settings.data_dir / "index" / library.collection_id).is_dir()
+    with database.session() as session:
+        session.execute(update(StoreState).values(identity="sto_another"))
+    loaded: list[object] = []
+    monkeypatch.setattr(
+        "rag.index.live.snapshot.load", lambda *args, load=snapshot.load: loaded.append(load(*args))
+    )
+    assert len(LiveIndexes(database, settings).follow(library.collection_id)) == 2
+    assert loaded == [None]
 
 
 def _bytes(folder: Path) -> str:

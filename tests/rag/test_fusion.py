@@ -1,0 +1,76 @@
+"""Fusion: each leg has the say that its scores deserve."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from rag.fusion import LEXICAL_WEIGHT, fuse, order
+from rag.index.collection import Hits
+
+
+def _hits(dense: list[float], lexical: list[float], background: list[float] | None = None) -> Hits:
+    count = len(dense)
+    zeros = np.zeros(count, dtype=np.int64)
+    return Hits(
+        np.arange(1, count + 1, dtype=np.int64),
+        np.array(dense, dtype=np.float32),
+        np.array(lexical, dtype=np.float32),
+        zeros,
+        zeros,
+        np.array(dense if background is None else background, dtype=np.float32),
+        1.0,
+    )
+
+
+def test_the_score_is_z_plus_ten_shares() -> None:
+    scores = fuse(_hits([0.9, 0.8], [0.1, 0.5], background=[0.7, 0.8, 0.9, 0.8]))
+    spread = np.std([0.7, 0.8, 0.9, 0.8])
+    assert np.allclose(scores, [0.1 / spread + 1, 5], atol=1e-4)
+    assert LEXICAL_WEIGHT == 10
+
+
+def test_without_a_word_in_common_the_vectors_decide() -> None:
+    hits = _hits([0.80, 0.86, 0.83], [0, 0, 0])
+    assert order(hits, fuse(hits)) == [1, 2, 0]
+
+
+def test_a_faint_lexical_match_does_not_beat_a_clear_vector() -> None:
+    background = list(np.random.default_rng(0).normal(0.78, 0.02, 500))
+    hits = _hits([0.90, 0.80], [0.0, 0.05], background)
+    assert order(hits, fuse(hits)) == [0, 1]
+
+
+def test_a_strong_lexical_match_beats_a_vague_vector() -> None:
+    background = list(np.random.default_rng(0).normal(0.78, 0.02, 500))
+    hits = _hits([0.83, 0.82], [0.02, 0.5], background)
+    assert order(hits, fuse(hits)) == [1, 0]
+
+
+def test_an_embedder_of_another_scale_gives_the_same_order() -> None:
+    rng = np.random.default_rng(1)
+    dense, lexical = rng.normal(0.8, 0.02, 50), rng.random(50) * 0.4
+    narrow = _hits(list(dense), list(lexical))
+    wide = _hits(list((dense - 0.8) * 10), list(lexical))
+    assert order(narrow, fuse(narrow)) == order(wide, fuse(wide))
+
+
+def test_chunks_that_are_all_alike_and_empty_collections_are_no_error() -> None:
+    assert np.allclose(fuse(_hits([0.8, 0.8], [0.1, 0.2])), [1, 2], atol=1e-3)
+    assert fuse(_hits([], [])).tolist() == []
+
+
+unit = st.floats(0, 1, width=32)
+
+
+@given(arrays(np.float32, 6, elements=unit), arrays(np.float32, 6, elements=unit), st.integers(0, 5))
+def test_more_of_either_score_never_ranks_lower(dense: np.ndarray, lexical: np.ndarray, at: int) -> None:
+    background = [0.1, 0.5, 0.9]
+    before = fuse(_hits(list(dense), list(lexical), background))
+    for leg in (dense, lexical):
+        leg[at] = 1.0
+    after = fuse(_hits(list(dense), list(lexical), background))
+    assert after[at] >= before[at] - 1e-4
+    assert np.allclose(np.delete(after, at), np.delete(before, at))
