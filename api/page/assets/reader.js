@@ -62,13 +62,13 @@ export class Reader {
   #fit() {
     if (!this.#dialog.open) return;
     const top = this.#body.scrollTop;
-    this.#dialog.removeAttribute("open"); // unlike close(), without the event that ends the reading
     this.#dialog.close();
     this.#show();
     this.#body.scrollTop = top;
   }
 
   #closed() {
+    if (this.#dialog.open) return; // closed only to be shown the other way
     this.#round += 1;
     document.body.classList.remove("is-reading");
     this.#body.replaceChildren();

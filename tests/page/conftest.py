@@ -1,0 +1,138 @@
+"""A real Chromium on the real server, with everything that a page must never do watched in every test."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from page_support import DESKTOP, Opened, Watch
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Error as PlaywrightError
+
+ROOT = Path(__file__).resolve().parents[2]
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
+START_SECONDS = 120
+
+
+def _required() -> bool:
+    return os.environ.get("LONGLEAF_REQUIRE_BROWSER") == "1" or os.environ.get("CI") == "true"
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """The system's Chromium (or what CHROMIUM names), else playwright's own, else a skip or failure."""
+    named = os.environ.get("CHROMIUM")
+    path = named or next((found for name in NAMES if (found := shutil.which(name))), None)
+    with sync_playwright() as playwright:
+        try:
+            launched = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
+        except PlaywrightError as error:
+            first_line = str(error).splitlines()[0]
+            reason = f"no Chromium could be started ({path or 'playwright has none'}): {first_line}"
+            if _required():
+                pytest.fail(reason)
+            pytest.skip(reason)
+        yield launched
+        launched.close()
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Origin of a real server with a data folder of its own, models loaded."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    folder = tmp_path_factory.mktemp("page")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("LONGLEAF_")}
+    environment |= {"LONGLEAF_DATA_DIR": str(folder / "data"), "LONGLEAF_PORT": str(port)}
+    with (folder / "log").open("w+") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "api.cli", "serve"], cwd=ROOT, env=environment, stdout=log, stderr=log
+        )
+        origin = f"http://127.0.0.1:{port}"
+        try:
+            _wait_until_ready(origin, process, folder / "log")
+            yield origin
+        finally:
+            process.terminate()
+            process.wait(30)
+
+
+def _wait_until_ready(origin: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    state = "no answer"
+    until = time.monotonic() + START_SECONDS
+    while time.monotonic() < until and process.poll() is None:
+        try:
+            answer = httpx.get(f"{origin}/readyz")
+        except httpx.TransportError:
+            time.sleep(0.1)
+            continue
+        if answer.status_code == 200:
+            return
+        state = answer.text
+        time.sleep(0.1)
+    pytest.fail(f"the server is not ready ({state}):\n{log.read_text()[-3000:]}")
+
+
+@pytest.fixture
+def watch(server: str) -> Iterator[Watch]:
+    """Fails the test at its end for every fault; `tolerated` names console texts that a test brings about."""
+    watching = Watch(server)
+    yield watching
+    assert watching.faults == []
+
+
+@pytest.fixture
+def open_page(browser: Browser, server: str, watch: Watch) -> Iterator[Opened]:
+    """Opens the page in a fresh profile: `open_page(collection="name", viewport=…, color_scheme=…)`."""
+    contexts: list[BrowserContext] = []
+
+    def opened(
+        *, collection: str = "default", before: Callable[[Page], None] | None = None, **options: Any
+    ) -> Page:
+        options.setdefault("viewport", DESKTOP)
+        options.setdefault("reduced_motion", "reduce")
+        context = browser.new_context(**options)
+        context.set_default_timeout(30_000)
+        contexts.append(context)
+        context.add_init_script(
+            "document.addEventListener('securitypolicyviolation', (e) => console.error('CSP', e.blockedURI));"
+            f"localStorage.setItem('longleaf.collection', '{collection}')"
+        )
+        page = context.new_page()
+        watch.attach(page)
+        if before:
+            before(page)
+        page.goto(server)
+        page.wait_for_function("document.querySelector('#ask-scope').textContent !== ''")
+        if collection != "default":
+            expect(page.locator("#collection")).to_have_value(collection)
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+
+
+@pytest.fixture
+def collection(server: str, request: pytest.FixtureRequest) -> str:
+    """A new, empty collection named after the test."""
+    name = request.node.name.replace("[", "-").replace("]", "")
+    httpx.post(f"{server}/collections", json={"name": name}).raise_for_status()
+    return name
