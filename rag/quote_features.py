@@ -1,0 +1,133 @@
+"""What is known of a sentence before it is quoted: nine numbers, and the chance that it holds the answer.
+
+The weights were fitted to questions whose answers are known, as a softmax over the sentences of each
+question's ten best chunks (`bench/quotes.py --fit`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rag.terms import coverage, rarity, terms
+
+Floats = NDArray[np.float32]
+
+EMBEDDED_SENTENCES = 20
+"""Sentences that are embedded for one question; the rest is ruled out by what costs nothing. Embedding more
+than 16 finds no more answers (docs/decisions/020-quotes-first.md)."""
+
+
+class Chunk(Protocol):
+    """The part of a retrieved candidate that is needed here."""
+
+    @property
+    def chunk_id(self) -> int: ...
+    @property
+    def document_id(self) -> str: ...
+    @property
+    def generation(self) -> int: ...
+    @property
+    def start(self) -> int: ...
+    @property
+    def end(self) -> int: ...
+    @property
+    def dense_score(self) -> float: ...
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """A sentence of a packed passage, `[start, end)` in the document's text; `block` numbers the passage,
+    `chunk` is the place in the ranking, from 0, of the chunk that it stands in."""
+
+    document_id: str
+    generation: int
+    start: int
+    end: int
+    text: str
+    block: int
+    chunk: int
+
+
+FEATURES = (
+    "cos",
+    "chunk",
+    "terms",
+    "cos_before",
+    "cos_after",
+    "terms_before",
+    "terms_after",
+    "terms_chunk",
+    "rank",
+)
+
+WEIGHTS = np.array([29.85, 10.89, 6.33, 4.46, 2.70, 2.29, 1.53, 5.59, 1.03], dtype=np.float32)
+"""By `FEATURES`; fitted on half of the development data, by whole documents."""
+
+_CHEAP = np.array([0.0, 30.55, 9.99, 0.0, 0.0, 2.70, 2.13, 4.82, 1.12], dtype=np.float32)
+"""The same without similarities, for choosing what is embedded."""
+
+
+def features(question: str, sentences: Sequence[Sentence], chunks: Sequence[Chunk]) -> Floats:
+    """One row a sentence by `FEATURES`, float32[n, 9]; the similarities stay 0 (`add_similarity`)."""
+    asked = terms(question)
+    own = [terms(sentence.text) for sentence in sentences]
+    weights = rarity(asked, own)
+    shares = [coverage(weights, each) for each in own]
+    by_chunk: dict[int, set[str]] = {}
+    for sentence, each in zip(sentences, own, strict=True):
+        by_chunk.setdefault(sentence.chunk, set()).update(each & asked)
+    in_chunk = {rank: coverage(weights, each) for rank, each in by_chunk.items()}
+    best = max(chunks[sentence.chunk].dense_score for sentence in sentences)
+    table = np.zeros((len(sentences), len(FEATURES)), dtype=np.float32)
+    for row, sentence in enumerate(sentences):
+        before, after = neighbours(sentences, row)
+        table[row] = (
+            0.0,
+            chunks[sentence.chunk].dense_score - best,
+            shares[row],
+            0.0,
+            0.0,
+            shares[before] if before is not None else 0.0,
+            shares[after] if after is not None else 0.0,
+            in_chunk[sentence.chunk],
+            1.0 / (1 + sentence.chunk),
+        )
+    return table
+
+
+def add_similarity(table: Floats, similarity: Floats, sentences: Sequence[Sentence]) -> None:
+    """Fill in the columns that need similarities, float32[n], NaN where a sentence was not embedded."""
+    best = np.nanmax(similarity)
+    for row in range(len(sentences)):
+        if np.isnan(similarity[row]):
+            continue
+        table[row, 0] = similarity[row] - best
+        for column, other in zip((3, 4), neighbours(sentences, row), strict=True):
+            if other is not None and not np.isnan(similarity[other]):
+                table[row, column] = similarity[other] - similarity[row]
+
+
+def neighbours(sentences: Sequence[Sentence], row: int) -> tuple[int | None, int | None]:
+    """Rows of the sentences before and after in the same passage."""
+    here = sentences[row].block
+    before = row - 1 if row and sentences[row - 1].block == here else None
+    after = row + 1 if row + 1 < len(sentences) and sentences[row + 1].block == here else None
+    return before, after
+
+
+def promising(table: Floats) -> NDArray[np.intp]:
+    """Rows worth embedding, in reading order."""
+    ranked = np.argsort(-(table @ _CHEAP), kind="stable")
+    return np.sort(ranked[:EMBEDDED_SENTENCES])
+
+
+def softmax(scores: Floats) -> NDArray[np.float64]:
+    """Scores to chances that sum to 1."""
+    powers = np.exp(scores.astype(np.float64) - scores.max())
+    result: NDArray[np.float64] = powers / powers.sum()
+    return result

@@ -1,0 +1,216 @@
+"""Quoting: the few sentences of the packed passages that most likely hold the answer, word for word.
+
+A passage is cut into sentences; each gets features of its own, of its neighbours and of the chunk that it
+stands in; a linear score over them, fitted to questions with known answers (`bench/quotes.py --fit`), becomes
+by softmax the chance that the answer is in this sentence. A quote is the best sentence, with the neighbours
+that are likely too while the quote stays short.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rag.packing import Segment, Spans
+from rag.quote_features import (
+    FEATURES,
+    WEIGHTS,
+    Chunk,
+    Floats,
+    Sentence,
+    add_similarity,
+    features,
+    promising,
+    softmax,
+)
+
+QUOTE_CHARACTERS = 400
+"""Longest quote, in code points."""
+
+_NEIGHBOUR = 0.02
+"""Chance from which a neighbouring sentence is taken into the quote."""
+
+
+class SentenceEmbedder(Protocol):
+    """The part of an embedder that is needed here."""
+
+    def embed_passages(self, texts: Sequence[str]) -> Floats: ...
+
+    def embed_query(self, text: str) -> Floats: ...
+
+
+@dataclass(frozen=True)
+class Quote:
+    """A verbatim range of a document's text; `score` is the chance, from 0 to 1, that it holds the answer."""
+
+    document_id: str
+    generation: int
+    start: int
+    end: int
+    text: str
+    chunk_id: int
+    score: float
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What was found for a question.
+
+    `quotes`, best first. `similarity` is the best cosine of a sentence, `coverage` the share of the
+    question's terms in the first quote and what stands around it, `share` the best sentence's chance, `dense`
+    the best chunk's cosine. All are 0 without sentences. `sentences` counts those considered.
+    """
+
+    quotes: tuple[Quote, ...] = ()
+    similarity: float = 0.0
+    coverage: float = 0.0
+    share: float = 0.0
+    dense: float = 0.0
+    sentences: int = 0
+
+
+class Quoter:
+    """Chooses quotes. Holds no state between questions; safe to share between threads."""
+
+    def __init__(self, embedder: SentenceEmbedder, sentences: Spans) -> None:
+        self._embedder = embedder
+        self._sentences = sentences
+
+    def find(
+        self,
+        question: str,
+        segments: Sequence[Segment],
+        chunks: Sequence[Chunk],
+        *,
+        most: int = 2,
+        on_batch: Callable[[int, int], bool] | None = None,
+    ) -> Evidence | None:
+        """The best `most` quotes for `question` from the retrieved `chunks` (best first) inside `segments`.
+
+        `on_batch(embedded, total)` is called as sentences are embedded; when it answers False the work stops
+        and None is returned.
+        """
+        sentences = candidate_sentences(segments, chunks, self._sentences)
+        if not sentences:
+            return Evidence()
+        table = features(question, sentences, chunks)
+        chosen = promising(table)
+        vectors: list[Floats] = []
+        asked = self._embedder.embed_query(question)
+        for first in range(0, len(chosen), _BATCH):
+            if on_batch is not None and not on_batch(first, len(chosen)):
+                return None
+            batch = [sentences[i].text for i in chosen[first : first + _BATCH]]
+            vectors.append(self._embedder.embed_passages(batch) @ asked)
+        if on_batch is not None and not on_batch(len(chosen), len(chosen)):
+            return None
+        similarity = np.full(len(sentences), np.nan, dtype=np.float32)
+        similarity[chosen] = np.concatenate(vectors)
+        add_similarity(table, similarity, sentences)
+        chances = np.zeros(len(sentences), dtype=np.float64)
+        chances[chosen] = softmax(table[chosen] @ WEIGHTS)
+        quotes = choose(sentences, chances, segments, chunks, most)
+        best = int(np.argmax(chances))
+        return Evidence(
+            quotes,
+            similarity=float(np.nanmax(similarity)),
+            coverage=float(table[best, FEATURES.index("terms_chunk")]),
+            share=float(chances[best]),
+            dense=max(float(chunk.dense_score) for chunk in chunks),
+            sentences=len(sentences),
+        )
+
+
+_BATCH = 10
+
+
+def candidate_sentences(segments: Sequence[Segment], chunks: Sequence[Chunk], spans: Spans) -> list[Sentence]:
+    """Sentences of the segments that stand in a retrieved chunk, in reading order, none longer than a quote
+    may be.
+
+    A sentence belongs to the best ranked chunk that holds its start, or else that it runs into.
+    """
+    found: list[Sentence] = []
+    for block, segment in enumerate(segments):
+        passage = segment.passage
+        inside = [
+            (rank, chunk)
+            for rank, chunk in enumerate(chunks)
+            if chunk.document_id == passage.document_id and chunk.generation == passage.generation
+        ]
+        if not inside:
+            continue
+        for begin, stop in spans(passage.text):
+            for a, b in _short_enough(passage.text, begin, stop):
+                start, end = passage.start + a, passage.start + b
+                holding = [rank for rank, chunk in inside if chunk.start <= start < chunk.end]
+                touching = [rank for rank, chunk in inside if chunk.start < end and start < chunk.end]
+                if touching:
+                    rank = min(holding or touching)
+                    text = passage.text[a:b]
+                    found.append(
+                        Sentence(passage.document_id, passage.generation, start, end, text, block, rank)
+                    )
+    return found
+
+
+def _short_enough(text: str, start: int, end: int) -> list[tuple[int, int]]:
+    """The range itself, stripped, or pieces of it within the limit, cut after a line, clause or word."""
+    pieces: list[tuple[int, int]] = []
+    while start < end:
+        if text[start].isspace():
+            start += 1
+            continue
+        stop = end
+        if end - start > QUOTE_CHARACTERS:
+            window = text[start : start + QUOTE_CHARACTERS]
+            marks = (window.rfind("\n"), *(window.rfind(mark) for mark in (";", "；", "، ", ", ", "，")))
+            cut = next((at + 1 for at in marks if at >= QUOTE_CHARACTERS // 3), 0) or window.rfind(" ")
+            stop = start + (cut if cut > 0 else QUOTE_CHARACTERS)
+        last = stop
+        while last > start and text[last - 1].isspace():
+            last -= 1
+        pieces.append((start, last))
+        start = stop
+    return pieces
+
+
+def choose(
+    sentences: Sequence[Sentence],
+    chances: NDArray[np.float64],
+    segments: Sequence[Segment],
+    chunks: Sequence[Chunk],
+    most: int,
+) -> tuple[Quote, ...]:
+    """Up to `most` quotes that do not overlap: each the likeliest sentence left, grown by likely
+    neighbours."""
+    left = chances.copy()
+    quotes: list[Quote] = []
+    while len(quotes) < most and left.max() > 0:
+        seed = first = last = int(np.argmax(left))
+        while True:
+            grown = [
+                (left[row], low, high)
+                for row, low, high in ((first - 1, first - 1, last), (last + 1, first, last + 1))
+                if 0 <= row < len(sentences) and left[row] >= _NEIGHBOUR and _quotable(sentences, low, high)
+            ]
+            if not grown:
+                break
+            _, first, last = max(grown, key=lambda each: each[0])
+        passage = segments[sentences[seed].block].passage
+        start, end = sentences[first].start, sentences[last].end
+        text = passage.text[start - passage.start : end - passage.start]
+        chunk = chunks[sentences[seed].chunk].chunk_id
+        score = float(left[first : last + 1].sum())
+        quotes.append(Quote(passage.document_id, passage.generation, start, end, text, chunk, score))
+        left[first : last + 1] = -1.0
+    return tuple(quotes)
+
+
+def _quotable(sentences: Sequence[Sentence], first: int, last: int) -> bool:
+    same = sentences[first].block == sentences[last].block
+    return same and sentences[last].end - sentences[first].start <= QUOTE_CHARACTERS
