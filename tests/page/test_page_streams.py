@@ -222,6 +222,8 @@ def test_it_is_usable_before_the_models_are_loaded(open_page: Opened, watch: Wat
     page = open_page(before=before)
     expect(page.locator("#notice")).to_contain_text("the search model and the language model")
     expect(page.locator("#pick-files")).to_be_enabled()
+    states[0] = {"ready": False, "checks": loading | {"embedder": "ok", "engine": "No such file: 'x'."}}
+    expect(page.locator("#notice")).to_have_text("The language model: No such file: 'x'.")
     states[0] = {"ready": True, "checks": {}}
     expect(page.locator("#notice")).to_be_hidden()
 

@@ -29,7 +29,7 @@ export class Collections {
     const names = (await listCollections()).map(({ name }) => name);
     const before = this.current;
     this.#select.replaceChildren(...names.map((name) => h("option", { value: name }, name)));
-    if (names.includes(wanted)) this.#select.value = wanted;
+    this.#select.value = names.includes(wanted) ? wanted : "default";
     if (this.current !== before) this.#onChange(this.current);
   }
 

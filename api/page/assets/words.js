@@ -78,10 +78,11 @@ export function pagesLabel(first, last) {
 }
 
 const PARTS = { database: "database", schema: "database schema", embedder: "search model", engine: "language model", worker: "document reader" };
-// A quiet sentence on what is still missing, from the checks of /readyz, or "" when nothing is.
+// What is still missing, from the checks of /readyz: parts that load in one sentence, those that failed with their reason.
 export function missing(checks) {
-  const names = Object.entries(checks ?? {}).filter(([, state]) => state !== "ok").map(([name]) => PARTS[name] ?? name);
-  if (!names.length) return "";
-  const list = new Intl.ListFormat("en").format(names.map((name) => `the ${name}`));
-  return `Still starting: ${list}. Documents can be added meanwhile.`;
+  const open = Object.entries(checks ?? {}).filter(([, state]) => state !== "ok").map(([name, state]) => [`the ${PARTS[name] ?? name}`, state]);
+  const failed = open.filter(([, state]) => state !== "loading").map(([name, state]) => `${name[0].toUpperCase()}${name.slice(1)}: ${state}`);
+  const loading = open.filter(([, state]) => state === "loading").map(([name]) => name);
+  if (loading.length) failed.push(`Still starting: ${new Intl.ListFormat("en").format(loading)}. Documents can be added meanwhile.`);
+  return failed.join(" ");
 }
