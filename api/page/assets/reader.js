@@ -215,6 +215,7 @@ class RunningView extends View {
   }
 
   where() {
+    if (this.start === 0 && this.end === this.doc.characters) return "The whole text";
     if (!this.target.end) return `${count(this.doc.characters)} characters`;
     return `${Math.round((100 * this.target.start) / Math.max(1, this.doc.characters))} % into the document`;
   }

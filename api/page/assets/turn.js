@@ -87,13 +87,17 @@ export class Turn {
     cancelAnimationFrame(this.#frame);
     this.#frame = 0;
     const known = new Set(this.#citations.map((citation) => citation.id));
-    const parts = this.#text.trim().split(/\s?\[(\d+)\]/).map((part, place) => {
+    const marker = (id) => {
+      const button = h("button", { type: "button", class: "marker", "aria-label": `Show quote ${id}`, onclick: () => this.#open(id, button) }, String(id));
+      return button;
+    };
+    const pieces = (text) => text.split(/\s?\[(\d+)\]/).map((part, place) => {
       if (place % 2 === 0) return part;
-      const id = Number(part);
-      if (!known.has(id)) return `[${part}]`;
-      const marker = h("button", { type: "button", class: "marker", "aria-label": `Show quote ${id}`, onclick: () => this.#open(id, marker) }, part);
-      return marker;
-    });
+      return known.has(Number(part)) ? marker(Number(part)) : `[${part}]`;
+    }).filter((part) => part !== "");
+    // A marker stays on the line of what it follows, and the full stop on the marker's.
+    const parts = this.#text.trim().split(/(\S{0,12}(?:\s?\[\d+\])+[.,;:!?…]*)/).map((part, place) =>
+      (place % 2 ? h("span", { class: "together" }, pieces(part)) : part));
     this.prose.replaceChildren(...parts.filter((part) => part !== ""));
     this.prose.hidden = !this.#text.trim();
   }
@@ -158,7 +162,8 @@ export class Turn {
       announce(copy.textContent);
       setTimeout(() => { copy.textContent = "Copy with quotes"; }, 2500);
     } }, "Copy with quotes");
-    this.foot.append(copy, this.#againButton(), ledgerOf(answer));
+    if (this.#text || this.#citations.length) this.foot.append(copy);
+    this.foot.append(this.#againButton(), ledgerOf(answer));
     this.foot.hidden = false;
   }
 
