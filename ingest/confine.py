@@ -1,4 +1,4 @@
-"""What the parsing child gives up before it touches the document: memory, time, files, network, new programs."""
+"""What the parsing child gives up before it touches the document: memory, time, files, network, programs."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ _PR_SET_SECCOMP = 22
 _PR_SET_NO_NEW_PRIVS = 38
 _SECCOMP_MODE_FILTER = 2
 
-# linux/audit.h and the kernel's system call tables: socket, connect, bind, listen, accept(4), sendto, sendmsg,
-# ptrace, execve(at), fork, vfork, kill-like calls are left (they reach only this process group's user).
+# linux/audit.h and the kernel's system call tables: socket, connect, bind, listen, accept, accept4, sendto,
+# sendmsg, socketpair, fork, vfork, execve, execveat, ptrace, process_vm_readv, process_vm_writev.
 _ARCHITECTURES: dict[str, tuple[int, tuple[int, ...]]] = {
     "x86_64": (0xC000003E, (41, 42, 43, 49, 50, 288, 44, 46, 53, 57, 58, 59, 322, 101, 310, 311)),
     "aarch64": (0xC00000B7, (198, 203, 202, 200, 201, 242, 206, 211, 199, 221, 281, 117, 270, 271)),
@@ -34,9 +34,9 @@ def limit_resources(memory_bytes: int, cpu_seconds: int) -> None:
         (resource.RLIMIT_NOFILE, 64),
     ):
         _, hard = resource.getrlimit(which)
-        value = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        limit = value if hard == resource.RLIM_INFINITY else min(value, hard)
         try:
-            resource.setrlimit(which, (value, value))
+            resource.setrlimit(which, (limit, limit))
         except (ValueError, OSError):
             if sys.platform == "linux":  # macOS knows RLIMIT_AS by name only
                 raise

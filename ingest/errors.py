@@ -1,4 +1,4 @@
-"""What can go wrong while a document is read: stable codes, each with a sentence for the person who sent it."""
+"""What can go wrong while a document is read: stable codes, each with a sentence for its sender."""
 
 from __future__ import annotations
 

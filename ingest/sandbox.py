@@ -6,6 +6,7 @@ that is killed as a whole. What it sends is checked; what kills it becomes an er
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import selectors
@@ -27,7 +28,7 @@ _ROOT = str(Path(__file__).resolve().parent.parent)
 _POLL_SECONDS = 0.1
 _READ_BYTES = 1 << 18
 _KEPT_STDERR = 4096
-# -I: nothing of the user's environment or folder; the package's own folder is added because a checkout needs it.
+# -I: nothing of the user's environment or folder; a checkout needs the package's own folder added.
 _START = "import sys; sys.path.append(sys.argv[1]); from ingest.sandbox_child import main; main(sys.argv[2])"
 
 
@@ -90,10 +91,8 @@ def _start(path: Path, filename: str, limits: ParseLimits, folder: str) -> subpr
 
 def _kill(child: subprocess.Popen[bytes]) -> None:
     """Ends the whole process group and reaps the child."""
-    try:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(child.pid, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):
-        pass
     for pipe in (child.stdout, child.stderr):
         if pipe is not None:
             pipe.close()

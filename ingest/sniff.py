@@ -20,7 +20,7 @@ MEDIA_TYPES: dict[Format, str] = {
 }
 SUPPORTED = "PDF, DOCX, HTML, Markdown and plain text"
 
-_HEAD = 4096
+_HEAD = 16_384
 _MAX_ZIP_ENTRIES = 20_000
 _MARKDOWN_SUFFIXES = frozenset({".md", ".markdown", ".mdown", ".mkd", ".mkdn"})
 
@@ -63,12 +63,16 @@ _ZIP_KINDS: tuple[tuple[str, str], ...] = (
 )
 _PDF_OBJECT_FIRST = re.compile(rb"\s*\d{1,10}\s+\d{1,5}\s+obj\b")
 _PDF_TAIL = re.compile(rb"startxref\s+\d[\d\s]*(%%EOF)?\s*\Z")
-_HTML_START = re.compile(
-    rb"\A\s*(?:<\?xml[^>]{0,200}\?>\s*)?(?:<!--.{0,2000}?-->\s*)*"
-    rb"<(?:!doctype\s+html|html|head|body|title|meta|div|table|p|h[1-6]|script|style|span|ul|ol|a|article|section)\b",
+_HTML_PAGE = re.compile(
+    rb"\A\s*(?:<\?xml[^>]{0,200}\?>\s*)?(?:<!--.{0,2000}?-->\s*)*<(?:!doctype\s+html|html|head|body|title|meta)\b",
+    re.IGNORECASE | re.DOTALL,
+)
+_HTML_PART = re.compile(
+    rb"\A\s*(?:<!--.{0,2000}?-->\s*)*<(?:div|table|p|h[1-6]|script|style|span|ul|ol|a|article|section)\b",
     re.IGNORECASE | re.DOTALL,
 )
 _HTML_ANYWHERE = re.compile(rb"<html[\s>]|<!doctype\s+html", re.IGNORECASE)
+_MARKDOWN_LINE = re.compile(rb"^(?:#{1,6} \S|```|[-*] \S|\|.*\|\s*$|>\s)|\]\(", re.MULTILINE)
 _MAIL_FIELD = re.compile(rb"^([A-Za-z][A-Za-z0-9-]{1,40}):[ \t]?", re.MULTILINE)
 _MAIL_SURE = frozenset({b"received", b"message-id", b"mime-version", b"return-path", b"delivered-to"})
 _MAIL_USUAL = frozenset({b"from", b"to", b"subject", b"date", b"content-type", b"cc", b"reply-to"})
@@ -182,7 +186,10 @@ def _textual(head: bytes, filename: str) -> Sniffed:
     plain = _narrow(head)
     if _is_mail(plain):
         raise unsupported("an e-mail message")
-    if _HTML_START.match(plain) or _HTML_ANYWHERE.search(plain[:1024]):
+    if _HTML_PAGE.match(plain) or _HTML_ANYWHERE.search(plain[:1024]):
+        return Sniffed("html")
+    # Markdown may open with an HTML element; a piece of a page has no Markdown after it.
+    if _HTML_PART.match(plain) and len(_MARKDOWN_LINE.findall(plain)) < 2:
         return Sniffed("html")
     suffix = PurePath(filename).suffix.lower()
     return Sniffed("markdown" if suffix in _MARKDOWN_SUFFIXES else "text")

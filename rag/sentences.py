@@ -8,6 +8,11 @@ from __future__ import annotations
 
 import re
 
+
+def _words(listed: str) -> frozenset[str]:
+    return frozenset(listed.split())
+
+
 _CLOSERS = r"[\"'”’»›)\]}】」』〉》〕）］\u200d\u200f\u200e]"
 _STOP = re.compile(
     r"(?P<free>[。！？｡．]+|[।॥؟۔።។]+)"
@@ -25,35 +30,34 @@ _LAST_TOKEN = re.compile(r"[^\s()\[\]\"“”«»„‘/—–]{1,24}\Z")
 _ACRONYM = re.compile(r"(?:[^\W\d_]{1,2}\.)+[^\W\d_]{1,2}")
 
 # Followed by a name, a number or the rest of the sentence: never its end.
-_NEVER_LAST = frozenset(
-    "mr mrs ms dr prof rev hon st mt ft gen col capt lt sgt maj adm cmdr gov sen rep pres messrs vs v cf viz "
-    "e.g i.e eg ie no nos vol vols fig figs eq eqs sec secs ch chap art arts p pp ed eds al approx ca est ext dept "
-    "bzw z.b d.h u.a o.ä i.d.r s.o s.u vgl nr abs bd hr hrn fr frl st.-nr ing dipl mag tel str evtl ggf inkl zzgl "
-    "mme mlle mm m me av env chap sté cie c.-à-d p.ex n° "
-    "sr sra srta srs d dña dn ud uds vd pág págs núm lic arq exc excmo avda "
-    "sig sigg sig.ra sig.na dott dott.ssa avv geom rag pag es cap "
-    "dra exmo exma prof.ª profa eng "
-    "डॉ पं श्री प्रो कु सं क्र".split()
+_NEVER_LAST = _words(
+    "mr mrs ms dr prof rev hon st mt ft capt lt sgt maj adm cmdr gov sen rep pres messrs vs v cf viz "
+    "e.g i.e eg ie nos vol vols eq eqs secs chap arts pp eds approx ca dept bzw z.b d.h u.a o.ä i.d.r "
+    "s.o s.u vgl nr bd hr hrn fr frl st.-nr ing dipl str evtl ggf inkl zzgl mme mlle mm sté cie "
+    "c.-à-d p.ex n° sr sra srta srs d dña dn ud uds vd pág págs núm lic arq exc excmo avda sig sigg "
+    "sig.ra sig.na dott dott.ssa avv geom rag dra exmo exma prof.ª profa eng डॉ पं श्री प्रो कु सं "
+    "क्र "
 )
 # May end a sentence: decided by what follows.
-_SOMETIMES_LAST = frozenset(
-    "etc inc corp ltd co llc plc bros jr sr esq u.s u.k u.n e.u a.m p.m b.c a.d d.c ph.d m.d b.a m.a usw usf "
-    "jan feb mar apr jun jul aug sep sept oct nov dec mon tue wed thu fri sat sun gmbh ag kg s.a s.p.a s.r.l "
-    "ecc ss sig.ri ee.uu".split()
+_SOMETIMES_LAST = _words(
+    "etc inc corp ltd co llc plc bros jr sr esq u.s u.k u.n e.u a.m p.m b.c a.d d.c ph.d m.d b.a m.a "
+    "usw usf jan feb mar apr jun jul aug sep sept oct nov dec mon tue wed thu fri sat sun gmbh ag kg "
+    "s.a s.p.a s.r.l ecc ss sig.ri ee.uu no me es art est ch sec cap ext tel mag fig figs col gen app "
+    "ed al av pag env abs p m "
 )
 # The names of Latin letters as Hindi and Arabic spell them in initials.
-_SPELLED_INITIALS = frozenset(
+_SPELLED_INITIALS = _words(
     "ए बी सी डी ई एफ जी एच आई जे के एल एम एन ओ पी क्यू आर एस टी यू वी डब्ल्यू डब्लू एक्स वाई जेड "
-    "إيه بي سي دي إي إف جي إتش آي جيه كيه إل إم إن أو كيو آر إس تي يو في دبليو إكس واي".split()
+    "إيه بي سي دي إي إف جي إتش آي جيه كيه إل إم إن أو كيو آر إس تي يو في دبليو إكس واي"
 )
-_STARTERS = frozenset(
-    "the a an it its in on at as he she we they this that these those there then when while for if but and or however "
-    "although after before since by with from to our his her their you your i my under during no not one most many "
-    "der die das ein eine es er sie wir in im am auf nach bei mit für wenn als da dies diese dieser seit und aber "
-    "le la les l un une il elle ils elles nous on ce cette ces dans en au aux pour par avec après mais et "
-    "el los las una en con por para su sus se esta este estos estas pero y durante desde cuando "
-    "il lo gli nel nella nei con per una questo questa dopo ma e "
-    "o os as um uma no na nos nas em com por para ele ela eles elas seu sua mas este esta após".split()
+_STARTERS = _words(
+    "the a an it its in on at as he she we they this that these those there then when while for if "
+    "but and or however although after before since by with from to our his her their you your i my "
+    "under during no not one most many der die das ein eine es er sie wir im am auf nach bei mit für "
+    "wenn als da dies diese dieser seit und aber le la les l un une il elle ils elles nous ce cette "
+    "ces dans en au aux pour par avec après mais et el los las una con por para su sus se esta este "
+    "estos estas pero y durante desde cuando lo gli nel nella nei per questo questa dopo ma e o os um "
+    "uma na nos nas em com ele ela eles elas seu sua mas após "
 )
 _THAI_MINIMUM = 80
 _THAI_REST = 20
@@ -63,8 +67,8 @@ _FIGURES = re.compile(r"[-–—($€£¥]*\d[\d.,]*[)%]*|[-–—$€£¥%]")
 def sentence_spans(text: str, start: int = 0, end: int | None = None) -> list[tuple[int, int]]:
     """The sentences of `text[start:end]` as [start, end) code point offsets into `text`, white space trimmed.
 
-    They are in order, do not overlap, and together hold every character that is not white space. A blank line,
-    a list item's or table row's line end and a form feed end a sentence too. Thai marks no sentences; it is
+    They are in order, do not overlap, and together hold every character that is not white space. A blank
+    line, a list item's or table row's line end and a form feed end a sentence too. Thai marks none; it is
     cut at spaces between Thai letters once 80 characters have gathered (20 before a wider gap).
     """
     stop = len(text) if end is None else min(end, len(text))
@@ -163,7 +167,7 @@ def _stop_ends(text: str, begin: int, match: re.Match[str], stop: int) -> bool:
 
 
 def _word_ends(word: str, opens_sentence: bool, text: str, following: int, stop: int) -> bool:
-    """Whether the full stop after `word` ends the sentence, given that a capital or uncased letter follows."""
+    """Whether the full stop after `word` ends the sentence; a capital or an uncased letter follows it."""
     lowered = word.lower()
     starter = _next_word(text, following, stop) in _STARTERS
     if lowered in _NEVER_LAST:

@@ -55,7 +55,7 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class ParsedDocument:
-    """The canonical text and its structure. `pages` tile the text, or are empty for a format without pages."""
+    """The canonical text and its structure. `pages` tile the text; a format without pages has none."""
 
     text: str
     pages: tuple[PageSpan, ...]

@@ -21,7 +21,7 @@ _BLANK_AT_BREAK = re.compile(r" *\n *")
 
 
 def clean(text: str) -> str:
-    """Makes extracted text searchable: plain spaces, no soft hyphens or invisible marks, Latin ligatures spelled.
+    """Makes extracted text searchable: plain spaces, no soft hyphens or invisible marks, ligatures spelled.
 
     Line feeds stay; joiners (ZWJ, ZWNJ) and direction marks stay, because scripts need them.
     """
@@ -46,7 +46,7 @@ class Piece:
 
 
 def join_pieces(pieces: list[Piece]) -> ParsedPage:
-    """Pieces, blank-line separated; list items, table rows and code lines that follow each other by one line."""
+    """Pieces, parted by blank lines; list items and table rows that follow each other by a line end only."""
     parts: list[str] = []
     blocks: list[Block] = []
     length = 0
@@ -67,7 +67,7 @@ def join_pieces(pieces: list[Piece]) -> ParsedPage:
 
 
 def row_pieces(cells: list[list[Piece]]) -> list[Piece]:
-    """One table row. Cells of plain text become one `table_row`; a row that serves as page layout stays blocks.
+    """One table row. Cells of plain text become one `table_row`; a row that is page layout stays blocks.
 
     Layout is a row whose cells hold headings, inner rows or code, or a single cell with several blocks.
     """
@@ -79,3 +79,13 @@ def row_pieces(cells: list[list[Piece]]) -> list[Piece]:
     while texts and not texts[-1]:
         texts.pop()
     return [Piece("table_row", CELL_SEPARATOR.join(texts))] if texts else []
+
+
+_MARKDOWN_MARKS = re.compile(r"[*_`#]+|<[^<>]{1,200}>|!?\[([^\]]{0,200})\]\([^)]{0,500}\)")
+
+
+def heading_label(source: str, *, markdown: bool) -> str:
+    """A heading as a person would say it: one line, without Markdown's marks, at most 200 characters."""
+    if markdown:
+        source = _MARKDOWN_MARKS.sub(lambda match: match.group(1) or "", source).strip(" \t=-\r\n")
+    return " ".join(source.split())[:200]

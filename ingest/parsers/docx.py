@@ -255,7 +255,7 @@ def _descend(element: Any, wanted: str) -> Iterator[Any]:
 
 
 def _runs(paragraph: Any, boxes: list[Any]) -> Iterator[str]:
-    """The text of a paragraph; text boxes found on the way are put into `boxes`. No recursion: depth is hostile."""
+    """The text of a paragraph; text boxes on the way are put into `boxes`. No recursion: depth is hostile."""
     stack = [iter(paragraph)]
     while stack:
         element = next(stack[-1], None)

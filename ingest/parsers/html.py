@@ -21,89 +21,22 @@ _XML_ENCODING = re.compile(rb"\A\s*<\?xml[^>]{0,100}encoding\s*=\s*[\"']([A-Za-z
 _XML_DECLARATION = re.compile(r"\A\s*<\?xml[^>]*\?>")
 _HIDDEN_STYLE = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.IGNORECASE)
 
-_DROPPED = frozenset(
-    [
-        "script",
-        "style",
-        "template",
-        "noscript",
-        "head",
-        "svg",
-        "canvas",
-        "iframe",
-        "object",
-        "embed",
-        "audio",
-        "video",
-        "applet",
-        "select",
-        "datalist",
-        "map",
-        "noframes",
-        "frameset",
-        "textarea",
-    ]
+
+def _names(listed: str) -> frozenset[str]:
+    return frozenset(listed.split())
+
+
+_DROPPED = _names(
+    "script style template noscript head svg canvas iframe object embed audio video applet "
+    "select datalist map noframes frameset textarea "
 )
-_VOID = frozenset(
-    [
-        "area",
-        "base",
-        "br",
-        "col",
-        "embed",
-        "hr",
-        "img",
-        "input",
-        "link",
-        "meta",
-        "param",
-        "source",
-        "track",
-        "wbr",
-        "frame",
-    ]
-)
-_BLOCKS = frozenset(
-    [
-        "address",
-        "article",
-        "aside",
-        "blockquote",
-        "body",
-        "center",
-        "dd",
-        "details",
-        "dialog",
-        "dir",
-        "div",
-        "dl",
-        "dt",
-        "fieldset",
-        "figcaption",
-        "figure",
-        "footer",
-        "form",
-        "header",
-        "hgroup",
-        "hr",
-        "html",
-        "legend",
-        "main",
-        "menu",
-        "nav",
-        "ol",
-        "p",
-        "section",
-        "summary",
-        "ul",
-        "caption",
-        "tbody",
-        "thead",
-        "tfoot",
-        "table",
-    ]
-)
+_VOID = _names("area base br col embed hr img input link meta param source track wbr frame ")
 _HEADINGS = {f"h{level}": level for level in range(1, 7)}
+_PARTING = _names(
+    "h1 h2 h3 h4 h5 h6 pre li tr td th address article aside blockquote body center dd details "
+    "dialog dir div dl dt fieldset figcaption figure footer form header hgroup hr html legend "
+    "main menu nav ol p section summary ul caption tbody thead tfoot table "
+)
 
 
 def read(data: bytes) -> Reading:
@@ -159,39 +92,33 @@ class _Target:
 
     # The names of these methods are lxml's.
     def start(self, tag: str, attributes: dict[str, str]) -> None:
+        """An element opens."""
         if tag == "title" and self.title is None:
             self._in_title = True
             self._title_parts = []
-        if self._dropped:
+        if self._dropped or tag in _DROPPED or _is_hidden(tag, attributes):
             if tag not in _VOID:
                 self._dropped.append(tag)
-            return
-        if tag in _DROPPED or self._hidden(tag, attributes):
-            if tag not in _VOID:
-                self._dropped.append(tag)
-            return
-        if tag == "br":
+        elif tag == "br":
             self._inline.append("\n")
-        elif tag in _HEADINGS:
+        elif tag in _PARTING:
             self._flush()
+            self._open(tag)
+
+    def _open(self, tag: str) -> None:
+        if tag in _HEADINGS:
             self._heading = _HEADINGS[tag]
         elif tag == "pre":
-            self._flush()
             self._pre += 1
         elif tag == "li":
-            self._flush()
             self._items.append(True)
         elif tag == "tr":
-            self._flush()
             self._rows.append(_Row())
-        elif tag in ("td", "th"):
-            self._flush()
-            if self._rows:
-                self._cell_outputs.append([])
-        elif tag in _BLOCKS:
-            self._flush()
+        elif tag in ("td", "th") and self._rows:
+            self._cell_outputs.append([])
 
     def end(self, tag: str) -> None:
+        """An element closes."""
         if tag == "title" and self._in_title:
             self._in_title = False
             self.title = collapse("".join(self._title_parts), keep_breaks=False)[:300] or None
@@ -199,29 +126,24 @@ class _Target:
             if tag in self._dropped:
                 while self._dropped.pop() != tag:
                     pass
-            return
-        if tag in _HEADINGS:
+        elif tag in _PARTING:
             self._flush()
+            self._close(tag)
+
+    def _close(self, tag: str) -> None:
+        if tag in _HEADINGS:
             self._heading = 0
         elif tag == "pre":
-            self._flush()
             self._pre = max(0, self._pre - 1)
-        elif tag == "li":
-            self._flush()
-            if self._items:
-                self._items.pop()
-        elif tag in ("td", "th"):
-            self._flush()
-            if self._rows and self._cell_outputs:
-                self._rows[-1].cells.append(self._cell_outputs.pop())
-        elif tag == "tr":
-            self._flush()
-            if self._rows:
-                self._out().extend(row_pieces(self._rows.pop().cells))
-        elif tag in _BLOCKS:
-            self._flush()
+        elif tag == "li" and self._items:
+            self._items.pop()
+        elif tag in ("td", "th") and self._rows and self._cell_outputs:
+            self._rows[-1].cells.append(self._cell_outputs.pop())
+        elif tag == "tr" and self._rows:
+            self._out().extend(row_pieces(self._rows.pop().cells))
 
     def data(self, text: str) -> None:
+        """Text, in pieces of any size."""
         if self._in_title:
             self._title_parts.append(text)
         elif not self._dropped:
@@ -250,11 +172,6 @@ class _Target:
     def _out(self) -> list[Piece]:
         return self._cell_outputs[-1] if self._cell_outputs else self.pieces
 
-    def _hidden(self, tag: str, attributes: dict[str, str]) -> bool:
-        if tag in ("html", "body"):
-            return False
-        return "hidden" in attributes or bool(_HIDDEN_STYLE.search(attributes.get("style") or ""))
-
     def _flush(self) -> None:
         raw = "".join(self._inline)
         self._inline.clear()
@@ -270,3 +187,9 @@ class _Target:
         elif self._items and self._items[-1]:
             kind, level, self._items[-1] = "list_item", len(self._items), False
         self._out().append(Piece(kind, text, level))
+
+
+def _is_hidden(tag: str, attributes: dict[str, str]) -> bool:
+    if tag in ("html", "body"):
+        return False
+    return "hidden" in attributes or bool(_HIDDEN_STYLE.search(attributes.get("style") or ""))

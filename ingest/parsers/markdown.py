@@ -1,4 +1,4 @@
-"""Markdown: the source stays as it is; markdown-it's line maps say which lines are heading, item, row or code."""
+"""Markdown: the source stays as it is; markdown-it's line maps say what is heading, item, row or code."""
 
 from __future__ import annotations
 
@@ -8,24 +8,19 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 from ingest.parsers.base import Block, BlockKind, ParsedPage, Reading
+from ingest.parsers.builder import heading_label
 
 _LINE_END = re.compile(r"\r\n?|\n")  # the same rule as markdown-it's own normalisation
 _FRONT_MATTER = re.compile(
     r"---[ \t]*(?:\r\n?|\n).*?(?:\r\n?|\n)(?:---|\.\.\.)[ \t]*(?:\r\n?|\n|\Z)", re.DOTALL
 )
 _FRONT_TITLE = re.compile(r"^title:[ \t]*[\"']?(.+?)[\"']?[ \t]*$", re.MULTILINE | re.IGNORECASE)
-_MARKS = re.compile(r"[*_`#]+|<[^<>]{1,200}>|!?\[([^\]]*)\]\([^)]*\)")
 
 
 def read(text: str) -> Reading:
-    """A reading of Markdown: one page, the source verbatim; the title is the front matter's or the first heading."""
+    """A reading of Markdown: the source verbatim; the title is the front matter's or the first heading."""
     found, title = _blocks(text)
     return Reading("text/markdown", title, None, iter((ParsedPage(text, tuple(found)),)))
-
-
-def heading_text(source: str) -> str:
-    """A heading's source without its marks."""
-    return _MARKS.sub(lambda match: match.group(1) or "", source).strip(" \t=-\r\n")
 
 
 def _blocks(text: str) -> tuple[list[Block], str | None]:
@@ -53,7 +48,7 @@ def _blocks(text: str) -> tuple[list[Block], str | None]:
             continue
         found.append(Block(kind, start, end, level))
         if kind == "heading" and title is None and level <= 2:
-            title = heading_text(text[start:end]) or None
+            title = heading_label(text[start:end], markdown=True) or None
     return found, title
 
 

@@ -8,6 +8,7 @@ is taken when `legibility × characters` is more than a tenth above PDFium's.
 from __future__ import annotations
 
 import ctypes
+import re
 import signal
 import types
 from collections.abc import Callable, Iterator
@@ -28,7 +29,10 @@ GOOD = 0.95
 _SAMPLE_PAGES = 5
 _SECOND_OPINION_SECONDS = 10
 _MAX_PAGE_CHARACTERS = 5_000_000
-_BOLD_WEIGHT = 600
+_COVER_OF_MORE_THAN = 4
+_BOLD = re.compile(rb"bold|black|heavy|demi", re.IGNORECASE)
+_ITALIC = re.compile(rb"italic|oblique", re.IGNORECASE)
+_FORCE_BOLD = 1 << 18  # PDF 32000-1, table 123: font descriptor flags
 
 PageLines = Callable[[int], list[Line]]
 
@@ -46,14 +50,13 @@ def read(path: Path, max_pages: int) -> Reading:
         lines_of = _better_reader(path, lines_of, sample)
     state = LayoutState()
     for number in sample:
-        for line in lines_of(number):
-            if line.size:
-                state.sizes[round(line.size * 2) / 2] += len(line.text)
+        state.preview(lines_of(number))
     return Reading("application/pdf", _title(document), count, _pages(count, lines_of, state))
 
 
 def _pages(count: int, lines_of: PageLines, state: LayoutState) -> Iterator[ParsedPage]:
     for number in range(count):
+        state.cover = number == 0 and count > _COVER_OF_MORE_THAN
         yield build_page(lines_of(number), state)
 
 
@@ -161,11 +164,19 @@ def _measure(text_page: Any, text: str, position: int, length: int) -> Line:
     line.left, line.right, line.top, line.size = box.left, box.right, box.top, abs(box.top - box.bottom)
     if last_index >= 0 and pdfium.FPDFText_GetLooseCharBox(text_page, last_index, box):
         line.right = box.right
-        line.bold = (
-            pdfium.FPDFText_GetFontWeight(text_page, first_index) >= _BOLD_WEIGHT
-            and pdfium.FPDFText_GetFontWeight(text_page, last_index) >= _BOLD_WEIGHT
-        )
+        first_bold, first_italic = _style(text_page, first_index)
+        last_bold, last_italic = _style(text_page, last_index)
+        line.bold, line.italic = first_bold and last_bold, first_italic and last_italic
     return line
+
+
+def _style(text_page: Any, index: int) -> tuple[bool, bool]:
+    """Bold and italic by the font's name: its stated weight is 0 or wrong in many files."""
+    name = ctypes.create_string_buffer(128)
+    flags = ctypes.c_int()
+    pdfium.FPDFText_GetFontInfo(text_page, index, name, 128, flags)
+    bold = bool(_BOLD.search(name.value)) or bool(flags.value & _FORCE_BOLD)
+    return bold, bool(_ITALIC.search(name.value))
 
 
 def _open_pypdf(path: Path) -> tuple[Any, int, PageLines]:

@@ -7,6 +7,7 @@ import statistics
 import unicodedata
 from collections import Counter
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from ingest.parsers.base import BlockKind, ParsedPage
 from ingest.parsers.builder import Piece, collapse, join_pieces
@@ -32,6 +33,7 @@ class Line:
     top: float = 0.0
     size: float = 0.0
     bold: bool = False
+    italic: bool = False
 
 
 @dataclass(slots=True)
@@ -41,6 +43,7 @@ class LayoutState:
     sizes: Counter[float] = field(default_factory=Counter)
     words: set[str] = field(default_factory=set)
     edges: Counter[str] = field(default_factory=Counter)
+    cover: bool = False  # the page at hand is the first of many: its large lines head nothing
 
     def body_size(self, lines: list[Line]) -> float:
         """The size most text of the document is set in, or of this page where it has a body of its own."""
@@ -53,14 +56,19 @@ class LayoutState:
                 return size
         return self.sizes.most_common(1)[0][0] if self.sizes else 0.0
 
+    def preview(self, lines: list[Line]) -> None:
+        """Learns sizes and words of a page before its turn."""
+        for line in lines:
+            if line.size:
+                self.sizes[round(line.size * 2) / 2] += len(line.text)
+            self.words.update(match.group().lower() for match in _WORD.finditer(line.text))
+
     def learn(self, lines: list[Line]) -> None:
         """Takes the lines of one more page into account."""
         for line in lines:
             if line.size:
                 self.sizes[round(line.size * 2) / 2] += len(line.text)
-            if len(self.words) < 200_000:
-                self.words.update(match.group().lower() for match in _WORD.finditer(line.text))
-        for line in {id(line): line for line in lines[:2] + lines[-2:]}.values():
+        for line in {id(line): line for line in lines[:5] + lines[-5:]}.values():
             self.edges[_edge_key(line.text)] += 1
 
 
@@ -101,10 +109,11 @@ def _plain_letters(match: re.Match[str]) -> str:
 def join_hyphens(lines: list[Line], words: set[str]) -> list[Line]:
     """Joins words that a line end parted; the rest of the word moves up to the first line.
 
-    The hyphen stays where the hyphenated form is in use in the document, or where a capital or digit
-    follows; it goes where the joined form is in use, and otherwise between small letters.
+    The hyphen stays where a capital or digit is beside it, where the hyphenated form is in use in the
+    document so far, or both halves are and the joined form is not. `words` learns these lines' words.
     """
-    here = words | {m.group().lower() for line in lines for m in _WORD.finditer(line.text)}
+    if len(words) < 200_000:
+        words.update(match.group().lower() for line in lines for match in _WORD.finditer(line.text))
     joined: list[Line] = []
     for line in lines:
         text = line.text.replace("\x02", LINE_END_HYPHEN)
@@ -115,17 +124,10 @@ def join_hyphens(lines: list[Line], words: set[str]) -> list[Line]:
             if head is None or tail is None:
                 joined[-1].text = before + "-"
             else:
-                first, second = head.group(), tail.group(1)
+                second = tail.group(1)
                 letters = re.match(r"[^\W\d_]*", second)
                 plain = letters.group() if letters else ""
-                keep = (
-                    (f"{first}-{plain}".lower() in here)
-                    or not plain[:1].islower()
-                    or not first[-1:].islower()
-                )
-                if f"{first}{plain}".lower() in here:
-                    keep = False
-                joined[-1].text = before + ("-" if keep else "") + second
+                joined[-1].text = before + ("-" if _keeps_hyphen(head.group(), plain, words) else "") + second
                 text = text[tail.end() :]
         line.text = text
         if text.strip():
@@ -133,6 +135,16 @@ def join_hyphens(lines: list[Line], words: set[str]) -> list[Line]:
     for line in joined:
         line.text = line.text[:-1].replace(LINE_END_HYPHEN, "") + line.text[-1:].replace(LINE_END_HYPHEN, "-")
     return joined
+
+
+def _keeps_hyphen(first: str, second: str, words: set[str]) -> bool:
+    if not second[:1].islower() or not first[-1:].islower():
+        return True
+    if f"{first}-{second}".lower() in words:
+        return True
+    if f"{first}{second}".lower() in words:
+        return False
+    return min(len(first), len(second)) >= 4 and {first.lower(), second.lower()} <= words
 
 
 def _kind(line: Line, state: LayoutState, body: float) -> tuple[BlockKind, int]:
@@ -161,29 +173,27 @@ def is_table_row(text: str) -> bool:
 
 
 def _heading_level(line: Line, state: LayoutState, body: float) -> int:
-    """1 to 5 by size and weight relative to the body text; 0 for text that is no heading."""
+    """1 to 6 by size and style relative to the body text; 0 for text that is no heading."""
     text = line.text
     letters = [c for c in text if c.isalpha()]
-    if not body or not line.size or len(text) > 120 or len(letters) < 3 or len(letters) < len(text) * 0.4:
+    if not body or not line.size or len(text) > 120 or len(letters) < 3 or len(letters) < len(text) * 0.5:
         return 0
     if text.endswith((".", ",", ";")) or state.edges[_edge_key(text)] > 2 or is_table_row(text):
         return 0
     ratio = line.size / body
     for level, bound in ((1, 1.75), (2, 1.4), (3, 1.15)):
         if ratio >= bound:
-            return level
-    if line.bold and ratio >= 0.95:
-        return 4 if text.isupper() else 5
-    return 0
+            return 5 if state.cover else level
+    if ratio < 0.95 or not (text[0].isupper() or text[0].isdigit()):
+        return 0
+    if line.bold:
+        return 4 if text.isupper() and not state.cover else 5
+    return 6 if line.italic and len(text) <= 80 else 0
 
 
 def _usual_pitch(lines: list[Line]) -> float:
     """The median distance between lines that follow each other downwards."""
-    steps = [
-        a.top - b.top
-        for a, b in zip(lines, lines[1:], strict=False)
-        if a.size and 0 < a.top - b.top < 4 * a.size
-    ]
+    steps = [a.top - b.top for a, b in pairwise(lines) if a.size and 0 < a.top - b.top < 4 * a.size]
     return statistics.median(steps) if steps else 0.0
 
 
@@ -191,12 +201,15 @@ def _breaks(
     above: Line, line: Line, group: tuple[BlockKind, int], kind: tuple[BlockKind, int], pitch: float
 ) -> bool:
     """Whether a new block starts at `line`."""
-    if kind[0] in ("list_item", "table_row") or "table_row" in (group[0], kind[0]):
+    headings = (group[0] == "heading", kind[0] == "heading")
+    if kind[0] in ("list_item", "table_row") or group[0] == "table_row":
         return True
-    if (group[0] == "heading") != (kind[0] == "heading") or (kind[0] == "heading" and group != kind):
+    if headings[0] != headings[1] or (headings[1] and group != kind):
         return True
-    if not line.size or not above.size:
-        return False
+    return bool(line.size and above.size) and _gap_breaks(above, line, pitch)
+
+
+def _gap_breaks(above: Line, line: Line, pitch: float) -> bool:
     step = above.top - line.top
     ended = above.text.endswith(_STOPS)
     if step < -0.5 * line.size:  # the next column, or a box further up

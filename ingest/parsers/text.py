@@ -1,4 +1,4 @@
-"""Plain text: the file's own text, paragraphs at blank lines, with the few headings that show without markup."""
+"""Plain text: the file's own text, paragraphs at blank lines, and what headings show without markup."""
 
 from __future__ import annotations
 
