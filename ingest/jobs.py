@@ -124,19 +124,18 @@ def lease(db: Database, owner: str, *, seconds: float = LEASE_SECONDS) -> Lease 
                 detail = f"reading was broken off {job.attempts} times without progress; retry or split it"
                 _end(session, scope, job_record(job), ("internal", detail))
                 continue
+            attempt = job.attempts + 1
             token = f"{owner}:{new_id('lease')}"
             _move(
                 session,
                 "lease",
                 job.id,
                 job.status,
-                attempts=job.attempts + 1,
+                attempts=attempt,
                 lease_owner=token,
                 lease_until=now + timedelta(seconds=seconds),
             )
-            return Lease(
-                job.id, document.id, document.collection_id, scope, job.generation, job.attempts + 1, token
-            )
+            return Lease(job.id, document.id, document.collection_id, scope, job.generation, attempt, token)
 
 
 def renew(db: Database, held: Lease, *, seconds: float = LEASE_SECONDS) -> bool:

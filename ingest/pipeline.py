@@ -248,7 +248,9 @@ def _batches(
     for first in range(0, len(by_length), BATCH):
         places = by_length[first : first + BATCH]
         rows = [window[place] for place in places]
-        yield (
-            rows,
-            [embedding_text(row, texts[place], title) for row, place in zip(rows, places, strict=True)],
-        )
+        inputs = [_input(row, texts[place], title) for row, place in zip(rows, places, strict=True)]
+        yield rows, inputs
+
+
+def _input(row: ChunkRow, text: str, title: str) -> str:
+    return embedding_text(Chunk(0, len(text), row.headings, row.tokens), text, title)

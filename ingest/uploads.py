@@ -19,7 +19,7 @@ from sqlalchemy import select
 from ingest import jobs
 from ingest.locks import create_locked, folder_lock, remove_if_dead, sync_folder
 from ingest.names import choose_title, display_filename
-from rag.errors import Conflict, InvalidRequest, TooLarge, Unavailable
+from rag.errors import Conflict, InvalidRequest, LongleafError, TooLarge, Unavailable
 from rag.ids import new_id
 from rag.settings import Settings
 from rag.store.records import DocumentRow
@@ -167,10 +167,11 @@ def accept_all(
             raise _no_storage(error) from error
         try:
             accepted = _enter(db, scope, collection_id, new, ids, reuse=reuse)
-        except (Conflict, InvalidRequest):
+        except Unavailable:
+            raise  # the transaction's fate can be unknown: `sweep` judges by the rows
+        except LongleafError:
             _unlink(settings, ids)
             raise
-        # After any other error the transaction's fate can be unknown: `sweep` judges by the rows.
     _unlink(settings, [i for i, entry in zip(ids, accepted, strict=True) if entry.reused])
     for item in new:
         item.upload.close()

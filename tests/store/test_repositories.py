@@ -1,0 +1,357 @@
+"""Every public method of every repository: right for its own workspace, and blind to another's."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+from sqlalchemy import insert
+from sqlalchemy.orm import Session
+
+from ingest import jobs
+from rag.errors import Conflict, InvalidRequest, NotFound
+from rag.store import repositories
+from rag.store.records import ChunkDraft, PageRow
+from rag.store.repositories import (
+    Answers,
+    Changes,
+    Chunks,
+    Collections,
+    Documents,
+    Generations,
+    Jobs,
+    Scope,
+)
+from rag.store.scope import Repository, utc_now
+from rag.store.session import Database
+from rag.store.tables import TEXT_SEGMENT, Workspace
+
+TEXT = "Ägypten 𝒳 grüßt. " * 9_000  # more than two segments, with characters of one to four bytes
+MINE, THEIRS = Scope("ws_mine"), Scope("ws_theirs")
+
+
+@dataclass
+class Filled:
+    """Two workspaces with a ready and a queued document each, alike but for their ids."""
+
+    db: Database
+    collection: dict[Scope, str]
+    ready: dict[Scope, str]
+    queued: dict[Scope, str]
+    job: dict[Scope, str]
+    answer: dict[Scope, str]
+    chunks: dict[Scope, list[int]]
+
+
+@pytest.fixture
+def filled(database: Database) -> Filled:
+    store = Filled(database, {}, {}, {}, {}, {}, {})
+    for scope in (MINE, THEIRS):
+        with database.session() as session:
+            session.execute(
+                insert(Workspace).values(id=scope.workspace_id, name=scope.workspace_id, created_at=utc_now())
+            )
+            collection = Collections(session, scope).create("papers", "e5@1").id
+            documents = Documents(session, scope)
+            for kind, digest in ((store.ready, "a"), (store.queued, "b")):
+                row = documents.add(
+                    collection,
+                    title=f"Title {digest}",
+                    filename=f"{digest}.txt",
+                    sha256=digest * 64,
+                    size=len(TEXT),
+                    meta={"year": 2020},
+                )
+                kind[scope] = row.id
+                job = jobs.enqueue(session, scope, row.id, 1)
+                store.job[scope] = job.id
+            _write(session, scope, store.ready[scope], 1)
+            Generations(session, scope).publish(store.ready[scope], 1)
+            store.chunks[scope] = [
+                row.id for row in Chunks(session, scope).of_generation(store.ready[scope], 1)
+            ]
+            store.answer[scope] = Answers(session, scope).add("Why?", {"seed": 1}).id
+            store.collection[scope] = collection
+    return store
+
+
+def _write(session: Session, scope: Scope, document_id: str, generation: int) -> None:
+    generations = Generations(session, scope)
+    generations.write_text(document_id, generation, TEXT)
+    generations.write_pages(document_id, generation, [PageRow(1, 0, 100), PageRow(2, 100, len(TEXT))])
+    drafts = [ChunkDraft(n, n * 50, n * 50 + 50, 1, 1, ("Head",), 12) for n in range(4)]
+    assert generations.write_chunks(document_id, generation, drafts) == 4
+    pending = generations.pending(document_id, generation)
+    vectors = {row.id: np.full(3, row.ordinal, dtype=np.float16) for row in pending}
+    generations.write_vectors(document_id, generation, vectors)
+
+
+DRAFT = [ChunkDraft(0, 0, 1, None, None, (), 1)]
+Call = Callable[[Session, Filled, Scope], Any]
+
+# How each public method is asked, by `MINE`, for something of the workspace `of`.
+REFUSED: dict[str, Call] = {
+    "Answers.add": lambda s, _, of: Answers(s, of).get(Answers(s, MINE).add("?", {}).id),
+    "Collections.create": lambda s, _, of: Collections(s, of).get(Collections(s, MINE).create("x", "e").id),
+    "Answers.get": lambda s, f, of: Answers(s, MINE).get(f.answer[of]),
+    "Answers.delete": lambda s, f, of: Answers(s, MINE).delete(f.answer[of]),
+    "Changes.append": lambda s, f, of: Changes(s, MINE).append(f.collection[of], f.ready[of], 1, "publish"),
+    "Changes.after": lambda s, f, of: Changes(s, MINE).after(f.collection[of], 0),
+    "Changes.newest": lambda s, f, of: Changes(s, MINE).newest(f.collection[of]),
+    "Chunks.of_generation": lambda s, f, of: Chunks(s, MINE).of_generation(f.ready[of], 1),
+    "Chunks.vectors": lambda s, f, of: Chunks(s, MINE).vectors(f.ready[of], 1),
+    "Chunks.of_document": lambda s, f, of: Chunks(s, MINE).of_document(f.ready[of]),
+    "Collections.get": lambda s, f, of: Collections(s, MINE).get(f.collection[of]),
+    "Collections.lock": lambda s, f, of: Collections(s, MINE).lock(f.collection[of]),
+    "Collections.counts": lambda s, f, of: Collections(s, MINE).counts(f.collection[of]),
+    "Documents.add": lambda s, f, of: Documents(s, MINE).add(
+        f.collection[of], title="t", filename="f", sha256="c" * 64, size=1
+    ),
+    "Documents.get": lambda s, f, of: Documents(s, MINE).get(f.ready[of]),
+    "Documents.lock": lambda s, f, of: Documents(s, MINE).lock(f.ready[of]),
+    "Documents.set": lambda s, f, of: Documents(s, MINE).set(f.ready[of], status="parsing"),
+    "Documents.text": lambda s, f, of: Documents(s, MINE).text(f.ready[of]),
+    "Documents.text_parts": lambda s, f, of: Documents(s, MINE).text_parts(f.ready[of]),
+    "Documents.text_slices": lambda s, f, of: Documents(s, MINE).text_slices(f.ready[of], [(0, 1)]),
+    "Documents.pages": lambda s, f, of: Documents(s, MINE).pages(f.ready[of]),
+    "Documents.page": lambda s, f, of: Documents(s, MINE).page(f.ready[of], 1),
+    "Generations.write_text": lambda s, f, of: Generations(s, MINE).write_text(f.ready[of], 2, "x"),
+    "Generations.write_pages": lambda s, f, of: Generations(s, MINE).write_pages(
+        f.ready[of], 2, [PageRow(1, 0, 1)]
+    ),
+    "Generations.write_chunks": lambda s, f, of: Generations(s, MINE).write_chunks(f.ready[of], 2, DRAFT),
+    "Generations.progress": lambda s, f, of: Generations(s, MINE).progress(f.ready[of], 1),
+    "Generations.pending": lambda s, f, of: Generations(s, MINE).pending(f.ready[of], 1),
+    "Generations.text_slices": lambda s, f, of: Generations(s, MINE).text_slices(f.ready[of], 1, [(0, 1)]),
+    "Generations.write_vectors": lambda s, f, of: Generations(s, MINE).write_vectors(
+        f.ready[of], 1, {f.chunks[of][0]: np.zeros(3, dtype=np.float16)}
+    ),
+    "Generations.publish": lambda s, f, of: Generations(s, MINE).publish(f.ready[of], 1),
+    "Generations.discard_unpublished": lambda s, f, of: Generations(s, MINE).discard_unpublished(f.ready[of]),
+    "Generations.drop_all": lambda s, f, of: Generations(s, MINE).drop_all(f.ready[of]),
+    "Jobs.get": lambda s, f, of: Jobs(s, MINE).get(f.job[of]),
+    "Jobs.of_document": lambda s, f, of: Jobs(s, MINE).of_document(f.ready[of]),
+    # last, for they take away what others ask for
+    "Collections.delete": lambda s, f, of: _emptied(s, f, of).delete(f.collection[of]),
+    "Documents.delete": lambda s, f, of: Documents(s, MINE).delete(f.queued[of]),
+}
+
+# Methods that answer with what they may show: for a foreign id, nothing.
+SILENT: dict[str, Call] = {
+    "Answers.list": lambda s, f, of: [row for row in Answers(s, MINE).list() if row.id == f.answer[of]],
+    "Chunks.live": lambda s, f, of: Chunks(s, MINE).live(f.chunks[of]),
+    "Chunks.texts": lambda s, f, of: Chunks(s, MINE).texts(f.chunks[of]),
+    "Chunks.count": lambda s, f, of: Chunks(s, MINE).count(collection_id=f.collection[of]),
+    "Collections.list": lambda s, f, of: [
+        row for row in Collections(s, MINE).list() if row.id == f.collection[of]
+    ],
+    "Collections.find": lambda s, f, of: (
+        (found := Collections(s, MINE).find("papers")) and found.id == f.collection[of]
+    ),
+    "Collections.by_name": lambda s, f, of: Collections(s, MINE).by_name("papers").id == f.collection[of],
+    "Collections.ensure": lambda s, f, of: (
+        Collections(s, MINE).ensure("papers", "e5@1").id == f.collection[of]
+    ),
+    "Documents.many": lambda s, f, of: Documents(s, MINE).many([f.ready[of], f.queued[of]]),
+    "Documents.list": lambda s, f, of: Documents(s, MINE).list(collection_id=f.collection[of]),
+    "Documents.live": lambda s, f, of: Documents(s, MINE).live(f.collection[of]),
+    "Documents.find_by_sha256": lambda s, f, of: Documents(s, MINE).find_by_sha256(
+        f.collection[of], "a" * 64
+    ),
+    "Documents.count": lambda s, f, of: Documents(s, MINE).count(collection_id=f.collection[of]),
+    "Jobs.list": lambda s, f, of: [row for row in Jobs(s, MINE).list() if row.document_id == f.ready[of]],
+}
+
+
+def _emptied(session: Session, filled: Filled, of: Scope) -> Collections:
+    if of is MINE:
+        for document_id in (filled.ready[MINE], filled.queued[MINE]):
+            Documents(session, MINE).delete(document_id)
+    return Collections(session, MINE)
+
+
+def public_methods() -> set[str]:
+    classes = [
+        value
+        for value in vars(repositories).values()
+        if inspect.isclass(value) and issubclass(value, Repository)
+    ]
+    return {
+        f"{kind.__name__}.{name}"
+        for kind in classes
+        for name, member in vars(kind).items()
+        if not name.startswith("_") and inspect.isfunction(member)
+    }
+
+
+def test_every_public_method_is_asked_across_workspaces() -> None:
+    assert public_methods() == set(REFUSED) | set(SILENT)
+    assert len(public_methods()) > 40
+
+
+def test_no_method_reaches_another_workspace(filled: Filled) -> None:
+    for name, call in REFUSED.items():
+        with pytest.raises(NotFound) as caught, filled.db.session() as session:
+            call(session, filled, THEIRS)
+        assert caught.value.code.endswith("_not_found"), name
+    for name, call in SILENT.items():
+        with filled.db.session() as session:
+            assert not call(session, filled, THEIRS), name
+
+
+def test_every_method_answers_its_own_workspace(filled: Filled) -> None:
+    for call in REFUSED.values():
+        with filled.db.session() as session:
+            call(session, filled, MINE)
+            session.rollback()
+    for name, call in SILENT.items():
+        with filled.db.session() as session:
+            assert call(session, filled, MINE), name
+            session.rollback()
+
+
+def test_nothing_of_theirs_changed(filled: Filled) -> None:
+    for call in REFUSED.values():
+        with pytest.raises(NotFound), filled.db.session() as session:
+            call(session, filled, THEIRS)
+    with filled.db.read() as session:
+        assert Documents(session, THEIRS).text(filled.ready[THEIRS]) == TEXT
+        assert Documents(session, THEIRS).get(filled.ready[THEIRS]).status == "ready"
+        assert len(Changes(session, THEIRS).after(filled.collection[THEIRS], 0)) == 1
+        assert Chunks(session, THEIRS).count() == 4
+
+
+def test_slices_are_those_of_the_text(filled: Filled) -> None:
+    end = len(TEXT)
+    spans = [
+        (0, 5),
+        (7, 10),
+        (TEXT_SEGMENT - 3, TEXT_SEGMENT + 3),
+        (TEXT_SEGMENT, 2 * TEXT_SEGMENT + 1),
+        (100, 100),
+        (0, end),
+        (end - 1, end + 50),
+        (end + 5 * TEXT_SEGMENT, end + 6 * TEXT_SEGMENT),
+    ]
+    with filled.db.read() as session:
+        documents = Documents(session, MINE)
+        assert documents.text_slices(filled.ready[MINE], spans) == [TEXT[start:end] for start, end in spans]
+        assert "".join(documents.text_parts(filled.ready[MINE])) == TEXT
+        assert documents.text(filled.queued[MINE]) == ""
+        keys = filled.chunks[MINE]
+        assert Chunks(session, MINE).texts(keys) == {
+            key: TEXT[n * 50 : n * 50 + 50] for n, key in enumerate(keys)
+        }
+
+
+def test_chunks_come_back_as_written(filled: Filled) -> None:
+    with filled.db.read() as session:
+        chunks = Chunks(session, MINE)
+        rows = chunks.of_generation(filled.ready[MINE], 1)
+        assert [row.ordinal for row in rows] == [0, 1, 2, 3]
+        assert rows[2].headings == ("Head",)
+        assert rows[2].vector is not None
+        assert rows[2].vector.tolist() == [2, 2, 2]
+        keys, vectors = chunks.vectors(filled.ready[MINE], 1)
+        assert keys.tolist() == [row.id for row in rows]
+        assert (vectors.shape, vectors.dtype) == ((4, 3), np.float16)
+        assert chunks.vectors(filled.ready[MINE], 7)[1].shape == (0, 0)
+        live = chunks.live([*keys, 10**9])
+        assert set(live) == set(keys.tolist())
+        assert live[int(keys[0])].document_title == "Title a"
+        middle = chunks.of_document(filled.ready[MINE], first=1, last=2)
+        assert [row.ordinal for row in middle] == [1, 2]
+
+
+def test_a_new_generation_replaces_the_live_one_at_once(filled: Filled) -> None:
+    document_id, old = filled.ready[MINE], filled.chunks[MINE]
+    with filled.db.session() as session:
+        _write(session, MINE, document_id, 2)
+    with filled.db.read() as session:
+        assert set(Chunks(session, MINE).live(old)) == set(old)
+        assert Chunks(session, MINE).count() == 4
+    with filled.db.session() as session:
+        Generations(session, MINE).publish(document_id, 2)
+    with filled.db.read() as session:
+        assert Chunks(session, MINE).live(old) == {}
+        assert Chunks(session, MINE).of_generation(document_id, 1) == []
+        assert Documents(session, MINE).get(document_id).generation == 2
+        assert Documents(session, MINE).text(document_id) == TEXT
+        log = Changes(session, MINE).after(filled.collection[MINE], 0)
+        assert [(change.generation, change.kind) for change in log] == [(1, "publish"), (2, "publish")]
+        assert Changes(session, MINE).after(filled.collection[MINE], log[0].seq) == log[1:]
+        assert Changes(session, MINE).newest(filled.collection[MINE]) == log[1].seq
+
+
+def test_a_generation_with_a_chunk_that_has_no_vector_is_not_published(filled: Filled) -> None:
+    document_id = filled.queued[MINE]
+    with filled.db.session() as session:
+        Generations(session, MINE).write_chunks(document_id, 1, DRAFT)
+    with pytest.raises(RuntimeError, match="1 of 1 chunks"), filled.db.session() as session:
+        Generations(session, MINE).publish(document_id, 1)
+
+
+def test_vectors_are_refused_for_chunks_of_another_document(filled: Filled) -> None:
+    theirs = {filled.chunks[THEIRS][0]: np.ones(3, dtype=np.float16)}
+    with pytest.raises(NotFound, match="lacks"), filled.db.session() as session:
+        Generations(session, MINE).write_vectors(filled.ready[MINE], 1, theirs)
+
+
+def test_chunk_keys_are_never_given_out_twice(filled: Filled) -> None:
+    highest = max(filled.chunks[THEIRS])
+    with filled.db.session() as session:
+        Generations(session, MINE).drop_all(filled.ready[MINE])
+        Generations(session, THEIRS).drop_all(filled.ready[THEIRS])
+        Generations(session, MINE).write_chunks(filled.ready[MINE], 2, DRAFT)
+        assert Generations(session, MINE).pending(filled.ready[MINE], 2)[0].id > highest
+
+
+def test_nul_is_refused_on_both_databases(filled: Filled) -> None:
+    with pytest.raises(ValueError, match="NUL"), filled.db.session() as session:
+        Generations(session, MINE).write_text(filled.queued[MINE], 1, "a\0b")
+
+
+def test_the_same_bytes_conflict_within_a_collection_only(filled: Filled) -> None:
+    with filled.db.session() as session:
+        documents = Documents(session, MINE)
+        with pytest.raises(Conflict) as caught:
+            documents.add(filled.collection[MINE], title="t", filename="f", sha256="a" * 64, size=1)
+        assert caught.value.code == "duplicate_document"
+        assert caught.value.extra == {"existing_document_id": filled.ready[MINE]}
+        other = Collections(session, MINE).create("others", "e5@1")
+        assert documents.add(other.id, title="t", filename="f", sha256="a" * 64, size=1).status == "queued"
+
+
+def test_documents_are_paged_newest_first(filled: Filled) -> None:
+    with filled.db.session() as session:
+        documents = Documents(session, MINE)
+        for n in range(5):
+            documents.add(filled.collection[MINE], title=str(n), filename="f", sha256=f"{n:064}", size=1)
+        every = [row.id for row in documents.list()]
+        assert every == sorted(every, reverse=True)
+        assert len(every) == 7
+        first = documents.list(limit=4)
+        rest = documents.list(limit=4, before=first[-1].id)
+        assert [row.id for row in first + rest] == every
+        assert [row.id for row in documents.list(status="ready")] == [filled.ready[MINE]]
+        assert Collections(session, MINE).counts(filled.collection[MINE]) == {"queued": 6, "ready": 1}
+
+
+@pytest.mark.parametrize("name", ["", "  ", "a\nb", "x" * 201, "a\u202eb"])
+def test_collection_names_are_printable(database: Database, name: str) -> None:
+    with pytest.raises(InvalidRequest, match="can't be used"), database.session() as session:
+        Collections(session, repositories.DEFAULT_SCOPE).create(name, "e")
+
+
+def test_a_taken_collection_name_conflicts_and_the_transaction_goes_on(database: Database) -> None:
+    with database.session() as session:
+        collections = Collections(session, repositories.DEFAULT_SCOPE)
+        first = collections.create("a", "e")
+        with pytest.raises(Conflict, match="already a collection named 'a'"):
+            collections.create("a", "e")
+        assert collections.ensure("a", "e") == first
+        assert [row.name for row in collections.list()] == ["a"]
