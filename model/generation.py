@@ -78,8 +78,9 @@ class Generation:
         stop_ids = set(params.stop_token_ids) | (set() if params.ignore_eos else tokenizer.stop_ids)
         sampler: Sampler | None = None
         while not self._cancel.is_set():
-            logits = self._runner.logits(hidden[-1:])[0]
-            sampler = sampler or Sampler(params, self._prompt, len(logits), logits.device)
+            # Embeddings are often padded to a round number of rows, which are no tokens.
+            logits = self._runner.logits(hidden[-1:])[0, : tokenizer.vocab_size]
+            sampler = sampler or Sampler(params, self._prompt, logits)
             token = sampler.next(logits)
             position, index = len(self._prompt) + self._tokens, self._tokens
             self._tokens += 1

@@ -62,9 +62,8 @@ class SamplingParams:
 class Sampler:
     """Draws the tokens of one request; owns its random generator and its memory of seen tokens."""
 
-    def __init__(
-        self, params: SamplingParams, prompt: Sequence[int], vocab_size: int, device: torch.device
-    ) -> None:
+    def __init__(self, params: SamplingParams, prompt: Sequence[int], like: Tensor) -> None:
+        """`like` is a row of logits: its size is the vocabulary, its device the sampler's."""
         self._params = params
         self._generator = torch.Generator()
         if params.seed is None:
@@ -73,8 +72,9 @@ class Sampler:
             self._generator.manual_seed(params.seed)
         self._seen: Tensor | None = None
         if params.repetition_penalty != 1:
-            self._seen = torch.zeros(vocab_size, dtype=torch.bool, device=device)
-            self._seen[torch.tensor(prompt, device=device)] = True
+            self._seen = torch.zeros_like(like, dtype=torch.bool)
+            known = [token for token in prompt if token < len(like)]
+            self._seen[torch.tensor(known, dtype=torch.long, device=like.device)] = True
 
     def next(self, logits: Tensor) -> int:
         """Choose from logits [vocab] (float32) and remember the choice."""

@@ -28,7 +28,11 @@ class Tokenizer:
     _control_ids: frozenset[int] = field(repr=False)
 
     def encode(self, text: str) -> list[int]:
-        """Ids of a text, without BOS. What looks like a control token is encoded as ordinary text."""
+        """Ids of a text, without BOS. What looks like a control token is encoded as ordinary text.
+
+        A byte that the vocabulary has no token for is left out (SmolLM2 lacks six control characters and
+        the lead bytes of the unassigned planes from U+40000 on; Llama 3 has all 256).
+        """
         ids: list[int] = self._plain.encode(text, add_special_tokens=False).ids
         return ids
 
@@ -39,11 +43,11 @@ class Tokenizer:
     def decode(self, ids: Iterable[int], *, control: bool = False) -> str:
         """Text of ids; incomplete UTF-8 becomes U+FFFD. Control tokens are left out unless `control`."""
         kept = ids if control else (token for token in ids if token not in self._control_ids)
-        return b"".join(self._bytes[token] for token in kept).decode("utf-8", "replace")
+        return b"".join(self.token_bytes(token) for token in kept).decode("utf-8", "replace")
 
     def token_bytes(self, token: int) -> bytes:
-        """The bytes that a token stands for; those of its name for a control token."""
-        return self._bytes[token]
+        """The bytes that a token stands for; its name for a control token, none for padding."""
+        return self._bytes[token] if token < self.vocab_size else b""
 
     def is_control(self, token: int) -> bool:
         """Whether a token is a control token, which is never part of a text."""

@@ -114,7 +114,7 @@ def write_gguf(path: Path, model: LlamaForCausalLM, kind: str) -> dict[str, np.n
     for name, tensor in model.state_dict().items():
         if name == "lm_head.weight" and config.tie_word_embeddings:
             continue
-        array, target = tensor.numpy(), _gguf_name(name)
+        array, target = tensor.numpy(), gguf_name(name)
         if array.ndim == 1:
             writer.add_tensor(target, array)
             values[name] = array
@@ -166,7 +166,8 @@ def _encode(array: np.ndarray, quant: gguf.GGMLQuantizationType, rng: np.random.
         return raw.reshape(array.shape[0], -1)
 
 
-def _gguf_name(name: str) -> str:
+def gguf_name(name: str) -> str:
+    """The GGUF name of a tensor of transformers' model."""
     parts = {
         "model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_head": "output",
         "model.layers": "blk", "input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm",

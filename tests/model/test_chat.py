@@ -8,7 +8,7 @@ import pytest
 from checkpoints import CONTROL, tiny_model, write_folder
 from hypothesis import given
 from hypothesis import strategies as st
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from model import ChatFormatError, Engine, SamplingParams
 from model.text.chat import ChatML, Llama3Chat, recognise
@@ -25,13 +25,18 @@ DIALOGUES = [
 ]
 
 
+@pytest.fixture(scope="module")
+def peer() -> PreTrainedTokenizerBase:
+    """The bundled tokenizer with its template, in transformers."""
+    file = bundled_file()
+    return AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
+
+
 @pytest.mark.parametrize("messages", DIALOGUES)
 @pytest.mark.parametrize("prompt", [True, False])
 def test_chatml_is_what_the_template_writes(
-    bundled: Engine, messages: list[dict[str, str]], prompt: bool
+    bundled: Engine, peer: PreTrainedTokenizerBase, messages: list[dict[str, str]], prompt: bool
 ) -> None:
-    file = bundled_file()
-    peer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
     text = peer.apply_chat_template(messages, tokenize=False, add_generation_prompt=prompt)
     ours = bundled.chat_format.render(messages, add_generation_prompt=prompt)
     assert bundled.tokenizer.decode(ours, control=True) == text

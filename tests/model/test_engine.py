@@ -22,6 +22,7 @@ from model import (
     SamplingParams,
     TokenEvent,
 )
+from model.runner import Runner
 
 PASSAGE = (
     "The longleaf pine is a pine species native to the Southeastern United States, found along the coastal "
@@ -39,28 +40,48 @@ def cold(engine: Engine, ids: list[int], params: SamplingParams) -> list[Event]:
     return list(engine.generate(ids, params))
 
 
-@pytest.mark.parametrize("chunk", [1, 7, 256])
-def test_bundled_tokens_do_not_depend_on_the_cut(bundled: Engine, chunk: int) -> None:
-    cut = Engine.load("auto", device="cpu", dtype="float32", prefill_chunk=chunk)
-    whole = Engine.load("auto", device="cpu", dtype="float32", prefill_chunk=100_000)
-    ids = bundled.tokenizer.encode(PASSAGE)[:300]
-    params = SamplingParams(max_tokens=24, ignore_eos=True)
-    assert tokens(list(cut.generate(ids, params))) == tokens(list(whole.generate(ids, params)))
+def recut(engine: Engine, chunk: int) -> Engine:
+    """The same weights behind another prefill chunk."""
+    old = engine._runner
+    runner = Runner(old._model, old._config, old._rope, old._attend, chunk)
+    return Engine(
+        runner,
+        engine.config,
+        engine.tokenizer,
+        chat_format=engine.chat_format,
+        name=engine.name,
+        fingerprint=engine.fingerprint,
+        parameter_count=engine.parameter_count,
+    )
 
 
-def test_tiny_logits_do_not_depend_on_the_cut(tiny_folder: Path) -> None:
+def test_bundled_tokens_do_not_depend_on_the_cut(bundled: Engine) -> None:
+    ids = bundled.tokenizer.encode(PASSAGE)[:270]
+    params = SamplingParams(max_tokens=12, ignore_eos=True)
+    expected = tokens(list(recut(bundled, 100_000).generate(ids, params)))
+    for chunk in (7, 256):
+        assert tokens(list(recut(bundled, chunk).generate(ids, params))) == expected
+    short = ids[:40]
+    expected = tokens(list(recut(bundled, 100_000).generate(short, params)))
+    assert tokens(list(recut(bundled, 1).generate(short, params))) == expected
+
+
+def test_tiny_tokens_and_logits_do_not_depend_on_the_cut(tiny: Engine) -> None:
     ids = torch.randint(0, 500, (600,), generator=torch.Generator().manual_seed(3)).tolist()
-    engines = [
-        Engine.load(tiny_folder, "cpu", "float32", prefill_chunk=chunk) for chunk in (1, 7, 256, 10_000)
-    ]
-    logits = [engine.logits(ids) for engine in engines]
-    for other in logits[1:]:
-        torch.testing.assert_close(other, logits[0], rtol=1e-4, atol=1e-4 * float(logits[0].abs().max()))
+    params = SamplingParams(max_tokens=20, ignore_eos=True)
+    whole = recut(tiny, 10_000)
+    logits, expected = whole.logits(ids), tokens(list(whole.generate(ids, params)))
+    for chunk in (1, 7, 256):
+        cut = recut(tiny, chunk)
+        scale = float(logits.abs().max())
+        torch.testing.assert_close(cut.logits(ids), logits, rtol=1e-4, atol=1e-4 * scale)
+        assert tokens(list(cut.generate(ids, params))) == expected
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_a_reused_prefix_gives_the_cold_answer_bit_for_bit(tiny_folder: Path, dtype: str) -> None:
-    warm, fresh = (Engine.load(tiny_folder, "cpu", dtype, prefill_chunk=16) for _ in range(2))
+    warm = Engine.load(tiny_folder, "cpu", dtype, prefill_chunk=16)
+    fresh = recut(warm, 16)
 
     @given(st.lists(st.tuples(st.integers(0, 120), st.integers(0, 40)), min_size=1, max_size=4))
     def check(requests: list[tuple[int, int]]) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import gguf
 import pytest
 import torch
-from checkpoints import tiny_model, write_folder, write_gguf
+from checkpoints import gguf_name, tiny_model, write_folder, write_gguf
 from torch import Tensor
-from transformers import AutoModelForCausalLM, LlamaForCausalLM
+from transformers import LlamaConfig as LlamaPeerConfig
+from transformers import LlamaForCausalLM
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
 from model import CheckpointError, Engine
@@ -25,6 +27,32 @@ def distance(ours: Tensor, theirs: Tensor) -> float:
     return float((ours - theirs).abs().max() / theirs.abs().max())
 
 
+def bundled_peer() -> LlamaForCausalLM:
+    """The bundled file in transformers, decoded by the gguf package.
+
+    (transformers' own GGUF loader gives the same weights and takes half a minute.)
+    """
+    config = LlamaPeerConfig(
+        vocab_size=49_152, hidden_size=576, intermediate_size=1536, num_hidden_layers=30,
+        num_attention_heads=9, num_key_value_heads=3, max_position_embeddings=8192, rms_norm_eps=1e-5,
+        rope_parameters={"rope_type": "default", "rope_theta": 100_000.0}, tie_word_embeddings=True,
+    )  # fmt: skip
+    peer = LlamaForCausalLM(config).eval()
+    names = {gguf_name(name): name for name in peer.state_dict()}
+    state = {}
+    for tensor in gguf.GGUFReader(bundled_file()).tensors:
+        values = gguf.dequantize(tensor.data, tensor.tensor_type)
+        heads = {"attn_q": 9, "attn_k": 3}
+        count = next((heads[part] for part in heads if part in tensor.name), 0)
+        if count:
+            values = values.reshape(count, -1, 2, 576).swapaxes(1, 2).reshape(values.shape)
+        state[names[tensor.name]] = torch.from_numpy(values.copy())
+    missing, unexpected = peer.load_state_dict(state, strict=False)
+    assert set(missing) <= {"lm_head.weight"}
+    assert not unexpected
+    return peer
+
+
 def peer_logits(model: LlamaForCausalLM, ids: list[int], start: int = 0) -> Tensor:
     with torch.inference_mode():
         positions = torch.arange(start, start + len(ids))[None]
@@ -37,8 +65,7 @@ def random_ids(count: int, vocabulary: int = 500) -> list[int]:
 
 
 def test_bundled_model(bundled: Engine) -> None:
-    file = bundled_file()
-    peer = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=torch.float32).eval()
+    peer = bundled_peer()
     ids = bundled.tokenizer.encode(
         "The Longleaf pine is native to the Southeastern United States, 1834. " * 12
     )
@@ -61,10 +88,11 @@ def test_folder(tmp_path: Path, tied: bool, shard: str) -> None:
 def test_scaled_positions_beyond_the_original_context(tmp_path: Path) -> None:
     peer = tiny_model()
     engine = Engine.load(write_folder(tmp_path, peer), device="cpu", dtype="float32")
-    ids = random_ids(9_000)
-    assert distance(engine.logits(ids)[-600:], peer_logits(peer, ids)[-600:]) < TOLERANCE
+    ids = random_ids(8_500)
+    ours = engine.logits(ids)[-300:]
+    assert distance(ours, peer_logits(peer, ids)[-300:]) < TOLERANCE
     plain = tiny_model(rope_parameters={"rope_type": "default", "rope_theta": 500_000.0})
-    assert distance(engine.logits(ids)[-600:], peer_logits(plain, ids)[-600:]) > 10 * TOLERANCE
+    assert distance(ours, peer_logits(plain, ids)[-300:]) > 10 * TOLERANCE
 
 
 @pytest.mark.parametrize("tied", [True, False])
@@ -84,7 +112,7 @@ def test_gguf_frequencies_are_not_stretched_twice(tmp_path: Path) -> None:
     peer = tiny_model(hidden_size=128)
     write_gguf(tmp_path / "tiny.gguf", peer, "F32")
     engine = Engine.load(tmp_path / "tiny.gguf", device="cpu", dtype="float32")
-    ids = random_ids(8_700)
+    ids = random_ids(8_300)
     assert distance(engine.logits(ids)[-100:], peer_logits(peer, ids)[-100:]) < TOLERANCE
 
 
@@ -107,7 +135,7 @@ def test_casting_the_model_leaves_the_rotation_in_float32(tiny_folder: Path) -> 
     coarse = Engine.load(tiny_folder, device="cpu", dtype="bfloat16")
     positions = torch.tensor([131_071])
     assert torch.equal(exact._runner._rope.table(positions), coarse._runner._rope.table(positions))
-    ids = random_ids(9_000)
+    ids = random_ids(8_300)
     cosine = torch.nn.functional.cosine_similarity(exact.logits(ids)[-64:], coarse.logits(ids)[-64:])
     assert float(cosine.min()) > 0.99
 

@@ -44,7 +44,7 @@ def test_candidates_are_those_of_transformers(
 
 
 def sampler(params: SamplingParams, prompt: tuple[int, ...] = (0,)) -> Sampler:
-    return Sampler(params, prompt, 50, torch.device("cpu"))
+    return Sampler(params, prompt, torch.zeros(50))
 
 
 def test_greedy_takes_the_largest() -> None:
