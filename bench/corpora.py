@@ -14,20 +14,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ingest.chunking import chunk_document, embedding_text
+from ingest.names import choose_title
+from ingest.pipeline import drafts
+from ingest.sandbox import ParseLimits, parse_document
 from rag.embedders import Embedder, Vectors
+from rag.index.live import lexical_text
 
 
 @dataclass(frozen=True)
 class Piece:
-    """One chunk: a range of its document, its text, and the title and headings that go with it."""
+    """One chunk: a range of its document, and the texts that the two legs see of it."""
 
     document: str
     start: int
     end: int
     pages: tuple[int, int] | None
-    text: str
-    title: str = ""
-    headings: tuple[str, ...] = ()
+    embedded: str
+    indexed: str
 
 
 @dataclass(frozen=True)
@@ -91,12 +95,35 @@ def _corpus(
     return corpus
 
 
+PAIRS = ("de-en", "es-en", "hi-en", "th-en", "ar-en", "en-de", "en-es", "en-hi", "en-th", "en-ar")
+"""Languages of question and documents that are asked across."""
+
+
+def cross_lingual(folder: Path, languages: dict[str, Corpus]) -> Iterator[Corpus]:
+    """Yield XQuAD's questions of one language with the documents and evidence of another."""
+    lines = (folder / "xquad" / "questions.jsonl").open(encoding="utf-8")
+    by_id: dict[str, dict[str, dict[str, Any]]] = {}
+    for record in map(json.loads, lines):
+        by_id.setdefault(record["id"][3:], {})[record["language"]] = record
+    for pair in PAIRS:
+        asked, held = pair.split("-")
+        questions = [
+            Question(
+                versions[asked]["question"],
+                tuple((e["doc"], e["start"], e["end"]) for e in versions[held]["evidence"]),
+            )
+            for versions in by_id.values()
+            if asked in versions and held in versions
+        ]
+        yield Corpus(pair, languages[held].pieces, questions)
+
+
 def _graded(folder: Path, name: str) -> Corpus:
     corpus = Corpus(name, graded=True)
     for line in (folder / "corpus.jsonl").open(encoding="utf-8"):
         r = json.loads(line)
         text = f"{r['title']}\n\n{r['text']}"
-        corpus.pieces.append(Piece(r["_id"], 0, len(text), None, text, r["title"]))
+        corpus.pieces.append(Piece(r["_id"], 0, len(text), None, text, text))
     relevant: dict[str, set[str]] = {}
     for line in (folder / "qrels.tsv").read_text().splitlines()[1:]:
         query, document, grade = line.split("\t")
@@ -109,13 +136,44 @@ def _graded(folder: Path, name: str) -> Corpus:
     return corpus
 
 
+class LongleafChunker:
+    """Reads and cuts documents as ingest does: sandboxed parser, structural chunks, title and headings."""
+
+    def __init__(self, embedder: Embedder, target_tokens: int, *, titles: bool = True) -> None:
+        self._embedder = embedder
+        self._target = target_tokens
+        self._titles = titles
+
+    def __call__(self, path: Path, document: str) -> list[Piece]:
+        parsed = parse_document(path, path.name, ParseLimits(seconds=600, memory_bytes=4 << 30))
+        title = choose_title(None, parsed.title, path.name) if self._titles else ""
+        chunks = chunk_document(parsed, self._embedder.token_spans, self._target)
+        pieces = []
+        for chunk, draft in zip(chunks, drafts(parsed, chunks), strict=True):
+            pages = None
+            if draft.page_start is not None and draft.page_end is not None:
+                pages = (draft.page_start, draft.page_end)
+            text = parsed.text[chunk.start : chunk.end]
+            embedded = embedding_text(chunk, parsed.text, title)
+            pieces.append(
+                Piece(
+                    document,
+                    chunk.start,
+                    chunk.end,
+                    pages,
+                    embedded,
+                    lexical_text(title, chunk.headings, text),
+                )
+            )
+        return pieces
+
+
 def plain_chunker(path: Path, document: str) -> list[Piece]:
     """Cut whole paragraphs to at most 1,200 characters, as the plain pipeline of the baselines does."""
     if path.suffix == ".pdf":
         return _plain_pdf(path, document)
     text = path.read_bytes().decode("utf-8")
-    title = path.stem.replace("_", " ")
-    return [Piece(document, a, b, None, text[a:b], title) for a, b in paragraphs(text)]
+    return [Piece(document, a, b, None, text[a:b], text[a:b]) for a, b in paragraphs(text)]
 
 
 def _plain_pdf(path: Path, document: str) -> list[Piece]:
@@ -126,7 +184,7 @@ def _plain_pdf(path: Path, document: str) -> list[Piece]:
         for number, page in enumerate(pdf, start=1):
             text = page.get_textpage().get_text_range()
             pieces += [
-                Piece(document, at + a, at + b, (number, number), text[a:b], path.stem)
+                Piece(document, at + a, at + b, (number, number), text[a:b], text[a:b])
                 for a, b in paragraphs(text)
             ]
             at += len(text) + 1

@@ -24,13 +24,12 @@ from typing import Any
 
 import numpy as np
 
-from bench.corpora import Piece, VectorCache, plain_chunker
+from bench.corpora import LongleafChunker, Piece, VectorCache
 from model import Engine
 from rag.embedders import Embedder, load_embedder
 from rag.framing import Frame, frame_for
 from rag.fusion import fuse, order
 from rag.index.collection import CollectionIndex, IndexedDocument
-from rag.index.live import lexical_text
 from rag.packing import Pack, Passage, pack_retrieved
 from rag.quote_features import Floats, add_similarity, features, promising
 from rag.quoting import Evidence, Quoter, candidate_sentences
@@ -70,13 +69,14 @@ class Asked:
 class Collection:
     """One corpus in memory, with the same index, fusion, packing and quoting as the service."""
 
-    def __init__(self, pieces: Sequence[Piece], embedder: CachedEmbedder) -> None:
+    def __init__(self, pieces: Sequence[Piece], texts: dict[str, str], embedder: CachedEmbedder) -> None:
         self._pieces = list(pieces)
+        self._texts = texts
         self._embedder = embedder
         self._index = CollectionIndex()
-        vectors = embedder.embed_passages([piece.text for piece in pieces])
-        texts = [lexical_text(piece.title, piece.headings, piece.text) for piece in pieces]
-        self._index.apply([IndexedDocument("all", 1, np.arange(len(pieces)), vectors, texts)])
+        vectors = embedder.embed_passages([piece.embedded for piece in pieces])
+        indexed = [piece.indexed for piece in pieces]
+        self._index.apply([IndexedDocument("all", 1, np.arange(len(pieces)), vectors, indexed)])
 
     def search(self, question: str, top_k: int) -> list[Candidate]:
         """The best chunks, as `Retriever.search` gives them."""
@@ -94,15 +94,15 @@ class Collection:
         return Candidate(
             chunk_id=number,
             document_id=piece.document,
-            document_title=piece.title,
+            document_title=Path(piece.document).stem,
             filename=piece.document,
             generation=1,
             start=piece.start,
             end=piece.end,
             page_start=None,
             page_end=None,
-            headings=piece.headings,
-            text=piece.text,
+            headings=(),
+            text=self._texts[piece.document][piece.start : piece.end],
             tokens=0,
             score=score,
             dense_rank=None,
@@ -149,27 +149,28 @@ def records(folder: Path, part: str, limit: int) -> list[dict[str, Any]]:
     return out
 
 
-def collections(data: Path, name: str, embedder: CachedEmbedder) -> Iterator[tuple[str, Collection]]:
-    """The collections of a set by group name: one, or one a language."""
+def collections(
+    data: Path, name: str, chunker: LongleafChunker, embedder: CachedEmbedder
+) -> Iterator[tuple[str, Collection]]:
+    """The collections of a set by group name: one, or one a language. Their documents are plain text in
+    UTF-8."""
     docs = data / name / ("haystacks" if name == "niah" else "docs")
     folders = sorted(p for p in docs.iterdir() if p.is_dir()) if name == "xquad" else [docs]
     for folder in folders:
-        pieces = [
-            piece
-            for path in sorted(folder.rglob("*"))
-            if path.is_file()
-            for piece in plain_chunker(path, path.relative_to(docs).as_posix())
-        ]
-        yield (f"{name}-{folder.name}" if name == "xquad" else name), Collection(pieces, embedder)
+        paths = {p.relative_to(docs).as_posix(): p for p in sorted(folder.rglob("*")) if p.is_file()}
+        pieces = [piece for document, path in paths.items() for piece in chunker(path, document)]
+        texts = {document: path.read_bytes().decode("utf-8") for document, path in paths.items()}
+        group = f"{name}-{folder.name}" if name == "xquad" else name
+        yield group, Collection(pieces, texts, embedder)
 
 
 def ask(
-    data: Path, name: str, args: argparse.Namespace, embedder: CachedEmbedder, engine: Engine
+    args: argparse.Namespace, name: str, chunker: LongleafChunker, embedder: CachedEmbedder, engine: Engine
 ) -> Iterator[Asked]:
     """Every question of a set through search, packing and quoting."""
-    asked = records(data / name, args.part, args.limit)
+    asked = records(args.data / name, args.part, args.limit)
     quoter = Quoter(embedder, sentence_spans)
-    for group, collection in collections(data, name, embedder):
+    for group, collection in collections(args.data, name, chunker, embedder):
         for record in asked:
             if name == "xquad" and not group.endswith("-" + record["language"]):
                 continue
@@ -177,8 +178,7 @@ def ask(
             frame = frame_for(c.text for c in candidates)
             pack = _pack(candidates, engine, frame, args.budget)
             start = time.perf_counter()
-            evidence = quoter.find(record["question"], pack.segments, candidates)
-            assert evidence is not None
+            evidence = quoter.evidence(record["question"], pack.segments, candidates)
             yield Asked(group, record, candidates, pack, evidence, time.perf_counter() - start)
 
 
@@ -253,7 +253,7 @@ def latency(results: Sequence[Asked], embedder: Embedder) -> None:
     times = []
     for each in results[:20]:
         start = time.perf_counter()
-        quoter.find(each.record["question"], each.pack.segments, each.candidates)
+        quoter.evidence(each.record["question"], each.pack.segments, each.candidates)
         times.append((time.perf_counter() - start) * 1000)
     middle, longest = statistics.median(times), max(times)
     print(f"quoting: median {middle:.0f} ms, longest {longest:.0f} ms of {len(times)} questions")
@@ -272,10 +272,12 @@ def main() -> None:
     args = parser.parse_args()
     if args.data is None:
         parser.error("give --data DIR or set LONGLEAF_EVAL_DATA")
-    embedder = load_embedder(Settings())
+    settings = Settings()
+    embedder = load_embedder(settings)
+    chunker = LongleafChunker(embedder, settings.chunk_tokens)
     cached = CachedEmbedder(VectorCache(args.cache, embedder))
     engine = Engine.load("auto")
-    results = [each for name in args.sets for each in ask(args.data, name, args, cached, engine)]
+    results = [each for name in args.sets for each in ask(args, name, chunker, cached, engine)]
     print(
         f"{embedder.name} in {embedder.dtype}, {engine.name}, {os.cpu_count()} cores, {platform.processor()}"
     )

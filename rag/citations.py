@@ -1,4 +1,5 @@
-"""Citations: a quote tied to its place in a stored document, checked against the stored text before it is sent."""
+"""Citations: a quote tied to its place in a stored document, checked against the stored text before it is
+sent."""
 
 from __future__ import annotations
 
@@ -24,8 +25,8 @@ class PageRange:
 class Citation:
     """A verbatim quote: `cited_text` is the stored text's range `[start_char_index, end_char_index)`.
 
-    `id` counts from 1 inside one answer; offsets are Unicode code points; `page_number` is 1-based and None for
-    formats without pages; `score` is the chance, from 0 to 1, that the quote holds what was asked.
+    `id` counts from 1 inside one answer; offsets are Unicode code points; `page_number` is 1-based and None
+    for formats without pages; `score` is the chance, from 0 to 1, that the quote holds what was asked.
     """
 
     id: int
@@ -58,8 +59,9 @@ def verified(
 ) -> tuple[Citation, ...]:
     """The citations whose text is what is stored at their offsets, numbered anew from 1.
 
-    `stored` holds the slice of the live text for each (document_id, start, end); one that is missing, because the
-    document is gone, counts as a mismatch. A mismatch is logged, by place and never by content, and left out.
+    `stored` holds the slice of the live text for each (document_id, start, end); one that is missing, because
+    the document is gone, counts as a mismatch. A mismatch is logged, by place and never by content, and left
+    out.
     """
     kept: list[Citation] = []
     for citation in citations:

@@ -8,7 +8,7 @@ that are likely too while the quote stays short.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -70,6 +70,7 @@ class Evidence:
     coverage: float = 0.0
     share: float = 0.0
     dense: float = 0.0
+    fused: float = 0.0
     sentences: int = 0
 
 
@@ -80,6 +81,18 @@ class Quoter:
         self._embedder = embedder
         self._sentences = sentences
 
+    def evidence(
+        self, question: str, segments: Sequence[Segment], chunks: Sequence[Chunk], *, most: int = 2
+    ) -> Evidence:
+        """The value of `find`, without its steps."""
+        work = self.find(question, segments, chunks, most=most)
+        while True:
+            try:
+                next(work)
+            except StopIteration as end:
+                found: Evidence = end.value
+                return found
+
     def find(
         self,
         question: str,
@@ -87,12 +100,10 @@ class Quoter:
         chunks: Sequence[Chunk],
         *,
         most: int = 2,
-        on_batch: Callable[[int, int], bool] | None = None,
-    ) -> Evidence | None:
+    ) -> Generator[tuple[int, int], None, Evidence]:
         """The best `most` quotes for `question` from the retrieved `chunks` (best first) inside `segments`.
 
-        `on_batch(embedded, total)` is called as sentences are embedded; when it answers False the work stops
-        and None is returned.
+        Yields (embedded, total) sentences before the first batch and after each; its value is the evidence.
         """
         sentences = candidate_sentences(segments, chunks, self._sentences)
         if not sentences:
@@ -101,13 +112,11 @@ class Quoter:
         chosen = promising(table)
         vectors: list[Floats] = []
         asked = self._embedder.embed_query(question)
+        yield 0, len(chosen)
         for first in range(0, len(chosen), _BATCH):
-            if on_batch is not None and not on_batch(first, len(chosen)):
-                return None
             batch = [sentences[i].text for i in chosen[first : first + _BATCH]]
             vectors.append(self._embedder.embed_passages(batch) @ asked)
-        if on_batch is not None and not on_batch(len(chosen), len(chosen)):
-            return None
+            yield min(first + _BATCH, len(chosen)), len(chosen)
         similarity = np.full(len(sentences), np.nan, dtype=np.float32)
         similarity[chosen] = np.concatenate(vectors)
         add_similarity(table, similarity, sentences)
@@ -121,6 +130,7 @@ class Quoter:
             coverage=float(table[best, FEATURES.index("terms_chunk")]),
             share=float(chances[best]),
             dense=max(float(chunk.dense_score) for chunk in chunks),
+            fused=max(float(chunk.score) for chunk in chunks),
             sentences=len(sentences),
         )
 

@@ -62,6 +62,15 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least severe level logged."
     )
+    log_format: Literal["text", "json"] = Field("text", description="Form of the log lines.")
+    allowed_hosts: str = Field(
+        "",
+        description="Names, separated by commas, that the server answers to besides localhost; `*` is any. "
+        "Without it a server bound to another address answers to any name.",
+    )
+    shutdown_seconds: float = Field(
+        5.0, gt=0, description="How long streams may go on when the server is asked to stop."
+    )
 
     @field_validator("data_dir")
     @classmethod

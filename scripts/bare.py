@@ -48,9 +48,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="longleaf-bare-") as folder:
         place = Path(folder)
         shutil.copytree(ROOT / "model", place / "model", ignore=shutil.ignore_patterns("__pycache__"))
-        shutil.copy(CHECK, place)
+        check = place / CHECK.relative_to(ROOT)
+        check.parent.mkdir(parents=True)
+        shutil.copy(CHECK, check)
         # -I would leave the folder off the path; -E and -s keep the caller's packages out.
-        result = subprocess.run([str(PYTHON), "-E", "-s", CHECK.name], cwd=place, check=False)
+        result = subprocess.run([str(PYTHON), "-E", "-s", str(check)], cwd=place, check=False)
     sys.exit(result.returncode)
 
 

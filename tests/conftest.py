@@ -65,7 +65,7 @@ class PostgresServer:
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[PostgresServer]:
     """A real PostgreSQL from a package; that it can't be started is a failure, never a skip."""
-    # Not under pytest's folder, which another session of root closes to everybody else: the server isn't root.
+    # Not in pytest's folder: another session of root closes that to all others, and the server is not root.
     folder = Path(tempfile.mkdtemp(prefix="longleaf-postgres-"))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # where a socket may lie is no concern of the tests

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from alembic import command
@@ -18,6 +19,9 @@ ADVISORY_LOCK = 0x4C4F4E474C454146
 """Key of the lock under which PostgreSQL is migrated: `LONGLEAF` in ASCII."""
 
 VERSION_TABLE = "alembic_version"
+
+# It tells of every look at the version, several lines each.
+logging.getLogger("alembic.runtime.migration").setLevel(logging.WARNING)
 
 
 class Unmigrated(Unavailable):

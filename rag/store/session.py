@@ -96,8 +96,8 @@ class Database:
         """A write transaction: committed at the end of the block, rolled back if it raises.
 
         Keep it short and don't nest it: on SQLite there is one writer at a time.
-        Raises Unavailable (`database_unavailable`) when the server is gone, the disk full or the lock held too
-        long.
+        Raises Unavailable (`database_unavailable`) when the server is gone, the disk is full or the
+        lock is held too long.
         """
         if self.dialect == "sqlite" and not self._writer.acquire(timeout=BUSY_SECONDS):
             raise Unavailable(

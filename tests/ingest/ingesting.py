@@ -21,7 +21,7 @@ from rag.store.tables import Base
 
 
 class WordEmbedder:
-    """Hashed words, for tests of the machinery around embedding, where it does not matter what vectors mean."""
+    """Hashed words, for tests of the machinery around embedding: what the vectors mean matters elsewhere."""
 
     name = "words"
     fingerprint = "words@1"
@@ -131,3 +131,32 @@ def at_once(*actions: Callable[[], Any]) -> list[Any]:
     for thread in threads:
         thread.join()
     return results
+
+
+def tiny_pdf(pages: Sequence[str]) -> bytes:
+    """A PDF with one line of plain letters on each page; an empty line makes a page without text."""
+    objects = [
+        b"<< /Type /Catalog /Pages 2 0 R >>",
+        b"",
+        b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>",
+    ]
+    kids = []
+    for line in pages:
+        stream = f"BT /F1 12 Tf 72 720 Td ({line}) Tj ET".encode() if line else b""
+        objects.append(b"<< /Length %d >>\nstream\n%s\nendstream" % (len(stream), stream))
+        content = len(objects)
+        objects.append(
+            b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] /Contents %d 0 R"
+            b" /Resources << /Font << /F1 3 0 R >> >> >>" % content
+        )
+        kids.append(b"%d 0 R" % len(objects))
+    objects[1] = b"<< /Type /Pages /Kids [%s] /Count %d >>" % (b" ".join(kids), len(kids))
+    out, offsets = b"%PDF-1.4\n", []
+    for number, body in enumerate(objects, 1):
+        offsets.append(len(out))
+        out += b"%d 0 obj\n%s\nendobj\n" % (number, body)
+    table = b"".join(b"%010d 00000 n \n" % offset for offset in offsets)
+    return out + (
+        b"xref\n0 %d\n0000000000 65535 f \n%strailer\n<< /Size %d /Root 1 0 R >>\nstartxref\n%d\n%%%%EOF\n"
+        % (len(objects) + 1, table, len(objects) + 1, len(out))
+    )

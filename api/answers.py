@@ -1,0 +1,65 @@
+"""The one serializer of answers: the JSON body, the stream and the command line show the same."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+from api.routes.shared import search_scope
+from api.schemas import QueryRequest
+from api.sse import ServerEvent
+from api.wiring import Service
+from rag.answering import (
+    Answer,
+    AnswerEvent,
+    AnswerRequest,
+    CitationEvent,
+    ContextEvent,
+    DeltaEvent,
+    DoneEvent,
+    ProgressEvent,
+)
+
+
+def answer_request(service: Service, asked: QueryRequest) -> AnswerRequest:
+    """Fill in what the request leaves to the settings. Raises NotFound, InvalidRequest, Unavailable."""
+    settings = service.settings
+    return AnswerRequest(
+        question=asked.question or asked.query,
+        scope=search_scope(service, asked.collection, asked.document_ids, asked.filters),
+        top_k=asked.top_k,
+        max_context_tokens=asked.max_context_tokens,
+        max_tokens=asked.max_tokens or settings.max_tokens,
+        temperature=asked.temperature,
+        seed=asked.seed,
+        mode=asked.mode or settings.answer_mode,
+    )
+
+
+def ask(service: Service, asked: QueryRequest, cancel: threading.Event) -> Iterator[AnswerEvent]:
+    """Answer a question; runs in the caller's thread and stops soon after `cancel` is set.
+
+    Raises what `answer_request` and `rag.answering.Answerer.answer` raise.
+    """
+    yield from service.answerer.wait().answer(answer_request(service, asked), cancel)
+
+
+def body_of(answer: Answer) -> dict[str, Any]:
+    """The body of `POST /query`."""
+    return answer.as_dict()
+
+
+def event_of(event: AnswerEvent) -> ServerEvent:
+    """The server-sent event of a step."""
+    match event:
+        case ContextEvent():
+            return ServerEvent("context", event.context.as_dict())
+        case ProgressEvent():
+            return ServerEvent("progress", {"read": event.read, "total": event.total, "cached": event.cached})
+        case CitationEvent():
+            return ServerEvent("citation", event.citation.as_dict())
+        case DeltaEvent():
+            return ServerEvent("delta", {"text": event.text})
+        case DoneEvent():
+            return ServerEvent("done", body_of(event.answer))

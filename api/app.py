@@ -1,0 +1,55 @@
+"""The HTTP application: routes, errors and what stands before them, around one `Service`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+from starlette.concurrency import run_in_threadpool
+
+from api import errors, openapi, pages, reference
+from api.middleware import BodyLimit, HostAndOrigin, RequestFrame
+from api.multipart import OVERHEAD_BYTES
+from api.routes import collections, documents, health, query, search
+from api.version import version
+from api.wiring import Service
+from rag.settings import Settings
+
+
+def create_app(settings: Settings, service: Service | None = None) -> FastAPI:
+    """Return the application; its lifespan starts and stops `service`, by default one made from `settings`.
+
+    It answers at once; requests that need a model wait until it is loaded. Starting raises Unmigrated or
+    Unavailable where the database can't be used.
+    """
+    owned = service or Service(settings)
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        await run_in_threadpool(owned.start)
+        try:
+            yield
+        finally:
+            await run_in_threadpool(owned.stop)
+
+    app = FastAPI(
+        title="Longleaf",
+        version=version(),
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    app.state.service = owned
+    errors.install(app)
+    openapi.install(app)
+    for room in (documents, query, search, collections, health):
+        app.include_router(room.router)
+    app.include_router(reference.router)
+    pages.install(app)
+    # the last one added is the first to see a request
+    app.add_middleware(BodyLimit, max_upload_bytes=settings.max_upload_bytes + OVERHEAD_BYTES)
+    app.add_middleware(HostAndOrigin, settings=settings)
+    app.add_middleware(RequestFrame)
+    return app

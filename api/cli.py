@@ -1,0 +1,227 @@
+"""The command `longleaf`: arguments, exit codes and messages; what each verb does is in `api/commands/`.
+
+Exit codes: 0 done, 1 the work failed, 2 it was called wrongly, 130 interrupted, 141 the reader went away.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from api.terminal import BROKEN_PIPE, FAILURE, INTERRUPTED, SUCCESS, USAGE, say, warn
+
+if TYPE_CHECKING:
+    from rag.settings import Settings
+
+app = typer.Typer(
+    name="longleaf",
+    help="Reads your documents and answers questions about them with quotes that can be checked.",
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
+Collection = Annotated[
+    str, typer.Option("--collection", "-c", metavar="NAME", help="Collection of documents.")
+]
+Model = Annotated[
+    str | None,
+    typer.Option(metavar="MODEL", help="Folder, GGUF file, hub id or `auto`: the model that writes."),
+]
+TopK = Annotated[int, typer.Option("--top-k", min=1, max=200, help="Most chunks that are considered.")]
+Results = Annotated[int, typer.Option("--top-k", "-n", min=1, max=100, help="Most results.")]
+
+_USAGE_ERROR = typer.BadParameter.__mro__[1]  # its base has no public name: it is click's, or typer's copy
+_given: dict[str, Any] = {}
+
+
+def settings(**more: object) -> Settings:
+    """The settings of this call: environment, `.env`, then options. Ends with 2 for a value that is wrong."""
+    from pydantic import ValidationError  # noqa: PLC0415
+
+    from rag.settings import Settings  # noqa: PLC0415
+
+    options = _given | {name: value for name, value in more.items() if value is not None}
+    verbose = options.pop("verbose", False)
+    try:
+        found = Settings(**options)
+    except ValidationError as error:
+        for entry in error.errors():
+            name = f"LONGLEAF_{'_'.join(str(part) for part in entry['loc']).upper()}"
+            warn(f"{name} is {entry['input']!r}: {entry['msg']}")
+        raise typer.Exit(USAGE) from None
+    return found.model_copy(update={"log_level": "debug"}) if verbose else found
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from api.version import version  # noqa: PLC0415
+
+        say(f"longleaf {version()}")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    data_dir: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder of database, files and indexes.")
+    ] = None,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Log what happens; show tracebacks.")
+    ] = False,
+    version: Annotated[  # noqa: ARG001 (its callback prints it)
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Options before the verb hold for all of them; every setting is also a variable LONGLEAF_*."""
+    _given.clear()
+    if data_dir is not None:
+        _given["data_dir"] = data_dir
+    _given["verbose"] = verbose
+
+
+@app.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to bind to.")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = None,
+    model: Model = None,
+) -> None:
+    """Serve the page and the HTTP API until interrupted."""
+    from api.commands.serve import run  # noqa: PLC0415
+
+    run(settings(host=host, port=port, model=model))
+
+
+@app.command()
+def ingest(
+    paths: Annotated[
+        list[Path], typer.Argument(metavar="PATH…", help="Files, and folders with all in them.")
+    ],
+    collection: Collection = "default",
+    json: Json = False,
+) -> None:
+    """Read documents into a collection; those that it holds already are skipped."""
+    from api.commands.ingest import run  # noqa: PLC0415
+
+    run(_quiet(settings()), paths, collection, as_json=json)
+
+
+@app.command()
+def ask(  # noqa: PLR0917 (typer calls it by name)
+    arguments: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="[FILE…] QUESTION", help="The question is last; files before it are read alone."
+        ),
+    ],
+    collection: Collection = "default",
+    model: Model = None,
+    top_k: TopK = 20,
+    max_tokens: Annotated[int | None, typer.Option(min=1, max=8192, help="Longest answer in tokens.")] = None,
+    mode: Annotated[
+        str | None, typer.Option(metavar="auto|quotes|prose", help="Quotes alone, or prose as well.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Answer a question; needs no server.
+
+    With files, they are read into a temporary store that is gone afterwards; without, the data folder's
+    documents are asked.
+    """
+    from api.commands.ask import run  # noqa: PLC0415
+
+    found = _quiet(settings(model=model, max_tokens=max_tokens, answer_mode=mode))
+    run(found, [Path(name) for name in arguments[:-1]], arguments[-1], collection, top_k, as_json=json)
+
+
+@app.command()
+def search(
+    query: Annotated[str, typer.Argument(help="Words or a question.")],
+    collection: Collection = "default",
+    top_k: Results = 10,
+    json: Json = False,
+) -> None:
+    """Show the passages that fit a query."""
+    from api.commands.search import run  # noqa: PLC0415
+
+    run(_quiet(settings()), query, collection, top_k, as_json=json)
+
+
+@app.command()
+def status(json: Json = False) -> None:
+    """Show documents, models, the device and number format chosen, disk use and schema."""
+    from api.commands.status import run  # noqa: PLC0415
+
+    run(_quiet(settings()), as_json=json)
+
+
+@app.command()
+def models(json: Json = False) -> None:
+    """List the models on this machine, with sizes and paths."""
+    from api.commands.models import run  # noqa: PLC0415
+
+    run(_quiet(settings()), as_json=json)
+
+
+@app.command()
+def migrate(json: Json = False) -> None:
+    """Bring the database's schema to the one that this version needs."""
+    from api.commands.migrate import run  # noqa: PLC0415
+
+    run(_quiet(settings()), as_json=json)
+
+
+def _quiet(found: Settings) -> Settings:
+    """Let a command log warnings alone, unless more was asked for."""
+    from api.logs import configure  # noqa: PLC0415
+
+    asked = _given.get("verbose") or found.log_level == "debug"
+    configure("debug" if asked else "warning", found.log_format)
+    return found
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit."""
+    sys.exit(_run(sys.argv[1:] if arguments is None else arguments))
+
+
+def _run(arguments: list[str]) -> int:
+    try:
+        code = app(arguments or ["--help"], prog_name="longleaf", standalone_mode=False)
+        sys.stdout.flush()
+    except (KeyboardInterrupt, typer.Abort):
+        return INTERRUPTED
+    except BrokenPipeError:
+        # what is still buffered would be written, and fail again, at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+    except Exception as error:
+        if isinstance(error, _USAGE_ERROR):
+            message = error.format_message()  # type: ignore[attr-defined]
+            warn(f"{message} (longleaf --help tells more)")
+            return USAGE
+        if logging.getLogger("api").isEnabledFor(logging.DEBUG):
+            raise
+        if type(error).__name__ == "ValidationError":  # of pydantic, which is not imported for --help
+            for entry in error.errors():  # type: ignore[attr-defined]
+                name, message = ".".join(map(str, entry["loc"])), entry["msg"].removeprefix("Value error, ")
+                warn(f"{name} is {str(entry['input'])[:80]!r}: {message}")
+            return USAGE
+        warn(_message(error))
+        return FAILURE
+    return code if isinstance(code, int) else SUCCESS
+
+
+def _message(error: Exception) -> str:
+    detail = getattr(error, "detail", None)  # LongleafError has it
+    if isinstance(detail, str):
+        return detail
+    if type(error).__module__.startswith("model.") or isinstance(error, OSError):
+        return str(error)
+    return f"{type(error).__name__}: {error} (LONGLEAF_LOG_LEVEL=debug shows where)"

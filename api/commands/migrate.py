@@ -1,0 +1,26 @@
+"""`longleaf migrate`: the schema, brought up to date."""
+
+from __future__ import annotations
+
+from api.terminal import say, say_json
+from rag.settings import Settings
+from rag.store.migrate import current_revision, head_revision, upgrade
+from rag.store.session import Database
+
+
+def run(settings: Settings, *, as_json: bool) -> None:
+    """Migrate and say from where to where. Raises Unmigrated, Unavailable, BadDatabaseUrl."""
+    database = Database(settings.resolved_database_url)
+    try:
+        before = current_revision(database)
+        upgrade(database)
+    finally:
+        database.dispose()
+    after = head_revision()
+    shown = database.url.render_as_string(hide_password=True)
+    if as_json:
+        say_json({"database": shown, "from": before, "to": after})
+    elif before == after:
+        say(f"{shown} has schema {after} already.")
+    else:
+        say(f"{shown}: {before or 'empty'} → {after}.")

@@ -1,0 +1,101 @@
+"""`longleaf serve`: the HTTP server, from an open port to a graceful end."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import socket
+import sys
+from types import FrameType
+
+import uvicorn
+
+from api.app import create_app
+from api.logs import configure
+from api.middleware import is_loopback
+from api.terminal import fail, warn
+from api.wiring import Service
+from rag.settings import Settings
+
+
+class _Server(uvicorn.Server):
+    """Prints the address once it listens; tells the service at once when it is asked to stop."""
+
+    def __init__(self, config: uvicorn.Config, service: Service, url: str) -> None:
+        super().__init__(config)
+        self._service = service
+        self._url = url
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start listening."""
+        await super().startup(sockets)
+        if self.started:
+            sys.stdout.write(f"Longleaf is at {self._url}\n")
+            sys.stdout.flush()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begin to stop: no new connections, streams that only watch end, answers may finish."""
+        self._service.stopping.set()
+        super().handle_exit(sig, frame)
+
+
+def run(settings: Settings) -> None:
+    """Serve until SIGINT or SIGTERM. Raises Unmigrated, Unavailable; exits with 1 when the port is taken."""
+    configure(settings.log_level, settings.log_format)
+    service = Service(settings)
+    service.open()
+    listener = _listen(settings)
+    port = listener.getsockname()[1]
+    if not is_loopback(settings.host):
+        warn(
+            f"{settings.host} can be reached from other machines, and whoever reaches it can read and delete "
+            "everything: there are no accounts yet. Put a proxy that asks for a password in front of it."
+        )
+    config = uvicorn.Config(
+        create_app(settings, service),
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=max(1, round(settings.shutdown_seconds)),
+        timeout_keep_alive=30,
+        lifespan="on",
+    )
+    server = _Server(config, service, f"http://{_shown_host(settings.host)}:{port}")
+    try:
+        server.run(sockets=[listener])
+    except KeyboardInterrupt:
+        # uvicorn raises the signal again after its shutdown: Ctrl-C is how a server in a terminal is ended
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    finally:
+        listener.close()
+    if not server.started:
+        fail("the server did not start; the log above says why")
+
+
+def _listen(settings: Settings) -> socket.socket:
+    host, port = settings.host.strip("[]"), settings.port
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, kind, protocol)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        # bound is not taken: only listening tells that no other server has the port
+        listener.listen(2048)
+    except socket.gaierror as error:
+        fail(f"LONGLEAF_HOST is {settings.host!r}, which is no address of this machine: {error.strerror}")
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            fail(f"port {port} is in use; stop the other server or choose another: longleaf serve --port 0")
+        if error.errno in {errno.EACCES, errno.EPERM}:
+            fail(f"port {port} needs more rights; choose one above 1023: longleaf serve --port 8000")
+        fail(f"can't listen on {settings.host}:{port}: {os.strerror(error.errno or 0)}")
+    return listener
+
+
+def _shown_host(host: str) -> str:
+    if host in {"0.0.0.0", "::", ""}:  # noqa: S104 (it is shown, not bound)
+        return "127.0.0.1"
+    return f"[{host}]" if ":" in host else host

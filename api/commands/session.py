@@ -1,0 +1,27 @@
+"""A `Service` for the length of one command, without a server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from api.wiring import DEFAULT_COLLECTION, Service
+from rag.settings import Settings
+
+
+@contextmanager
+def command_service(settings: Settings, *, engine: bool, collection: str | None = None) -> Iterator[Service]:
+    """Start the parts that a command needs; no worker runs by itself.
+
+    With `collection`, that must be there, which is found out before any model is loaded. Raises NotFound,
+    Unmigrated, Unavailable.
+    """
+    service = Service(settings)
+    try:
+        service.open()
+        if collection is not None and collection != DEFAULT_COLLECTION:
+            service.collection(collection)
+        service.start(ingest=False, engine=engine)
+        yield service
+    finally:
+        service.stop()

@@ -1,0 +1,42 @@
+"""Loaders: where the two models come from. Their libraries take seconds to import, so that it happens here,
+when a model is wanted, and not when the command starts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rag.settings import Settings
+
+if TYPE_CHECKING:
+    from model import Engine
+    from rag.embedders.base import Embedder
+
+
+def load_embedder(settings: Settings) -> Embedder:
+    """The embedder that the settings name. Raises as `rag.embedders.load_embedder`."""
+    from rag import embedders  # noqa: PLC0415
+
+    return embedders.load_embedder(settings)
+
+
+def load_engine(settings: Settings) -> Engine:
+    """The generator that the settings name. Raises as `Engine.load`."""
+    from model import Engine  # noqa: PLC0415
+
+    return Engine.load(settings.model, settings.device, settings.dtype, cache_path=hardware_cache(settings))
+
+
+def hardware_cache(settings: Settings) -> Path:
+    """The file that keeps what was measured about this machine."""
+    return settings.data_dir / "hardware.json"
+
+
+@dataclass(frozen=True)
+class Loaders:
+    """Where the two models come from; several services in one process can share them."""
+
+    embedder: Callable[[Settings], Embedder] = load_embedder
+    engine: Callable[[Settings], Engine] = load_engine

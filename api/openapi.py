@@ -1,0 +1,67 @@
+"""The OpenAPI document: what FastAPI finds out, and the errors that every route shares."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from api.routes.shared import problems
+from api.schemas import Problem
+from api.version import version
+
+_DESCRIPTION = """Reads documents and answers questions about them with quotes that can be checked.
+
+Offsets count Unicode code points of a document's canonical text (`/documents/{id}/text`). Times are UTC.
+Errors are problem documents (RFC 9457) with a stable `code`."""
+_TAGS = [
+    {"name": "documents", "description": "Sending documents, watching them being read, reading their text."},
+    {"name": "questions", "description": "Asking and searching."},
+    {"name": "collections", "description": "Documents that are searched together."},
+    {"name": "operations", "description": "Health, readiness, versions."},
+]
+_ALWAYS = problems(
+    s400="The request can't be read: malformed JSON or form, or a `Host` that is not the service's.",
+    s500="Something went wrong in the service (`internal_error`); its log has the details.",
+    s503="A part is not ready, or the database does not answer; `Retry-After` says when to try again.",
+)
+_WITH_INPUT = problems(s422="A value is not one that the service takes; `errors` names each.")
+_WITH_BODY = problems(s413="The body is larger than the limit.")
+_WRITES = problems(s403="The request comes from a page of another site (`cross_origin`).")
+
+
+def install(app: FastAPI) -> None:
+    """Make `app.openapi()` describe the errors as they are sent."""
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = _describe(app)
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _describe(app: FastAPI) -> dict[str, Any]:
+    document = get_openapi(
+        title="Longleaf", version=version(), description=_DESCRIPTION, tags=_TAGS, routes=app.routes
+    )
+    schemas = document["components"]["schemas"]
+    for name in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(name, None)
+    schemas["Problem"] = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+    for path in document["paths"].values():
+        for method, operation in path.items():
+            shared = dict(_ALWAYS)
+            if operation.get("parameters") or "requestBody" in operation:
+                shared |= _WITH_INPUT
+            if "requestBody" in operation:
+                shared |= _WITH_BODY
+            if method != "get":
+                shared |= _WRITES
+            responses = operation["responses"]
+            responses.pop("422", None)
+            for status, description in shared.items():
+                responses.setdefault(str(status), description)
+            operation["responses"] = dict(sorted(responses.items()))
+    return document

@@ -1,0 +1,82 @@
+"""Collections: listing, making, deleting."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from api import schemas, serialize
+from api.fields import CollectionName
+from api.routes.shared import ServiceDep, problems
+from api.wiring import DEFAULT_COLLECTION, Service
+from ingest.deletion import delete_collection
+from rag.errors import Conflict, NotFound
+from rag.store.records import CollectionRow
+from rag.store.repositories import Collections
+
+router = APIRouter(prefix="/collections", tags=["collections"])
+
+_NO_COLLECTION = "There is no collection of that name."
+
+
+def _find(service: Service, name: str) -> CollectionRow:
+    with service.db.read() as session:
+        found = Collections(session, service.scope).find(name)
+    if found is None:
+        raise NotFound(f"There is no collection {name!r}.", code="collection_not_found")
+    return found
+
+
+@router.get("", response_model=schemas.CollectionList, summary="List collections")
+def list_collections(service: ServiceDep) -> schemas.CollectionList:
+    """All collections with the number of their documents."""
+    with service.db.read() as session:
+        collections = Collections(session, service.scope)
+        rows = [(row, collections.counts(row.id)) for row in collections.list()]
+    return schemas.CollectionList(collections=[serialize.collection(row, counts) for row, counts in rows])
+
+
+@router.post(
+    "",
+    status_code=201,
+    response_model=schemas.Collection,
+    summary="Make a collection",
+    responses=problems(s409="The name is taken (`duplicate_collection`)."),
+)
+def create(service: ServiceDep, body: schemas.NewCollection) -> schemas.Collection:
+    """Make an empty collection. An upload makes the one that it names by itself."""
+    fingerprint = service.embedder.wait().fingerprint
+    with service.db.session() as session:
+        row = Collections(session, service.scope).create(body.name, fingerprint)
+    return serialize.collection(row, {})
+
+
+@router.get(
+    "/{name}",
+    response_model=schemas.Collection,
+    summary="Show a collection",
+    responses=problems(s404=_NO_COLLECTION),
+)
+def get(service: ServiceDep, name: CollectionName) -> schemas.Collection:
+    """A collection with the number of its documents."""
+    row = _find(service, name)
+    with service.db.read() as session:
+        return serialize.collection(row, Collections(session, service.scope).counts(row.id))
+
+
+@router.delete(
+    "/{name}",
+    status_code=204,
+    summary="Delete a collection",
+    responses=problems(
+        s404=_NO_COLLECTION, s409="The default collection always exists (`default_collection`)."
+    ),
+)
+def delete(service: ServiceDep, name: CollectionName) -> None:
+    """Delete a collection and all of its documents. When this returns nothing of them can be found."""
+    if name == DEFAULT_COLLECTION:
+        raise Conflict(
+            "The default collection always exists; delete its documents instead.", code="default_collection"
+        )
+    row = _find(service, name)
+    delete_collection(service.db, service.settings, service.scope, row.id, service.forget)
+    service.forget(row.id)

@@ -1,0 +1,26 @@
+"""Search: the chunks that fit a question, without an answer."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from api import schemas, serialize
+from api.routes.shared import ServiceDep, problems, search_scope
+
+router = APIRouter(tags=["questions"])
+
+
+@router.post(
+    "/search",
+    response_model=schemas.SearchResponse,
+    summary="Search",
+    responses=problems(
+        s404="There is no such collection or document.",
+        s409="The collection's vectors come from another embedding model (`embedder_mismatch`).",
+    ),
+)
+def search(service: ServiceDep, body: schemas.SearchRequest) -> schemas.SearchResponse:
+    """Chunks that fit the query by meaning or by words, best first."""
+    scope = search_scope(service, body.collection, body.document_ids, body.filters)
+    found = service.retriever.wait().search(body.query, scope, body.top_k)
+    return schemas.SearchResponse(results=[serialize.search_result(candidate) for candidate in found])

@@ -1,0 +1,77 @@
+"""What the routes have in common: the service behind a request, its scope, and the errors they declare."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+from fastapi import Depends, Request
+
+from api.errors import PROBLEM_JSON
+from api.fields import document_id as checked_id
+from api.wiring import DEFAULT_COLLECTION, Service
+from rag.errors import InvalidRequest, NotFound
+from rag.filters import parse_filter
+from rag.store.repositories import Documents
+
+if TYPE_CHECKING:
+    from rag.retrieval import SearchScope
+
+
+def _service(request: Request) -> Service:
+    return cast(Service, request.app.state.service)
+
+
+ServiceDep = Annotated[Service, Depends(_service)]
+
+
+def problems(**described: str) -> dict[int | str, dict[str, Any]]:
+    """Declare error answers: `problems(s404="There is no such document.")`."""
+    schema = {"$ref": "#/components/schemas/Problem"}
+    return {
+        int(status.removeprefix("s")): {"description": text, "content": {PROBLEM_JSON: {"schema": schema}}}
+        for status, text in described.items()
+    }
+
+
+def search_scope(
+    service: Service,
+    collection: str | None,
+    document_ids: Sequence[str] | None,
+    filters: dict[str, Any] | None,
+) -> SearchScope:
+    """Find out where a request wants to look.
+
+    Raises NotFound (`collection_not_found`, `document_not_found`), InvalidRequest (`several_collections`,
+    `invalid_filter`).
+    """
+    from rag.retrieval import SearchScope  # noqa: PLC0415 (the start does not wait for FAISS)
+
+    condition = None if filters is None else parse_filter(filters)
+    wanted = None if document_ids is None else frozenset(checked_id(each) for each in document_ids)
+    workspace = service.scope.workspace_id
+    if wanted is None:
+        return SearchScope(
+            workspace, service.collection(collection or DEFAULT_COLLECTION).id, None, condition
+        )
+    with service.db.read() as session:
+        rows = Documents(session, service.scope).many(sorted(wanted))
+    for each in sorted(wanted):
+        if each not in rows:
+            raise NotFound(f"There is no document {each!r}.", code="document_not_found")
+    owners = {row.collection_id: row.collection for row in rows.values()}
+    if collection is not None:
+        chosen = service.collection(collection)
+        if set(owners) != {chosen.id}:
+            elsewhere = next(row for row in rows.values() if row.collection_id != chosen.id)
+            raise NotFound(
+                f"Document {elsewhere.id!r} is not in the collection {collection!r}.",
+                code="document_not_found",
+            )
+    elif len(owners) > 1:
+        names = ", ".join(sorted(owners.values()))
+        raise InvalidRequest(
+            f"The documents are of several collections ({names}); ask about one collection at a time.",
+            code="several_collections",
+        )
+    return SearchScope(workspace, next(iter(owners)), wanted, condition)

@@ -1,0 +1,296 @@
+"""Requests and answers of the HTTP API, as they are validated and documented."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from api.fields import MAX_SEED, CollectionName, Filters, Question, Time
+
+Status = Literal["queued", "parsing", "chunking", "embedding", "ready", "failed", "cancelled"]
+DocumentIds = Annotated[
+    list[Annotated[str, Field(min_length=1, max_length=60)]],
+    Field(
+        min_length=1,
+        max_length=1000,
+        description="Read these documents alone. Without `collection` they may be of any, but all of one.",
+    ),
+]
+
+
+class Request(BaseModel):
+    """A request's body: a member that is not known is an error, so that a slip of the pen is noticed."""
+
+    model_config = ConfigDict(extra="forbid", populate_by_name=True)
+
+
+class Problem(BaseModel):
+    """An error (RFC 9457). `code` is stable and meant for programs; some codes bring further members."""
+
+    model_config = ConfigDict(
+        extra="allow",
+        json_schema_extra={
+            "examples": [
+                {
+                    "type": "urn:longleaf:problem:document_not_found",
+                    "title": "Document not found",
+                    "status": 404,
+                    "detail": "There is no document 'doc_01kv9m3e5c7x2n8q4t6w0z1y3b'.",
+                    "code": "document_not_found",
+                    "instance": "/documents/doc_01kv9m3e5c7x2n8q4t6w0z1y3b",
+                }
+            ]
+        },
+    )
+
+    type: str = Field(description="URN that names the kind of problem.")
+    title: str = Field(description="The kind of problem in a few words.")
+    status: int = Field(description="The HTTP status again.")
+    detail: str = Field(description="What was wrong, with which value, and what to do.")
+    code: str = Field(description="Stable code, in snake_case.")
+    instance: str = Field(description="Path of the request.")
+
+
+class DocumentError(BaseModel):
+    """Why a document could not be read."""
+
+    code: str = Field(description="Stable code, e.g. `encrypted`, `no_text`, `corrupt`, `empty`, `timeout`.")
+    detail: str = Field(description="The reason in a sentence.")
+
+
+class Document(BaseModel):
+    """A document and how far its ingest is."""
+
+    id: str = Field(examples=["doc_01kv9m3e5c7x2n8q4t6w0z1y3b"])
+    filename: str
+    title: str
+    collection: str
+    media_type: str = Field(description="By content, not by name; known once the document is being read.")
+    bytes: int
+    sha256: str = Field(description="Of the original bytes, in hexadecimal.")
+    status: Status
+    error: DocumentError | None = Field(description="Set when `status` is `failed`.")
+    pages_done: int
+    pages_total: int
+    chunks_done: int
+    chunks_total: int
+    characters: int = Field(description="Length of the text in Unicode code points.")
+    metadata: dict[str, Any]
+    created_at: Time
+    updated_at: Time
+
+
+class DocumentList(BaseModel):
+    """A page of documents, newest first."""
+
+    documents: list[Document]
+    next_cursor: str | None = Field(description="Give it as `cursor` for the next page; null on the last.")
+
+
+class Accepted(BaseModel):
+    """A document that was taken in and waits to be read."""
+
+    id: str
+    filename: str
+    status: Status
+    job_id: str = Field(description="Identifier of the ingest job.")
+
+
+class Upload(BaseModel):
+    """The documents of an upload, in the order of its files."""
+
+    documents: list[Accepted]
+
+
+class Chunk(BaseModel):
+    """A chunk: `text` is the document's text from `start_char_index` to `end_char_index`."""
+
+    chunk_id: str = Field(examples=["chk_42"])
+    ordinal: int = Field(description="Place among the document's chunks, from 0.")
+    start_char_index: int
+    end_char_index: int
+    page_number: int | None = Field(description="First page, from 1; null for formats without pages.")
+    page_end: int | None = Field(description="Last page.")
+    headings: list[str] = Field(description="Headings above the chunk, outermost first.")
+    tokens: int = Field(description="Length in tokens of the embedding model.")
+    text: str
+
+
+class ChunkList(BaseModel):
+    """A page of chunks in the order of the text."""
+
+    chunks: list[Chunk]
+    next_cursor: int | None = Field(description="Give it as `cursor` for the next page; null on the last.")
+
+
+class PageText(BaseModel):
+    """One page of a document."""
+
+    number: int = Field(description="From 1.")
+    start_char_index: int
+    end_char_index: int
+    text: str
+
+
+class NewCollection(Request):
+    """A collection to be made."""
+
+    name: CollectionName
+
+
+class Collection(BaseModel):
+    """A collection: documents that are searched together, with vectors of one embedding model."""
+
+    name: str
+    embedder: str = Field(description="Fingerprint of the embedding model.")
+    documents: int
+    documents_by_status: dict[str, int]
+    created_at: Time
+
+
+class CollectionList(BaseModel):
+    """All collections, by name."""
+
+    collections: list[Collection]
+
+
+class _Scoped(Request):
+    collection: CollectionName | None = Field(
+        default=None,
+        description='Collection to read; "default" where neither it nor `document_ids` is given.',
+    )
+    document_ids: DocumentIds | None = None
+    filters: Filters | None = None
+
+
+class SearchRequest(_Scoped):
+    """What to search for, and where."""
+
+    query: Question = Field(description="Words or a question.")
+    top_k: int = Field(default=10, ge=1, le=100, description="Most results.")
+
+
+class SearchResult(BaseModel):
+    """A chunk that fits the query: its place, its text, and how each of the two searches ranked it."""
+
+    chunk_id: str
+    document_id: str
+    document_title: str
+    filename: str
+    page_number: int | None = Field(description="First page, from 1; null for formats without pages.")
+    page_end: int | None
+    start_char_index: int
+    end_char_index: int
+    headings: list[str]
+    text: str
+    score: float = Field(description="Fused score; comparable within one search only.")
+    dense_rank: int | None = Field(description="Rank by meaning, from 1; null if that search missed it.")
+    dense_score: float | None
+    lexical_rank: int | None = Field(
+        description="Rank by words (BM25), from 1; null if that search missed it."
+    )
+    lexical_score: float | None
+
+
+class SearchResponse(BaseModel):
+    """Chunks, best first."""
+
+    results: list[SearchResult]
+
+
+class QueryRequest(_Scoped):
+    """A question about documents."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "oneOf": [{"required": ["question"]}, {"required": ["query"]}],
+            "examples": [{"question": "How long is the notice period?", "collection": "contracts"}],
+        }
+    )
+
+    question: Question = Field(default="", validate_default=False, description="What is asked.")
+    query: Question = Field(default="", validate_default=False, description="Another name of `question`.")
+    top_k: int = Field(default=20, ge=1, le=200, description="Most chunks that are considered.")
+    max_context_tokens: int | None = Field(
+        default=None,
+        ge=64,
+        le=2**31 - 1,
+        description="Most tokens of documents that are read; by default the setting's.",
+    )
+    max_tokens: int | None = Field(
+        default=None, ge=1, le=8192, description="Longest answer in tokens; by default the setting's."
+    )
+    temperature: float = Field(
+        default=0.0, ge=0, le=2, allow_inf_nan=False, description="0 is deterministic."
+    )
+    seed: int = Field(default=0, ge=0, le=MAX_SEED, description="Seed of the sampling.")
+    mode: Literal["auto", "quotes", "prose"] | None = Field(
+        default=None, description="`quotes`: quotes alone; `prose`: always write; by default the setting's."
+    )
+    stream: bool = Field(
+        default=False, description="Answer with server-sent events; so does `Accept: text/event-stream`."
+    )
+
+
+class Citation(BaseModel):
+    """A verbatim quote: `cited_text` is the document's text from `start_char_index` to `end_char_index`."""
+
+    id: int = Field(description="Number in the answer, from 1.")
+    document_id: str
+    document_title: str
+    filename: str
+    page_number: int | None = Field(description="From 1; null for formats without pages.")
+    start_char_index: int
+    end_char_index: int
+    cited_text: str
+    chunk_id: str
+    score: float
+
+
+class Usage(BaseModel):
+    """Tokens of the generator."""
+
+    prompt_tokens: int
+    cached_tokens: int
+    completion_tokens: int
+    total_tokens: int
+
+
+class QueryResponse(BaseModel):
+    """An answer, its quotes, and what was read for it."""
+
+    answer_id: str
+    answer: str = Field(description="Prose with `[n]` marks, or empty where quotes alone are given.")
+    answer_status: Literal["answered", "insufficient_evidence", "nothing_retrieved"]
+    citations: list[Citation]
+    context: dict[str, Any] = Field(
+        description="`mode`, `tokens`, `budget`, `segments` read, candidates `dropped`."
+    )
+    usage: Usage
+    timings: dict[str, float | None] = Field(description="Milliseconds of each step.")
+
+
+class Health(BaseModel):
+    """The process answers."""
+
+    status: Literal["ok"] = "ok"
+
+
+class Readiness(BaseModel):
+    """Which parts are ready: `ok`, or the reason why not."""
+
+    ready: bool
+    checks: dict[str, str] = Field(
+        examples=[{"database": "ok", "schema": "ok", "embedder": "ok", "engine": "loading", "worker": "ok"}]
+    )
+
+
+class Version(BaseModel):
+    """Versions of the service and its models."""
+
+    name: Literal["longleaf"] = "longleaf"
+    version: str
+    schema_revision: str = Field(description="Database schema that this version needs.")
+    model: str | None = Field(description="Fingerprint of the generator; null until it is loaded.")
+    embedder: str | None = Field(description="Fingerprint of the embedding model; null until it is loaded.")

@@ -1,0 +1,85 @@
+"""Rows of the store as the API shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from api import schemas
+from rag.store.records import CollectionRow, DocumentRow, LiveChunk, Status
+
+if TYPE_CHECKING:
+    from rag.retrieval import Candidate
+
+
+def document(row: DocumentRow) -> schemas.Document:
+    """A document with its counters."""
+    error = None
+    if row.error_code is not None:
+        error = schemas.DocumentError(code=row.error_code, detail=row.error_detail or "")
+    return schemas.Document(
+        id=row.id,
+        filename=row.filename,
+        title=row.title,
+        collection=row.collection,
+        media_type=row.media_type,
+        bytes=row.bytes,
+        sha256=row.sha256,
+        status=row.status,
+        error=error,
+        pages_done=row.pages_done,
+        pages_total=row.pages_total,
+        chunks_done=row.chunks_done,
+        chunks_total=row.chunks_total,
+        characters=row.characters,
+        metadata=row.meta,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+    )
+
+
+def chunk(row: LiveChunk, text: str) -> schemas.Chunk:
+    """A chunk with its text."""
+    return schemas.Chunk(
+        chunk_id=f"chk_{row.id}",
+        ordinal=row.ordinal,
+        start_char_index=row.start,
+        end_char_index=row.end,
+        page_number=row.page_start,
+        page_end=row.page_end,
+        headings=list(row.headings),
+        tokens=row.tokens,
+        text=text,
+    )
+
+
+def collection(row: CollectionRow, counts: Mapping[Status, int]) -> schemas.Collection:
+    """A collection with the number of its documents."""
+    return schemas.Collection(
+        name=row.name,
+        embedder=row.embedder,
+        documents=sum(counts.values()),
+        documents_by_status={str(status): count for status, count in counts.items()},
+        created_at=row.created_at,
+    )
+
+
+def search_result(found: Candidate) -> schemas.SearchResult:
+    """A chunk that a search returned."""
+    return schemas.SearchResult(
+        chunk_id=f"chk_{found.chunk_id}",
+        document_id=found.document_id,
+        document_title=found.document_title,
+        filename=found.filename,
+        page_number=found.page_start,
+        page_end=found.page_end,
+        start_char_index=found.start,
+        end_char_index=found.end,
+        headings=list(found.headings),
+        text=found.text,
+        score=found.score,
+        dense_rank=found.dense_rank,
+        dense_score=found.dense_score,
+        lexical_rank=found.lexical_rank,
+        lexical_score=found.lexical_score,
+    )

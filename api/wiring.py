@@ -1,0 +1,233 @@
+"""The composition root: the parts of the service, how they depend on each other, and when each is loaded."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeout
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from api.loaders import Loaders
+from rag.errors import LongleafError, NotFound, Unavailable
+from rag.settings import Settings
+from rag.store.migrate import check, prepare_for_serving
+from rag.store.records import CollectionRow
+from rag.store.repositories import Collections
+from rag.store.scope import DEFAULT_SCOPE, Scope
+from rag.store.session import Database
+
+if TYPE_CHECKING:
+    from ingest.worker import Worker
+    from model import Engine
+    from rag.answering import Answerer
+    from rag.embedders.base import Embedder
+    from rag.index.live import LiveIndexes
+    from rag.retrieval import Retriever
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+DEFAULT_COLLECTION = "default"
+PATIENCE_SECONDS = 120.0
+"""How long a request waits for a part that is still being loaded."""
+_ANSWER_THREADS = 16
+
+
+class Part(Generic[T]):
+    """A part that is loaded in the background, once."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._future: Future[T] = Future()
+
+    def load(self, make: Callable[[], T]) -> None:
+        """Run `make` and keep its result, or its error for all who ask."""
+        began = time.perf_counter()
+        try:
+            self._future.set_result(make())
+        except Exception as error:
+            log.error("%s failed to load: %s", self.name, error, exc_info=_unforeseen(error))
+            self._future.set_exception(error)
+        else:
+            log.info("%s loaded", self.name, extra={"seconds": round(time.perf_counter() - began, 2)})
+
+    def give_up(self) -> None:
+        """Let nobody wait any longer."""
+        self._future.cancel()
+
+    def now(self) -> T | None:
+        """The part, or None while it is not there."""
+        done = self._future.done() and not self._future.cancelled()
+        return self._future.result() if done and self._future.exception() is None else None
+
+    @property
+    def state(self) -> str:
+        """`ok`, `loading`, or why it failed."""
+        if not self._future.done():
+            return "loading"
+        if self._future.cancelled():
+            return "stopped"
+        error = self._future.exception()
+        return "ok" if error is None else _reason(error)
+
+    def wait(self, seconds: float = PATIENCE_SECONDS) -> T:
+        """The part, once it is loaded. Raises Unavailable (`<name>_loading`, or the code of its failure)."""
+        try:
+            return self._future.result(timeout=seconds)
+        except FutureTimeout:
+            raise Unavailable(
+                f"The {self.name} is still being loaded; try again in a moment.", code=f"{self.name}_loading"
+            ) from None
+        except CancelledError:
+            raise Unavailable("The service is stopping.", code="stopping") from None
+        except LongleafError as error:
+            raise Unavailable(error.detail, code=error.code, extra=error.extra) from error
+        except Exception as error:
+            raise Unavailable(
+                f"The {self.name} could not be loaded: {_reason(error)}", code=f"{self.name}_unavailable"
+            ) from error
+
+
+class Service:
+    """All parts of one process. `start` returns at once; the models come in the background."""
+
+    def __init__(self, settings: Settings, loaders: Loaders | None = None) -> None:
+        """Connects to nothing yet. Raises BadDatabaseUrl."""
+        self.settings = settings
+        self.loaders = loaders or Loaders()
+        self.scope: Scope = DEFAULT_SCOPE
+        self.db = Database(settings.resolved_database_url)
+        self.indexes: Part[LiveIndexes] = Part("index")
+        self.embedder: Part[Embedder] = Part("embedder")
+        self.retriever: Part[Retriever] = Part("retriever")
+        self.engine: Part[Engine] = Part("engine")
+        self.answerer: Part[Answerer] = Part("answerer")
+        self.worker: Part[Worker] = Part("worker")
+        self.answers = ThreadPoolExecutor(_ANSWER_THREADS, thread_name_prefix="answer")
+        self.stopping = threading.Event()
+        self._threads: list[threading.Thread] = []
+
+    def open(self) -> None:
+        """Make the data folder and the schema fit for use. Raises Unmigrated, Unavailable."""
+        self.settings.data_dir.mkdir(parents=True, exist_ok=True)
+        prepare_for_serving(self.db)
+
+    def start(self, *, ingest: bool = True, engine: bool = True) -> None:
+        """Open the store and begin to load the models. Raises Unmigrated, Unavailable."""
+        self.open()
+        self._run("load-retrieval", lambda: self._load_retrieval(ingest=ingest))
+        if engine:
+            self._run("load-engine", self._load_engine)
+
+    def stop(self) -> None:
+        """End what runs: work in threads is cancelled, jobs are given back, indexes are saved."""
+        self.stopping.set()
+        for thread in self._threads:
+            thread.join(timeout=60)
+        if (worker := self.worker.now()) is not None:
+            worker.stop()
+        self.answers.shutdown(wait=True, cancel_futures=True)
+        for part in (self.indexes, self.embedder, self.retriever, self.engine, self.answerer, self.worker):
+            part.give_up()
+        if (indexes := self.indexes.now()) is not None:
+            indexes.save()
+        self.db.dispose()
+
+    def checks(self) -> dict[str, str]:
+        """State of each part for `/readyz`: `ok`, or the reason why not."""
+        checks = {"database": "ok", "schema": "ok"}
+        try:
+            check(self.db)
+        except LongleafError as error:
+            checks["schema" if error.code == "unmigrated" else "database"] = error.detail
+        checks["embedder"] = self.embedder.state
+        checks["engine"] = self.engine.state
+        checks["worker"] = self.worker.state if self.settings.ingest_workers else "ok"
+        return checks
+
+    def collection(self, name: str) -> CollectionRow:
+        """The collection of that name; the default one is made when it is missing.
+
+        Raises NotFound (`collection_not_found`), Unavailable.
+        """
+        with self.db.read() as session:
+            found = Collections(session, self.scope).find(name)
+        if found is not None:
+            return found
+        if name != DEFAULT_COLLECTION:
+            raise NotFound(
+                f"There is no collection {name!r}; upload to it, or POST /collections.",
+                code="collection_not_found",
+            )
+        return self.ensure_collection(name)
+
+    def ensure_collection(self, name: str) -> CollectionRow:
+        """The collection of that name, made for the present embedder when it is missing.
+
+        Raises InvalidRequest (`invalid_collection_name`), Unavailable while the embedder is not known.
+        """
+        with self.db.read() as session:
+            found = Collections(session, self.scope).find(name)
+        if found is not None:
+            return found
+        fingerprint = self.embedder.wait().fingerprint
+        with self.db.session() as session:
+            return Collections(session, self.scope).ensure(name, fingerprint)
+
+    def forget(self, collection_id: str, document_id: str | None = None) -> None:
+        """Take a deleted document, or collection, out of the indexes of this process."""
+        self.indexes.wait().forget(collection_id, document_id)
+
+    def _run(self, name: str, work: Callable[[], None]) -> None:
+        thread = threading.Thread(target=work, name=name, daemon=True)
+        thread.start()
+        self._threads.append(thread)
+
+    def _load_retrieval(self, *, ingest: bool) -> None:
+        self.indexes.load(self._make_indexes)
+        self.embedder.load(lambda: self.loaders.embedder(self.settings))
+        self.retriever.load(self._make_retriever)
+        self.answerer.load(self._make_answerer)
+        if ingest and self.settings.ingest_workers and not self.stopping.is_set():
+            self.worker.load(self._make_worker)
+
+    def _load_engine(self) -> None:
+        self.engine.load(lambda: self.loaders.engine(self.settings))
+
+    def _make_indexes(self) -> LiveIndexes:
+        from rag.index.live import LiveIndexes  # noqa: PLC0415
+
+        return LiveIndexes(self.db, self.settings)
+
+    def _make_retriever(self) -> Retriever:
+        from rag.retrieval import Retriever  # noqa: PLC0415
+
+        embedder = self.embedder.wait()
+        self.ensure_collection(DEFAULT_COLLECTION)
+        return Retriever(self.db, self.indexes.wait(), embedder)
+
+    def _make_answerer(self) -> Answerer:
+        from rag.answering import Answerer  # noqa: PLC0415
+
+        return Answerer(self.db, self.retriever.wait(), self.embedder.wait(), self.engine.wait, self.settings)
+
+    def _make_worker(self) -> Worker:
+        from ingest.worker import Worker  # noqa: PLC0415
+
+        worker = Worker(self.db, self.settings, self.embedder.wait(), self._published)
+        worker.start()
+        return worker
+
+    def _published(self, collection_id: str, _document_id: str) -> None:
+        self.indexes.wait().follow(collection_id)
+
+
+def _reason(error: BaseException) -> str:
+    return error.detail if isinstance(error, LongleafError) else str(error) or type(error).__name__
+
+
+def _unforeseen(error: Exception) -> bool:
+    return not isinstance(error, LongleafError) and type(error).__module__.split(".")[0] != "model"

