@@ -19,7 +19,7 @@ Floats = NDArray[np.float32]
 
 EMBEDDED_SENTENCES = 20
 """Sentences that are embedded for one question; the rest is ruled out by what costs nothing. Embedding more
-than 16 finds no more answers (docs/decisions/020-quotes-first.md)."""
+than 16 finds no more answers (docs/decisions/0301-quotes-before-prose.md)."""
 
 
 class Chunk(Protocol):
