@@ -95,7 +95,10 @@ class _Reader:
             part.filename = options[b"filename"].decode("utf-8", "replace")
         if part.name == "file":
             if len(self.form.files) >= MAX_FILES:
-                raise TooLarge(f"One request takes at most {MAX_FILES} files; send the rest in another.")
+                raise InvalidRequest(
+                    f"One request takes at most {MAX_FILES} files; send the rest in another.",
+                    code="too_many_files",
+                )
             part.sink = self._stack.enter_context(UploadSink(self._settings))
         elif part.name not in _FIELDS:
             raise InvalidRequest(

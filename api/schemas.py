@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from api.fields import MAX_SEED, CollectionName, Filters, Question, Time
 
@@ -20,9 +20,10 @@ DocumentIds = Annotated[
 
 
 class Request(BaseModel):
-    """A request's body: a member that is not known is an error, so that a slip of the pen is noticed."""
+    """A request's body: a member that is not known, or of another type, is an error, so that a slip of the
+    pen is noticed."""
 
-    model_config = ConfigDict(extra="forbid", populate_by_name=True)
+    model_config = ConfigDict(extra="forbid", populate_by_name=True, strict=True)
 
 
 class Problem(BaseModel):
@@ -232,6 +233,12 @@ class QueryRequest(_Scoped):
         default=False, description="Answer with server-sent events; so does `Accept: text/event-stream`."
     )
 
+    @model_validator(mode="after")
+    def _one_question(self) -> Self:
+        if self.question and self.query and self.question != self.query:
+            raise ValueError("question and query are two names of one thing, and they differ: send one")
+        return self
+
 
 class Citation(BaseModel):
     """A verbatim quote: `cited_text` is the document's text from `start_char_index` to `end_char_index`."""
@@ -257,13 +264,23 @@ class Usage(BaseModel):
     total_tokens: int
 
 
+class EvidenceVerdict(BaseModel):
+    """Why a question was answered or not."""
+
+    score: float = Field(ge=0, le=1, description="How much what was found looks like an answer.")
+    threshold: float = Field(ge=0, le=1, description="The score from which on a question is answered.")
+    reason: Literal["supported", "no_passages", "low_similarity", "terms_missing", "quotes_gone"]
+
+
 class QueryResponse(BaseModel):
     """An answer, its quotes, and what was read for it."""
 
     answer_id: str
-    answer: str = Field(description="Prose with `[n]` marks, or empty where quotes alone are given.")
+    answer: str = Field(description="Prose with `[n]` marks, the quotes, or why there is no answer.")
+    answer_kind: Literal["quotes", "prose", "none"] = Field(description="What `answer` is.")
     answer_status: Literal["answered", "insufficient_evidence", "nothing_retrieved"]
     citations: list[Citation]
+    evidence: EvidenceVerdict
     context: dict[str, Any] = Field(
         description="`mode`, `tokens`, `budget`, `segments` read, candidates `dropped`."
     )

@@ -22,6 +22,13 @@ HEARTBEAT_SECONDS = 10.0
 _HEARTBEAT = format_sse_event(comment="heartbeat")
 
 
+def stream_schema(*events: str) -> dict[str, Any]:
+    """The `content` of a response that is a stream of these events."""
+    members = {"event": {"type": "string", "enum": [*events]}, "data": {"type": "string"}}
+    schema = {"type": "object", "properties": members, "required": ["event", "data"]}
+    return {"text/event-stream": {"schema": schema}}
+
+
 class ClientGone(Exception):
     """The client closed its connection; nobody is there to be answered."""
 

@@ -249,7 +249,8 @@ class VectorCache:
                     "INSERT OR REPLACE INTO vectors VALUES (?, ?)",
                     [(keys[index], out[index].tobytes()) for index in batch],
                 )
-            print(f"  embedded {start + len(batch)} of {len(missing)} {kind} texts", flush=True)
+            if len(missing) > len(batch):
+                print(f"  embedded {start + len(batch)} of {len(missing)} {kind} texts", flush=True)
         return out
 
     def _key(self, kind: str, text: str) -> bytes:

@@ -27,7 +27,7 @@ import numpy as np
 from bench.corpora import LongleafChunker, Piece, VectorCache
 from model import Engine
 from rag.embedders import Embedder, load_embedder
-from rag.framing import Frame, frame_for
+from rag.framing import frame_for
 from rag.fusion import fuse, order
 from rag.index.collection import CollectionIndex, IndexedDocument
 from rag.packing import Pack, Passage, pack_retrieved
@@ -175,14 +175,15 @@ def ask(
             if name == "xquad" and not group.endswith("-" + record["language"]):
                 continue
             candidates = collection.search(record["question"], args.top_k)
-            frame = frame_for(c.text for c in candidates)
-            pack = _pack(candidates, engine, frame, args.budget)
+            packed = pack(candidates, engine, args.budget)
             start = time.perf_counter()
-            evidence = quoter.evidence(record["question"], pack.segments, candidates)
-            yield Asked(group, record, candidates, pack, evidence, time.perf_counter() - start)
+            evidence = quoter.evidence(record["question"], packed.segments, candidates)
+            yield Asked(group, record, candidates, packed, evidence, time.perf_counter() - start)
 
 
-def _pack(candidates: Sequence[Candidate], engine: Engine, frame: Frame, budget: int) -> Pack:
+def pack(candidates: Sequence[Candidate], engine: Engine, budget: int) -> Pack:
+    """The candidates packed to the budget, in the generator's tokens."""
+    frame = frame_for(c.text for c in candidates)
     return pack_retrieved(passages(candidates), engine.tokenizer, frame, budget, sentence_spans)
 
 

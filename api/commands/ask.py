@@ -84,15 +84,10 @@ def _answer(service: Service, asked: QueryRequest) -> dict[str, Any]:
 
 
 def _show(body: dict[str, Any]) -> None:
-    status = body["answer_status"]
-    if body["answer"]:
+    if body["answer_kind"] != "quotes":  # an answer that is nothing but its quotes is shown once
         say(body["answer"])
-    elif status == "nothing_retrieved":
-        say("No passage fits the question.")
-    elif status == "insufficient_evidence":
-        say("The documents do not say.")
     if body["citations"]:
-        if body["answer"]:
+        if body["answer_kind"] == "prose":
             say()
         for citation in body["citations"]:
             where = f"{one_line(citation['document_title'], 100)}{place(citation['page_number'])}"

@@ -16,7 +16,7 @@ from api.errors import plain_message, problem_of
 from api.fields import CURSOR_PATTERN, CollectionName, document_id, parse_metadata
 from api.multipart import MAX_FILES, UploadForm, read_upload
 from api.routes.shared import ServiceDep, problems
-from api.sse import EventStream, ServerEvent
+from api.sse import EventStream, ServerEvent, stream_schema
 from api.wiring import DEFAULT_COLLECTION, Service
 from ingest import jobs
 from ingest.deletion import delete_document
@@ -65,7 +65,7 @@ _UPLOAD_FORM: dict[str, Any] = {
 }
 _EVENTS: dict[str, Any] = {
     "description": "Events `status` with the document, until its state is final; `error` with a problem.",
-    "content": {"text/event-stream": {"schema": {"type": "string"}}},
+    "content": stream_schema("status", "error"),
 }
 
 

@@ -12,7 +12,7 @@ from api import schemas
 from api.answers import ask, body_of, event_of
 from api.errors import problem_of
 from api.routes.shared import ServiceDep, problems
-from api.sse import EventStream, ServerEvent, iterate_in_thread, unless_gone
+from api.sse import EventStream, ServerEvent, iterate_in_thread, stream_schema, unless_gone
 from rag.answering import AnswerEvent, DoneEvent
 
 router = APIRouter(tags=["questions"])
@@ -22,7 +22,7 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {
         "model": schemas.QueryResponse,
         "description": "The answer; with `stream`, events `context`, `progress` (`read`, `total`, `cached`), "
         "`citation`, `delta` (`text`), then `done` with the same body as without, or `error` with a problem.",
-        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        "content": stream_schema("context", "progress", "citation", "delta", "done", "error"),
     },
     **problems(
         s404="There is no such collection or document.",

@@ -249,7 +249,7 @@ def test_chosen_documents_alone_are_asked(open_page: Opened, collection: str) ->
     expect(page.locator("#docs .is-ready")).to_have_count(2, timeout=60_000)
     page.get_by_role("checkbox", name="Ask only guide").check()
     expect(page.locator("#ask-scope")).to_have_text("Asks the chosen document")
-    turn = answered(page, "How deep does the root of the pine reach, and who digs burrows?")
+    turn = answered(page, "How far down does the root of the seedling reach?")
     sources = turn.locator(".quote-source").all_inner_texts()
     assert sources
     assert all("guide" in source for source in sources)

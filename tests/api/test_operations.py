@@ -1,0 +1,91 @@
+"""What an operator asks: health, readiness, versions, the reference; and how errors look everywhere."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable
+
+from fastapi.testclient import TestClient
+
+from api.app import create_app
+from api.loaders import Loaders
+from api.wiring import Service
+from model import Engine
+from rag.settings import Settings
+from tests.api.conftest import problem, until, upload, wait_for
+
+
+def test_healthy_ready_and_which_version(client: TestClient) -> None:
+    assert client.get("/healthz").json() == {"status": "ok"}
+    until(lambda: client.get("/readyz").status_code == 200)
+    assert client.get("/readyz").json()["checks"] == dict.fromkeys(
+        ("database", "schema", "embedder", "engine", "worker"), "ok"
+    )
+    version = client.get("/version").json()
+    assert version["name"] == "longleaf"
+    assert re.fullmatch(r"\d+\.\d+\.\d+\S*", version["version"])
+    assert version["model"]
+    assert version["embedder"]
+
+
+def test_readiness_says_what_is_missing(make_settings: Callable[..., Settings], loaders: Loaders) -> None:
+    held = threading.Event()
+
+    def slow(settings: Settings) -> Engine:
+        held.wait(60)
+        return loaders.engine(settings)
+
+    settings = make_settings()
+    app = create_app(settings, Service(settings, Loaders(embedder=loaders.embedder, engine=slow)))
+    with TestClient(app, raise_server_exceptions=False) as client:
+        missing = client.get("/readyz")
+        assert missing.status_code == 503
+        assert missing.json()["ready"] is False
+        assert missing.json()["checks"]["engine"] != "ok"
+        assert client.get("/healthz").status_code == 200
+        assert wait_for(client, upload(client)["id"])["status"] == "ready"
+        held.set()
+
+
+def test_a_model_that_cannot_be_loaded_is_named(
+    make_settings: Callable[..., Settings], loaders: Loaders
+) -> None:
+    settings = make_settings(model="/nowhere/model.gguf")
+    app = create_app(settings, Service(settings, Loaders(embedder=loaders.embedder)))
+    with TestClient(app, raise_server_exceptions=False) as client:
+        body = problem(client.post("/query", json={"question": "why?"}), 503, "engine_unavailable")
+        assert "/nowhere/model.gguf" in body["detail"]
+        assert "/nowhere/model.gguf" in client.get("/readyz").json()["checks"]["engine"]
+
+
+def test_page_and_reference_ask_no_other_machine(sqlite_client: TestClient) -> None:
+    for path in ("/", "/docs"):
+        page = sqlite_client.get(path)
+        assert page.headers["content-type"].startswith("text/html")
+        links = re.findall(r"""(?:src|href)=["']([^"'#]+)""", page.text)
+        assert links
+        for link in links:
+            assert not re.match(r"(?:[a-z]+:)?//", link), link
+            assert sqlite_client.get(link if link.startswith("/") else f"/{link}").status_code == 200, link
+        assert "https://" not in re.sub(r"<a [^>]*>", "", page.text)
+
+
+def test_every_error_is_a_problem_document(sqlite_client: TestClient) -> None:
+    problem(sqlite_client.get("/nothing/here"), 404, "not_found")
+    refused = sqlite_client.put("/query")
+    assert "POST" in refused.headers["allow"]
+    problem(refused, 405, "method_not_allowed")
+    problem(
+        sqlite_client.post("/query", content="{", headers={"Content-Type": "application/json"}),
+        400,
+        "malformed_json",
+    )
+    problem(sqlite_client.post("/documents", json={}), 415, "unsupported_media_type")
+    problem(sqlite_client.get("/documents/doc_1"), 404, "document_not_found")
+    problem(sqlite_client.get("/healthz", headers={"Host": "evil.example"}), 400, "host_not_allowed")
+    problem(
+        sqlite_client.post("/query", json={"question": "?"}, headers={"Origin": "https://evil.example"}),
+        403,
+        "cross_origin",
+    )

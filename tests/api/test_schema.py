@@ -1,0 +1,70 @@
+"""Requests of every shape that the schema allows, and many that it does not, against a real server: no 500,
+no answer that is not documented."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, settings
+from schemathesis.checks import CHECKS, load_all_checks
+
+from api.app import create_app
+from api.loaders import Loaders
+from api.wiring import Service
+from rag.settings import Settings
+from tests.api.conftest import listening, ready
+
+EXAMPLES = 25
+"""Requests of each route and kind; by hand, 500 of them are worth the wait now and then."""
+
+load_all_checks()
+SEMANTIC = [CHECKS.get_one("positive_data_acceptance")]
+"""Left out: a well-formed request can name a collection that is not there."""
+
+BYTES = [CHECKS.get_one("negative_data_rejection")]
+"""Left out for uploads: in a form all is bytes, so that a file of a wrong type is a file all the same."""
+
+schema = schemathesis.openapi.from_dict(create_app(Settings(_env_file=None)).openapi())
+
+
+@dataclass(frozen=True)
+class Served:
+    """A real server and a document that it holds."""
+
+    url: str
+    document_id: str
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory, loaders: Loaders) -> Iterator[Served]:
+    """One server for all requests."""
+    found = Settings(_env_file=None, data_dir=tmp_path_factory.mktemp("schema"))
+    with listening(create_app(found, Service(found, loaders))) as port:
+        url = f"http://127.0.0.1:{port}"
+        with httpx.Client(base_url=url) as client:
+            document = ready(client)["id"]
+        yield Served(url, document)
+
+
+@schema.parametrize()
+@settings(
+    max_examples=EXAMPLES,
+    deadline=None,
+    derandomize=True,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+def test_every_answer_is_a_documented_one(case: Any, served: Served) -> None:
+    known = case.path_parameters
+    if "document_id" in known and (case.path.endswith("/events") or len(str(known["document_id"])) % 2):
+        known["document_id"] = served.document_id
+    asked = case.path == "/query" and case.method == "POST" and isinstance(case.body, dict)
+    if asked and (case.body.get("max_tokens") is None or case.meta.generation.mode.is_positive):
+        case.body["max_tokens"] = 8  # what a longer answer costs is time alone
+    uploads = case.path == "/documents" and case.method == "POST"
+    case.call_and_validate(base_url=served.url, excluded_checks=SEMANTIC + BYTES * uploads)
