@@ -14,14 +14,18 @@ def _words(listed: str) -> frozenset[str]:
 
 
 _CLOSERS = r"[\"'”’»›)\]}】」』〉》〕）］\u200d\u200f\u200e]"
+# French and others write a space before a closing mark. A mark with a word right behind it opens instead. German
+# closes with the marks that others open with, behind a stop and without a space.
+_CLOSER_APART = r"[ \u00a0\u2009\u202f][»›”]"
+_AFTER_STOP = rf"(?:{_CLOSERS}|\[\d{{1,3}}\])*(?:{_CLOSER_APART}(?=\s|\Z))*"
 _STOP = re.compile(
-    r"(?P<free>[。！？｡．]+|[।॥؟۔።។]+)"
-    rf"(?:{_CLOSERS}|\[\d{{1,3}}\])*"
-    rf"|(?P<spaced>[.!?…]+)(?:{_CLOSERS}|\[\d{{1,3}}\])*(?=\s|\Z)"
+    rf"(?P<free>[。！？｡．]+|[।॥؟۔።។]+){_AFTER_STOP}"
+    rf"|(?P<spaced>[.!?…]+)[“‘«‹]*{_AFTER_STOP}(?=\s|\Z)"
     r"|(?P<danda>(?<=[\u0900-\u0963])\|)(?=\s|\Z)"
     r"|(?P<line>(?:\r\n|\r|\n|\f)[ \t\r\n\f]*)"
     r"|(?P<thai>(?<=[\u0e01-\u0e4e])[ \t\u00a0]+(?=[\u0e01-\u0e44]))"
 )
+_CLOSES_BEFORE_MORE = re.compile(rf"{_CLOSER_APART}(?=[\s,;:.)\]])")
 _LINE_END = re.compile(r"\r\n|\r|\n")
 _BULLET = re.compile(r"(?:[-*+•‣◦–▪●]|\(?\d{1,3}[.)]|\(?[a-zA-Z][.)]|#{1,6})[ \t]+\S")
 _ROW = re.compile(r" \| |^\|.*\|$|\t")
@@ -95,6 +99,8 @@ def _append(spans: list[tuple[int, int]], text: str, begin: int, end: int) -> No
 
 def _ends(text: str, begin: int, match: re.Match[str], stop: int) -> bool:
     kind = match.lastgroup
+    if kind not in ("line", "thai") and _CLOSES_BEFORE_MORE.match(text, match.end(), stop):
+        return False
     if kind in ("free", "danda"):
         return True
     if kind == "line":
