@@ -6,6 +6,8 @@ import re
 import unicodedata
 from dataclasses import dataclass
 
+from lxml import etree
+
 from ingest.parsers.base import Block, BlockKind, ParsedPage
 
 CELL_SEPARATOR = " | "
@@ -79,6 +81,12 @@ def row_pieces(cells: list[list[Piece]]) -> list[Piece]:
     while texts and not texts[-1]:
         texts.pop()
     return [Piece("table_row", CELL_SEPARATOR.join(texts))] if texts else []
+
+
+def raise_if_starved(error: etree.XMLSyntaxError) -> None:
+    """Raises MemoryError where libxml2 reports a lack of memory, which lxml passes on as a syntax error."""
+    if error.code == etree.ErrorTypes.ERR_NO_MEMORY:
+        raise MemoryError from error
 
 
 _MARKDOWN_MARKS = re.compile(r"[*_`#]+|<[^<>]{1,200}>|!?\[([^\]]{0,200})\]\([^)]{0,500}\)")

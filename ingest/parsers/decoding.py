@@ -22,6 +22,7 @@ from ingest.parsers.guessing import (
 )
 
 REPLACEMENT = "\ufffd"
+_MAX_CONTROLS = 0.02
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF32_LE, "utf-32-le"),
@@ -41,18 +42,29 @@ def decode(data: bytes, declared: str | None = None) -> Decoded:
     """
     if not data:
         raise ParseError("empty", "The file has no bytes. Upload a file with content.")
-    found = _by_mark(data) or strict(data, "utf-8") or _wide_without_mark(data) or _damaged_utf8(data)
+    found = _by_mark(data) or _utf8(data) or _wide_without_mark(data) or _damaged_utf8(data)
     if found is None and declared:
         found = _declared(data, declared)
     if found is None:
         found = guess(data)
     share = control_share(found.text)
-    if share > 0.02:
+    if share > _MAX_CONTROLS:
         raise ParseError(
             "unsupported_type",
             f"The content is binary: {share:.0%} of it are control characters. Upload a document or text.",
         )
     return Decoded(found.text.replace("\x00", REPLACEMENT), found.encoding)
+
+
+def _utf8(data: bytes) -> Decoded | None:
+    """UTF-8, unless what decodes so is UTF-16 without a mark, or ISO-2022-JP, which is all below 0x80."""
+    found = strict(data, "utf-8")
+    if found is not None and control_share(found.text) > _MAX_CONTROLS:
+        return _wide_without_mark(data) or found
+    if found is not None and b"\x1b$" in data:
+        japanese = strict(data, "iso2022_jp")
+        return japanese if japanese is not None and "\x1b" not in japanese.text else found
+    return found
 
 
 def _by_mark(data: bytes) -> Decoded | None:
@@ -74,10 +86,9 @@ def _by_mark(data: bytes) -> Decoded | None:
 
 
 def _wide_without_mark(data: bytes) -> Decoded | None:
-    """UTF-16 or UTF-32 without a mark shows by where its zero bytes stand."""
+    """UTF-16 or UTF-32 without a mark shows by where its high bytes stand: zeros, or one script's number."""
     sample = data[:SAMPLE]
-    size = len(sample)
-    if size < 8 or sample.count(0) < size * 0.1:
+    if len(sample) < 8:
         return None
     zeros = [sample[i::4].count(0) / max(1, len(sample[i::4])) for i in range(4)]
     candidates: list[str] = []
@@ -85,9 +96,11 @@ def _wide_without_mark(data: bytes) -> Decoded | None:
         candidates.append("utf-32-le")
     if min(zeros[:2]) > 0.9 and zeros[3] < 0.5:
         candidates.append("utf-32-be")
-    if zeros[1] + zeros[3] > 3 * (zeros[0] + zeros[2]):
+    # Blocks of alphabets have numbers below 0x20; bytes that narrow text has none of.
+    even, odd = (max(sample[i::2].count(high) for high in range(0x20)) * 2 / len(sample) for i in range(2))
+    if odd > 0.6 and odd > 2 * even:
         candidates.append("utf-16-le")
-    if zeros[0] + zeros[2] > 3 * (zeros[1] + zeros[3]):
+    if even > 0.6 and even > 2 * odd:
         candidates.append("utf-16-be")
     for encoding in candidates:
         found = strict(data, encoding)

@@ -19,7 +19,7 @@ from lxml import etree
 
 from ingest.errors import ParseError
 from ingest.parsers.base import Reading
-from ingest.parsers.builder import Piece, collapse, join_pieces, row_pieces
+from ingest.parsers.builder import Piece, collapse, join_pieces, raise_if_starved, row_pieces
 
 MAX_PART_BYTES = 64 << 20
 MAX_TOTAL_BYTES = 512 << 20
@@ -42,6 +42,7 @@ def read(path: Path) -> Reading:
     except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError, zlib.error) as error:
         raise ParseError("corrupt", f"The DOCX container is damaged ({error}). Export it again.") from error
     except etree.XMLSyntaxError as error:
+        raise_if_starved(error)
         raise ParseError(
             "corrupt", f"The DOCX holds XML that does not parse ({error}). Export it again."
         ) from error
@@ -288,6 +289,6 @@ def _title(container: _Container) -> str | None:
         return None
     try:
         element = _child(container.xml(name), "title")
-    except (ParseError, etree.XMLSyntaxError):
+    except (ParseError, etree.XMLSyntaxError):  # a title is a courtesy
         return None
     return (collapse(element.text or "", keep_breaks=False)[:300] or None) if element is not None else None

@@ -11,7 +11,7 @@ from lxml import etree
 
 from ingest.errors import ParseError
 from ingest.parsers.base import BlockKind, Reading
-from ingest.parsers.builder import Piece, clean, collapse, join_pieces, row_pieces
+from ingest.parsers.builder import Piece, clean, collapse, join_pieces, raise_if_starved, row_pieces
 from ingest.parsers.decoding import decode
 
 _META_CHARSET = re.compile(
@@ -56,6 +56,7 @@ def read_text(text: str) -> Reading:
             parser.feed(source[start : start + (1 << 16)])
         parser.close()
     except etree.XMLSyntaxError as error:
+        raise_if_starved(error)
         if not target.pieces and not target.has_text:
             raise ParseError("corrupt", f"The HTML does not parse ({error}). Save it again.") from error
     pieces = target.finish()

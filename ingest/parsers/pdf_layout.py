@@ -61,7 +61,7 @@ class LayoutState:
         for line in lines:
             if line.size:
                 self.sizes[round(line.size * 2) / 2] += len(line.text)
-            self.words.update(match.group().lower() for match in _WORD.finditer(line.text))
+        self.words |= words_in_use(lines)
 
     def learn(self, lines: list[Line]) -> None:
         """Takes the lines of one more page into account."""
@@ -113,7 +113,7 @@ def join_hyphens(lines: list[Line], words: set[str]) -> list[Line]:
     document so far, or both halves are and the joined form is not. `words` learns these lines' words.
     """
     if len(words) < 200_000:
-        words.update(match.group().lower() for line in lines for match in _WORD.finditer(line.text))
+        words |= words_in_use(lines)
     joined: list[Line] = []
     for line in lines:
         text = line.text.replace("\x02", LINE_END_HYPHEN)
@@ -135,6 +135,18 @@ def join_hyphens(lines: list[Line], words: set[str]) -> list[Line]:
     for line in joined:
         line.text = line.text[:-1].replace(LINE_END_HYPHEN, "") + line.text[-1:].replace(LINE_END_HYPHEN, "-")
     return joined
+
+
+def words_in_use(lines: list[Line]) -> set[str]:
+    """The words of some lines, small letters; halves that a line end parts are no words."""
+    found: set[str] = set()
+    parted = False
+    for line in lines:
+        matches = [match.group().lower() for match in _WORD.finditer(line.text)]
+        goes_on = line.text.endswith((LINE_END_HYPHEN, "\x02", "\u00ad"))
+        found.update(matches[parted : len(matches) - goes_on])
+        parted = goes_on
+    return found
 
 
 def _keeps_hyphen(first: str, second: str, words: set[str]) -> bool:

@@ -1,0 +1,102 @@
+"""A file is what its content says, whatever its name."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from ingest.errors import ParseError
+from ingest.sniff import is_markdown, sniff
+
+PAGE = b"<!DOCTYPE html><html><body><p>Hello</p></body></html>"
+
+
+def zipped(*names: str) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name in names:
+            archive.writestr(name, "x")
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def write(tmp_path: Path):
+    def write_file(content: bytes) -> Path:
+        path = tmp_path / "blob"
+        path.write_bytes(content)
+        return path
+
+    return write_file
+
+
+@pytest.mark.parametrize(
+    ("content", "filename", "expected"),
+    [
+        (b"%PDF-1.7\n1 0 obj", "report.txt", "pdf"),
+        (b"junk before the header\n%PDF-1.4\n", "a.pdf", "pdf"),
+        (b"1 0 obj\n<< /Type /Catalog >>\nendobj\n", "a.pdf", "pdf"),
+        (zipped("[Content_Types].xml", "word/document.xml"), "a.pdf", "docx"),
+        (zipped("[Content_Types].xml", "word/document2.xml"), "a.docx", "docx"),
+        (PAGE, "page.txt", "html"),
+        (b"\xef\xbb\xbf  <html>\n", "", "html"),
+        ("<html><body>Grüße</body></html>".encode("utf-16"), "page", "html"),
+        (b"<?xml version='1.0'?><!-- made by hand --><html>", "page", "html"),
+        (b"<table><tr><td>1</td></tr></table>", "part", "html"),
+        (b"<div align=center>logo</div>\n\n# Title\n\n- one\n- two\n", "README.md", "markdown"),
+        (b"# Title\n\nText\n", "notes.md", "markdown"),
+        (b"# Title\n\nText\n", "NOTES.MD", "markdown"),
+        (b"# a comment\nkey = 1\n", "settings.conf", "text"),
+        (b"From the beginning, nobody knew: it rained.\n", "story.txt", "text"),
+        (b"Subject: rain\n\nIt rains.\n", "note.txt", "text"),
+        ("Привет, мир".encode("cp1251"), "", "text"),
+    ],
+)
+def test_the_content_decides(write, content: bytes, filename: str, expected: str) -> None:
+    assert sniff(write(content), filename).format == expected
+
+
+@pytest.mark.parametrize(
+    ("content", "code", "named"),
+    [
+        (b"", "empty", "no bytes"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(40), "unsupported_type", "PNG"),
+        (b"\x1f\x8b\x08" + bytes(40), "unsupported_type", "gzip"),
+        (b"{\\rtf1 hello}", "unsupported_type", "RTF"),
+        (b"\x7fELF" + bytes(60), "unsupported_type", "program"),
+        (zipped("xl/workbook.xml"), "unsupported_type", "Excel"),
+        (zipped("ppt/presentation.xml"), "unsupported_type", "PowerPoint"),
+        (zipped("a.txt"), "unsupported_type", "ZIP"),
+        (b"PK\x03\x04" + bytes(100), "corrupt", "ZIP"),
+        (
+            b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(500) + "EncryptedPackage".encode("utf-16-le"),
+            "encrypted",
+            "password",
+        ),
+        (
+            b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(500) + "WordDocument".encode("utf-16-le"),
+            "unsupported_type",
+            "Word 97",
+        ),
+        (b"Received: from a\r\nMessage-ID: <1@a>\r\nSubject: x\r\n\r\nHi\r\n", "unsupported_type", "e-mail"),
+    ],
+)
+def test_what_is_refused_is_named(write, content: bytes, code: str, named: str) -> None:
+    with pytest.raises(ParseError) as caught:
+        sniff(write(content), "report.pdf")
+    assert caught.value.code == code
+    assert named in caught.value.detail
+
+
+def test_a_container_of_too_many_parts_is_refused(write) -> None:
+    with pytest.raises(ParseError) as caught:
+        sniff(write(zipped(*(f"{number}" for number in range(20_001)))), "a.docx")
+    assert caught.value.code == "too_large"
+
+
+def test_markdown_without_a_suffix_needs_clear_signs() -> None:
+    assert is_markdown("# One\n\n- a\n- b\n\n## Two\n\n[link](x)\n", "upload")
+    assert not is_markdown("# a shell comment\necho 1\n", "upload")
+    assert not is_markdown("# One\n\n- a\n\n## Two\n\n- b\n", "list.txt")
