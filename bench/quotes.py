@@ -1,6 +1,6 @@
 """Do the quotes hold the answer? Gold answers inside at most two quotes, per language, and what it costs.
 
-    python bench/quotes.py --data DIR [--sets xquad squad2 …] [--top-k 10] [--limit 200] [--cache DIR] [--fit]
+    python -m bench.quotes --data DIR [--sets xquad squad2 …] [--top-k 20] [--limit 200] [--cache DIR] [--fit]
 
 Every set is one collection (xquad: one a language), searched, packed and quoted by the service's own parts.
 Questions and documents are split in two by the hash of the document's name: `--part fit` is what the weights
@@ -190,8 +190,11 @@ def pack(candidates: Sequence[Candidate], engine: Engine, budget: int) -> Pack:
 def report(results: Sequence[Asked]) -> None:
     """The table: one row a group."""
     print(f"{'group':<12}{'n':>5}{'first':>8}{'two':>8}{'chars':>7}{'quotes':>8}{'packed':>8}")
-    for group in dict.fromkeys(each.group for each in results):
-        mine = [each for each in results if each.group == group and each.record["answerable"]]
+    answerable = [each for each in results if each.record["answerable"]]
+    groups = list(dict.fromkeys(each.group for each in answerable))
+    sets = dict.fromkeys(group.split("-")[0] for group in groups)
+    for group in [*groups, *(name for name in sets if name not in groups)]:
+        mine = [each for each in answerable if group in (each.group, each.group.split("-")[0])]
         quotes = [[quote.text for quote in each.evidence.quotes] for each in mine]
         golds = [each.record["answers"] for each in mine]
         first = statistics.fmean(bool(q) and holds(q[0], g) for q, g in zip(quotes, golds, strict=True))
@@ -265,8 +268,8 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=os.environ.get("LONGLEAF_EVAL_DATA"))
     parser.add_argument("--sets", nargs="+", default=["xquad", "squad2"])
     parser.add_argument("--part", choices=["fit", "check", "all"], default="all")
-    parser.add_argument("--top-k", type=int, default=10)
-    parser.add_argument("--budget", type=int, default=2048)
+    parser.add_argument("--top-k", type=int, default=20)
+    parser.add_argument("--budget", type=int, default=7600)
     parser.add_argument("--limit", type=int, default=100_000)
     parser.add_argument("--cache", type=Path, default=Path("/tmp/longleaf-bench"))  # noqa: S108
     parser.add_argument("--fit", action="store_true")

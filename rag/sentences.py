@@ -14,8 +14,8 @@ def _words(listed: str) -> frozenset[str]:
 
 
 _CLOSERS = r"[\"'”’»›)\]}】」』〉》〕）］\u200d\u200f\u200e]"
-# French and others write a space before a closing mark. A mark with a word right behind it opens instead. German
-# closes with the marks that others open with, behind a stop and without a space.
+# French and others write a space before a closing mark; with a word right behind it, the mark opens instead.
+# German closes with the marks that others open with, behind a stop and without a space.
 _CLOSER_APART = r"[ \u00a0\u2009\u202f][»›”]"
 _AFTER_STOP = rf"(?:{_CLOSERS}|\[\d{{1,3}}\])*(?:{_CLOSER_APART}(?=\s|\Z))*"
 _STOP = re.compile(
