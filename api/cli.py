@@ -197,10 +197,8 @@ def _run(arguments: list[str]) -> int:
         sys.stdout.flush()
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
-    except BrokenPipeError:
-        # what is still buffered would be written, and fail again, at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return BROKEN_PIPE
+    except (SystemExit, BrokenPipeError) as ended:
+        return _left(ended)
     except Exception as error:
         if isinstance(error, _USAGE_ERROR):
             message = error.format_message()  # type: ignore[attr-defined]
@@ -216,6 +214,16 @@ def _run(arguments: list[str]) -> int:
         warn(_message(error))
         return FAILURE
     return code if isinstance(code, int) else SUCCESS
+
+
+def _left(ended: SystemExit | BrokenPipeError) -> int:
+    """The exit code where the work ended early, mostly because nobody reads the output any more."""
+    if isinstance(ended, BrokenPipeError):
+        # what is still buffered would be written, and fail again, at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+    # click ends with 1 for a pipe without a reader, after it has made stdout harmless
+    return BROKEN_PIPE if type(sys.stdout).__name__ == "PacifyFlushWrapper" else int(ended.code or 0)
 
 
 def _message(error: Exception) -> str:

@@ -45,13 +45,13 @@ class Citation:
         return {**asdict(self), "chunk_id": f"chk_{self.chunk_id}"}
 
 
-def page_at(pages: Sequence[PageRange], offset: int) -> int | None:
-    """Number of the page that holds `offset`; between two pages, the one before; None without pages.
+def page_at(pages: Sequence[PageRange], offset: int) -> PageRange | None:
+    """The page that holds `offset`; between two pages, the one before; None without pages.
 
     `pages` are in order of their start.
     """
     at = bisect_right([page.start for page in pages], offset)
-    return pages[max(0, at - 1)].number if pages else None
+    return pages[max(0, at - 1)] if pages else None
 
 
 def verified(

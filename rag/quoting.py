@@ -9,7 +9,7 @@ that are likely too while the quote stays short.
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -45,7 +45,10 @@ class SentenceEmbedder(Protocol):
 
 @dataclass(frozen=True)
 class Quote:
-    """A verbatim range of a document's text; `score` is the chance, from 0 to 1, that it holds the answer."""
+    """A verbatim range of a document's text; `score` is the chance, from 0 to 1, that it holds the answer.
+
+    `seed` is the range of the likeliest sentence in it, which the quote has grown from.
+    """
 
     document_id: str
     generation: int
@@ -54,6 +57,16 @@ class Quote:
     text: str
     chunk_id: int
     score: float
+    seed: tuple[int, int]
+
+    def within(self, start: int, end: int) -> Quote:
+        """The quote cut to `[start, end)` where that holds its likeliest sentence; else as it is."""
+        start, end = max(start, self.start), min(end, self.end)
+        if not start <= self.seed[0] < self.seed[1] <= end or (start, end) == (self.start, self.end):
+            return self
+        text = self.text[start - self.start : end - self.start]
+        start += len(text) - len(text.lstrip())
+        return replace(self, start=start, end=start + len(text.strip()), text=text.strip())
 
 
 @dataclass(frozen=True)
@@ -216,7 +229,8 @@ def choose(
         text = passage.text[start - passage.start : end - passage.start]
         chunk = chunks[sentences[seed].chunk].chunk_id
         score = float(left[first : last + 1].sum())
-        quotes.append(Quote(passage.document_id, passage.generation, start, end, text, chunk, score))
+        best = (sentences[seed].start, sentences[seed].end)
+        quotes.append(Quote(passage.document_id, passage.generation, start, end, text, chunk, score, best))
         left[first : last + 1] = -1.0
     return tuple(quotes)
 

@@ -107,39 +107,30 @@ class Sources:
         ]
 
     def cite(self, quotes: Sequence[Quote], candidates: Sequence[Candidate]) -> tuple[Citation, ...]:
-        """The quotes as citations, each checked against the stored text of this moment."""
+        """The quotes as citations, each checked against the stored text of this moment.
+
+        A quote that has grown over the end of a page is cut to the page of its likeliest sentence, so that
+        the page named is the one where the evidence stands.
+        """
         about = {candidate.document_id: candidate for candidate in candidates}
         stored: dict[tuple[str, int, int], str] = {}
-        pages: dict[str, list[PageRange]] = {}
+        proposed: list[Citation] = []
         with self._db.read() as session:
             documents = Documents(session, self._scope)
             for quote in quotes:
                 try:
-                    [text] = documents.text_slices(quote.document_id, [(quote.start, quote.end)])
-                    if quote.document_id not in pages:
-                        pages[quote.document_id] = [
-                            PageRange(page.number, page.start, page.end)
-                            for page in documents.pages(quote.document_id)
-                        ]
+                    page = page_at(self._pages(documents, quote.document_id), quote.seed[0])
+                    cut = quote.within(page.start, page.end) if page else quote
+                    [text] = documents.text_slices(cut.document_id, [(cut.start, cut.end)])
                 except NotFound:
                     continue
-                stored[quote.document_id, quote.start, quote.end] = text
-        proposed = [
-            Citation(
-                id=number,
-                document_id=quote.document_id,
-                document_title=about[quote.document_id].document_title,
-                filename=about[quote.document_id].filename,
-                page_number=page_at(pages.get(quote.document_id, []), quote.start),
-                start_char_index=quote.start,
-                end_char_index=quote.end,
-                cited_text=quote.text,
-                chunk_id=quote.chunk_id,
-                score=round(quote.score, 6),
-            )
-            for number, quote in enumerate(quotes, start=1)
-        ]
+                stored[cut.document_id, cut.start, cut.end] = text
+                proposed.append(_citation(cut, page, about[cut.document_id], len(proposed) + 1))
         return verified(proposed, stored)
+
+    @staticmethod
+    def _pages(documents: Documents, document_id: str) -> list[PageRange]:
+        return [PageRange(page.number, page.start, page.end) for page in documents.pages(document_id)]
 
     def sequence(self) -> int:
         """Number of the last change of the collection: names the state that an answer was made from."""
@@ -150,6 +141,21 @@ class Sources:
         """Store how the answer came about: ids, offsets and numbers, no text of any document."""
         with self._db.session() as session:
             Answers(session, self._scope).add(question, recipe, answer_id=answer_id)
+
+
+def _citation(quote: Quote, page: PageRange | None, about: Candidate, number: int) -> Citation:
+    return Citation(
+        id=number,
+        document_id=quote.document_id,
+        document_title=about.document_title,
+        filename=about.filename,
+        page_number=page.number if page else None,
+        start_char_index=quote.start,
+        end_char_index=quote.end,
+        cited_text=quote.text,
+        chunk_id=quote.chunk_id,
+        score=round(quote.score, 6),
+    )
 
 
 _MANY = 1000
