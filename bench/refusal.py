@@ -115,21 +115,20 @@ def fit(sample: Sequence[Case]) -> tuple[NDArray[np.float64], float, float]:
 
 
 def report(sample: Sequence[Case], passed: Sequence[bool]) -> None:
-    """One row a group: shares of what was answered and refused."""
-    print(
-        f"{'group':<12}{'answerable':>11}{'refused':>9}{'trap':>7}{'refused':>9}{'absent':>8}{'refused':>9}"
-    )
-    groups = [*dict.fromkeys(case.group for case in sample), "all"]
-    for group in groups:
-        row = f"{group:<12}"
-        for kind, width in (("answerable", 11), ("trap", 7), ("absent", 8)):
-            mine = [
-                not ok
-                for case, ok in zip(sample, passed, strict=True)
-                if case.kind == kind and group in (case.group, "all")
-            ]
-            row += f"{len(mine):>{width}}" + (f"{statistics.fmean(mine):>9.3f}" if mine else f"{'':>9}")
-        print(row)
+    """One row a group: shares of what was refused, and balanced accuracy: the mean of the answerable
+    questions' share that was answered and the others' that was refused."""
+    head = ("answerable", "refused", "trap", "refused", "absent", "refused", "balanced")
+    print(f"{'group':<10}" + "".join(f"{name:>11}" for name in head))
+    refused = [not ok for ok in passed]
+    for group in [*dict.fromkeys(case.group for case in sample), "all"]:
+        mine = [(c.kind, r) for c, r in zip(sample, refused, strict=True) if group in (c.group, "all")]
+        row = f"{group:<10}"
+        for kind in ("answerable", "trap", "absent"):
+            shares = [r for k, r in mine if k == kind]
+            row += f"{len(shares):>11}" + (f"{statistics.fmean(shares):>11.3f}" if shares else f"{'':>11}")
+        right = statistics.fmean(not r for k, r in mine if k == "answerable")
+        caught = statistics.fmean(r for k, r in mine if k != "answerable")
+        print(row + f"{(right + caught) / 2:>11.3f}")
 
 
 def main() -> None:

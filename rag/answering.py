@@ -94,7 +94,10 @@ class Answerer:
             InvalidRequest: `empty_question`; `question_too_long`, `max_tokens_too_large` for the model's
             window. NotFound, Conflict: as `Retriever.search`. Unavailable: the model is not loaded.
         """
-        return _Run(self, request, cancel).steps()
+        for event in _Run(self, request, cancel).steps():
+            if cancel.is_set():
+                return
+            yield event
 
 
 class _Run:
@@ -138,7 +141,7 @@ class _Run:
                 context = self._windows(writer, frame, context, citations)
                 yield ContextEvent(context)
             outcome = yield from self._give(writer, frame, context, citations)
-        if outcome is None:
+        if outcome is None or self._cancel.is_set():
             return
         self._clock.step("generation")
         self._clock.since_start("total")
