@@ -4,9 +4,9 @@
 
 Parsing: pages a second of the sandboxed parser (start of its process included) beside pypdfium2 and pypdf,
 page by page, all on the same files in turn. Embedding: chunks a second, on a seeded sample of the files'
-chunks, beside sentence-transformers' `encode` on the same loaded model, and batches in document order. Service:
-worker, store and embedder in a process of their own take the first files by size whole; peak memory of that
-process and of its parsing children apart.
+chunks, beside sentence-transformers' `encode` on the same loaded model, and batches in document order.
+Service: worker, store and embedder in a process of their own take the smallest files whole; peak memory of
+that process and of its parsing children apart.
 """
 
 from __future__ import annotations

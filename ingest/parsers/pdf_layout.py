@@ -171,8 +171,10 @@ def _kind(line: Line, state: LayoutState, body: float) -> tuple[BlockKind, int]:
 
 def is_table_row(text: str) -> bool:
     """Whether a line reads like a row of a table of numbers: a label, then mostly figures."""
+    if len(_DIGITS.findall(text)) < 2 or text.endswith((".", ";")):
+        return False
     tokens = text.split()
-    if len(tokens) < 3 or text.endswith((".", ";")):
+    if len(tokens) < 3:
         return False
     figures = [bool(_NUMBER.fullmatch(token)) for token in tokens]
     digits = sum(1 for token in tokens if any(c.isdigit() for c in token))
@@ -186,21 +188,29 @@ def is_table_row(text: str) -> bool:
 
 def _heading_level(line: Line, state: LayoutState, body: float) -> int:
     """1 to 6 by size and style relative to the body text; 0 for text that is no heading."""
-    text = line.text
-    letters = [c for c in text if c.isalpha()]
-    if not body or not line.size or len(text) > 120 or len(letters) < 3 or len(letters) < len(text) * 0.5:
+    if not body or not line.size or len(line.text) > 120:
         return 0
-    if text.endswith((".", ",", ";")) or state.edges[_edge_key(text)] > 2 or is_table_row(text):
-        return 0
-    ratio = line.size / body
+    level = _level_of_style(line, state, line.size / body)
+    # Most lines are body text by their style: what costs more is asked of the others only.
+    return level if level and _reads_like_heading(line.text, state) else 0
+
+
+def _level_of_style(line: Line, state: LayoutState, ratio: float) -> int:
     for level, bound in ((1, 1.75), (2, 1.4), (3, 1.15)):
         if ratio >= bound:
             return 5 if state.cover else level
-    if ratio < 0.95 or not (text[0].isupper() or text[0].isdigit()):
+    if ratio < 0.95 or not (line.text[0].isupper() or line.text[0].isdigit()):
         return 0
     if line.bold:
-        return 4 if text.isupper() and not state.cover else 5
-    return 6 if line.italic and len(text) <= 80 else 0
+        return 4 if line.text.isupper() and not state.cover else 5
+    return 6 if line.italic and len(line.text) <= 80 else 0
+
+
+def _reads_like_heading(text: str, state: LayoutState) -> bool:
+    letters = sum(c.isalpha() for c in text)
+    if letters < 3 or letters < len(text) * 0.5 or text.endswith((".", ",", ";")):
+        return False
+    return state.edges[_edge_key(text)] <= 2 and not is_table_row(text)
 
 
 def _usual_pitch(lines: list[Line]) -> float:
