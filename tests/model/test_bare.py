@@ -7,12 +7,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_the_bare_environment_suffices(tiny_folder: Path) -> None:
+@pytest.mark.parametrize("model", ["folder", "auto"])
+def test_the_bare_environment_suffices(tiny_folder: Path, model: str) -> None:
     script = ROOT / "tests" / "model" / "bare_env.py"
-    done = subprocess.run([sys.executable, script, tiny_folder], capture_output=True, text=True, check=False)
+    path = tiny_folder if model == "folder" else model
+    done = subprocess.run([sys.executable, script, path], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "completion_tokens=3" in done.stdout
 
