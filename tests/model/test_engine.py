@@ -56,8 +56,8 @@ def recut(engine: Engine, chunk: int) -> Engine:
 
 
 def test_bundled_tokens_do_not_depend_on_the_cut(bundled: Engine) -> None:
-    ids = bundled.tokenizer.encode(PASSAGE)[:270]
-    params = SamplingParams(max_tokens=12, ignore_eos=True)
+    ids = bundled.tokenizer.encode(PASSAGE)[:260]
+    params = SamplingParams(max_tokens=6, ignore_eos=True)
     expected = tokens(list(recut(bundled, 100_000).generate(ids, params)))
     for chunk in (7, 256):
         assert tokens(list(recut(bundled, chunk).generate(ids, params))) == expected
@@ -111,18 +111,18 @@ def test_a_repeated_prompt_is_cached(tiny: Engine) -> None:
 
 
 def test_events_tell_the_whole_story(bundled: Engine) -> None:
-    ids = bundled.tokenizer.encode(PASSAGE * 3)[:700]
+    ids = bundled.tokenizer.encode(PASSAGE * 3)[:530]
     seen: list[PrefillProgress] = []
     bundled.forget()
-    events = list(bundled.generate(ids, SamplingParams(max_tokens=12), on_progress=seen.append))
+    events = list(bundled.generate(ids, SamplingParams(max_tokens=8), on_progress=seen.append))
     progress = [event for event in events if isinstance(event, PrefillProgress)]
     assert progress == seen
-    assert [event.read for event in progress] == [0, 512, 700]
+    assert [event.read for event in progress] == [0, 512, 530]
     new = [event for event in events if isinstance(event, TokenEvent)]
     assert [event.index for event in new] == list(range(len(new)))
     end = events[-1]
     assert isinstance(end, Finished)
-    assert (end.prompt_tokens, end.completion_tokens) == (700, len(new))
+    assert (end.prompt_tokens, end.completion_tokens) == (530, len(new))
     assert end.text.startswith("".join(event.text for event in new))
     assert end.text == bundled.tokenizer.decode(tokens(events))
 
