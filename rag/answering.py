@@ -1,6 +1,6 @@
 """Answering: one question from search to checked quotes, and to prose where the model is able to write it.
 
-The steps stand in `Answerer._steps`, in the order in which they happen: retrieve, pack, quote, judge, cite,
+The steps stand in `_Run.steps`, in the order in which they happen: retrieve, pack, quote, judge, cite,
 write.
 """
 

@@ -309,9 +309,8 @@ def containment(part: frozenset[int], whole: frozenset[int]) -> float:
 
 
 def _worth(rank: int) -> float:
-    # Chance that the evidence is in the chunk of this rank falls about as the square of the rank
-    # (bench/quotes.py prints it); the fused score itself is nearly flat and would let short chunks win by
-    # their length alone.
+    # The chance that the evidence is in the chunk of this rank falls steeply with the rank; the fused score
+    # itself is nearly flat and would let short chunks win by their length alone.
     return 1.0 / rank**2
 
 

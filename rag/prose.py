@@ -11,7 +11,7 @@ from rag.terms import Terms, terms
 SUPPORTED = 0.8
 """Share of a sentence's terms that must stand in one quote or in the question.
 
-Measured on the bundled model's answers: docs/decisions/0301-quotes-before-prose.md."""
+See docs/decisions/0301-quotes-before-prose.md."""
 
 _MARK = re.compile(r"\s*\[(\d{1,3}(?:\s*,\s*\d{1,3})*)\]")
 _NUMBER = re.compile(r"\d+(?:[.,:]\d+)*")

@@ -18,8 +18,8 @@ from rag.terms import coverage, rarity, terms
 Floats = NDArray[np.float32]
 
 EMBEDDED_SENTENCES = 20
-"""Sentences that are embedded for one question; the rest is ruled out by what costs nothing. Embedding more
-than 16 finds no more answers (docs/decisions/0301-quotes-before-prose.md)."""
+"""Sentences that are embedded for one question; the rest is ruled out by what costs nothing
+(docs/decisions/0301-quotes-before-prose.md)."""
 
 
 class Chunk(Protocol):

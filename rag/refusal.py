@@ -46,6 +46,9 @@ WEIGHTS = (26.3852, 0.4648, 2.4889, 25.5489, 0.0961)
 BIAS = 2.5965
 THRESHOLD = 0.5
 
+FEW_TERMS = 0.25
+"""Share of the question's terms, by rarity, below which a refusal names the missing words as its reason."""
+
 
 def judge(evidence: Evidence) -> Verdict:
     """Whether the evidence is enough."""
@@ -58,8 +61,7 @@ def judge(evidence: Evidence) -> Verdict:
     score = 1 / (1 + math.exp(-max(-30.0, min(30.0, BIAS + sum(parts)))))
     if score >= THRESHOLD:
         return Verdict(score, THRESHOLD, "supported")
-    words = parts[SIGNALS.index("coverage")]
-    return Verdict(score, THRESHOLD, "terms_missing" if words == min(parts) else "low_similarity")
+    return Verdict(score, THRESHOLD, "terms_missing" if evidence.coverage < FEW_TERMS else "low_similarity")
 
 
 def signals(evidence: Evidence) -> tuple[float, ...]:

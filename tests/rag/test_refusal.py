@@ -32,7 +32,7 @@ def test_the_usual_evidence_of_an_answer_is_enough_and_nothing_is_not() -> None:
     ("changed", "reason"),
     [
         ({"similarity": 0.76, "dense": 0.76, "coverage": 0.6}, "low_similarity"),
-        ({"similarity": 0.80, "dense": 0.78, "coverage": 0.0, "share": 0.1, "fused": 1.0}, "low_similarity"),
+        ({"similarity": 0.80, "dense": 0.78, "coverage": 0.0, "share": 0.1, "fused": 1.0}, "terms_missing"),
     ],
 )
 def test_a_refusal_says_what_was_missing_most(changed: dict[str, float], reason: str) -> None:
