@@ -31,6 +31,10 @@ from rag.quote_features import (
 QUOTE_CHARACTERS = 400
 """Longest quote, in code points."""
 
+_FURTHER = 0.01
+"""Chance from which a sentence makes a further quote. Below it a quarter of the second quotes were noise that
+held the answer to 0.5 % of the questions (docs/decisions/0301-quotes-before-prose.md)."""
+
 _NEIGHBOUR = 0.02
 """Chance from which a neighbouring sentence is taken into the quote."""
 
@@ -213,7 +217,7 @@ def choose(
     neighbours."""
     left = chances.copy()
     quotes: list[Quote] = []
-    while len(quotes) < most and left.max() > 0:
+    while len(quotes) < most and left.max() > (_FURTHER if quotes else 0.0):
         seed = first = last = int(np.argmax(left))
         while True:
             grown = [
