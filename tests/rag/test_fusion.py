@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from rag.fusion import LEXICAL_WEIGHT, fuse, order
+from rag.fusion import LEXICAL_SQUARE, LEXICAL_WEIGHT, fuse, order
 from rag.index.collection import Hits
 
 
@@ -25,11 +25,11 @@ def _hits(dense: list[float], lexical: list[float], background: list[float] | No
     )
 
 
-def test_the_score_is_z_plus_ten_shares() -> None:
+def test_the_score_is_z_plus_eight_shares_and_ten_squares() -> None:
     scores = fuse(_hits([0.9, 0.8], [0.1, 0.5], background=[0.7, 0.8, 0.9, 0.8]))
     spread = np.std([0.7, 0.8, 0.9, 0.8])
-    assert np.allclose(scores, [0.1 / spread + 1, 5], atol=1e-4)
-    assert LEXICAL_WEIGHT == 10
+    assert np.allclose(scores, [0.1 / spread + 0.9, 6.5], atol=1e-4)
+    assert (LEXICAL_WEIGHT, LEXICAL_SQUARE) == (8, 10)
 
 
 def test_without_a_word_in_common_the_vectors_decide() -> None:
@@ -58,7 +58,7 @@ def test_an_embedder_of_another_scale_gives_the_same_order() -> None:
 
 
 def test_chunks_that_are_all_alike_and_empty_collections_are_no_error() -> None:
-    assert np.allclose(fuse(_hits([0.8, 0.8], [0.1, 0.2])), [1, 2], atol=1e-3)
+    assert np.allclose(fuse(_hits([0.8, 0.8], [0.1, 0.2])), [0.9, 2], atol=1e-3)
     assert fuse(_hits([], [])).tolist() == []
 
 
