@@ -173,11 +173,11 @@ def test_what_is_not_there_is_refused_with_what_came_closest(
 @ONE_STORE
 @pytest.mark.parametrize("mode", ["quotes", "prose"])
 def test_cancelling_at_any_step_ends_the_answer_without_its_last_event(
-    library: Library, make: Callable[..., Answerer], mode: Any
+    library: Library, make: Callable[..., Answerer], engine: Engine, mode: Any
 ) -> None:
-    library.add("Harbour", HARBOUR[:2])
-    answerer = make()
-    asked = request(library, PAID, mode=mode, max_tokens=3)
+    library.add("Harbour", HARBOUR[1:2])
+    answerer = make(ScriptedEngine(engine, "The keeper is paid 640 crowns a year."))
+    asked = request(library, PAID, mode=mode)
     total = len(events_of(answerer, asked))
     for last in range(total):
         cancel = threading.Event()
@@ -192,6 +192,22 @@ def test_cancelling_at_any_step_ends_the_answer_without_its_last_event(
         assert seen == last
     with library.db.read() as session:
         assert len(Answers(session, DEFAULT_SCOPE).list()) == 1
+
+
+@ONE_STORE
+def test_cancelling_while_the_model_reads_stops_the_model(
+    library: Library, make: Callable[..., Answerer]
+) -> None:
+    library.add("Harbour", HARBOUR[1:2])
+    cancel = threading.Event()
+    events = []
+    for event in make().answer(request(library, PAID, mode="prose"), cancel):
+        events.append(event)
+        if isinstance(event, CitationEvent):
+            cancel.set()
+    assert isinstance(events[-1], CitationEvent)
+    with library.db.read() as session:
+        assert not Answers(session, DEFAULT_SCOPE).list()
 
 
 class DeletingSearch:
