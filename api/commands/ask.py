@@ -32,9 +32,15 @@ def run(
     asked = QueryRequest(
         question=question, collection=DEFAULT_COLLECTION if files else collection, top_k=top_k
     )
+    # what is not there is said before a model is loaded
+    found, missing = find_files(files)
+    for path in missing:
+        warn(f"{path}: there is no such file")
+    if files and not found:
+        fail("none of the files could be read", FAILURE)
     with _store(settings, files, asked.collection) as service:
         if files:
-            _read(service, files)
+            _read(service, found)
         body = _answer(service, asked)
     if as_json:
         say_json(body)
@@ -55,14 +61,12 @@ def _store(settings: Settings, files: list[Path], collection: str | None) -> Ite
 
 
 def _read(service: Service, files: list[Path]) -> None:
-    found, missing = find_files(files)
-    entries = add_files(service, found, DEFAULT_COLLECTION)
+    entries = add_files(service, files, DEFAULT_COLLECTION)
     read_all(service, entries)
-    unread = [f"{path}: there is no such file" for path in missing]
-    unread += [f"{entry.path}: {entry.reason}" for entry in entries if entry.reason]
-    for line in unread:
-        warn(line)
-    if len(unread) >= len(entries) + len(missing):
+    unread = [entry for entry in entries if entry.reason]
+    for entry in unread:
+        warn(f"{entry.path}: {entry.reason}")
+    if len(unread) == len(entries):
         fail("none of the files could be read", FAILURE)
 
 
