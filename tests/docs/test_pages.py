@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -118,3 +119,10 @@ def test_every_dependency_is_pinned_within_its_range() -> None:
         name = canonicalize_name(wanted.name)
         assert name in pins, f"{name}: run `make lock`"
         assert wanted.specifier.contains(pins[name]), f"{name}: run `make lock`"
+
+
+def test_all_tests_are_run() -> None:
+    """pytest is given the folders in order, quick ones first: none is left out."""
+    listed = tomllib.loads(read("pyproject.toml"))["tool"]["pytest"]["ini_options"]["testpaths"]
+    there = {f"tests/{path.parent.name}" for path in (ROOT / "tests").glob("*/test_*.py")}
+    assert set(listed) == there
