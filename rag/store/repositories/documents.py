@@ -6,7 +6,7 @@ import builtins
 from collections.abc import Iterator, Sequence
 from typing import Any, TypedDict, Unpack, cast
 
-from sqlalchemy import CursorResult, Select, delete, func, select, update
+from sqlalchemy import CursorResult, Select, delete, func, select, tuple_, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -234,23 +234,32 @@ def read_slices(
     session: Session, document_id: str, generation: int, spans: Sequence[tuple[int, int]]
 ) -> list[str]:
     """Slices of one generation's text; the caller has checked whose document it is."""
-    wanted = sorted(
-        {
-            segment
-            for start, end in spans
-            if end > start
-            for segment in range(start // TEXT_SEGMENT, (end - 1) // TEXT_SEGMENT + 1)
-        }
-    )
-    segments: dict[int, str] = {}
-    for first in range(0, len(wanted), 500):
-        query = select(TextSegment.start, TextSegment.text).where(
-            TextSegment.document_id == document_id,
-            TextSegment.generation == generation,
-            TextSegment.start.in_([number * TEXT_SEGMENT for number in wanted[first : first + 500]]),
-        )
-        segments.update((start // TEXT_SEGMENT, text) for start, text in session.execute(query))
-    return [_cut(segments, start, end) for start, end in spans]
+    return read_ranges(session, [(document_id, generation, start, end) for start, end in spans])
+
+
+def read_ranges(session: Session, ranges: Sequence[tuple[str, int, int, int]]) -> list[str]:
+    """Texts of (document, generation, start, end), with few statements for any number of documents.
+
+    The caller has checked whose documents they are.
+    """
+    wanted: dict[tuple[str, int], set[int]] = {}
+    for document_id, generation, start, end in ranges:
+        if end > start:
+            numbers = range(start // TEXT_SEGMENT, (end - 1) // TEXT_SEGMENT + 1)
+            wanted.setdefault((document_id, generation), set()).update(numbers)
+    keys = sorted((*text, number * TEXT_SEGMENT) for text, numbers in wanted.items() for number in numbers)
+    segments: dict[tuple[str, int], dict[int, str]] = {text: {} for text in wanted}
+    place = tuple_(TextSegment.document_id, TextSegment.generation, TextSegment.start)
+    for first in range(0, len(keys), 300):
+        query = select(
+            TextSegment.document_id, TextSegment.generation, TextSegment.start, TextSegment.text
+        ).where(place.in_(keys[first : first + 300]))
+        for document_id, generation, start, text in session.execute(query):
+            segments[document_id, generation][start // TEXT_SEGMENT] = text
+    return [
+        _cut(segments.get((document_id, generation), {}), start, end)
+        for document_id, generation, start, end in ranges
+    ]
 
 
 def _cut(segments: dict[int, str], start: int, end: int) -> str:
