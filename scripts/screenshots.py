@@ -23,7 +23,7 @@ QUESTIONS = (
     "How many pounds a week did the Red-Headed League pay?",
     "How many characters must a memorized secret have if the subscriber chooses it?",
 )
-LARGEST_BYTES = 200_000
+LARGEST_BYTES = 300_000
 DESKTOP = {"width": 1360, "height": 850}
 PHONE = {"width": 390, "height": 780}
 
