@@ -19,7 +19,7 @@ import pytest
 from sqlalchemy import text
 from typer.testing import CliRunner
 
-from api.cli import app
+from api.cli import _run, app
 from rag.store.session import Database
 from tests.api.conftest import LEASE, until
 from tests.page.pdf_pages import pdf_of
@@ -53,7 +53,30 @@ def longleaf(environment: dict[str, str], tmp_path: Path) -> Command:
     return run
 
 
-def test_a_folder_is_read_searched_and_asked(longleaf: Command, tmp_path: Path) -> None:
+@pytest.fixture
+def here(
+    environment: dict[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Command:
+    """Run the program in this process, where its libraries are imported already."""
+    for name in [name for name in os.environ if name.startswith("LONGLEAF_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("LONGLEAF_DATA_DIR", environment["LONGLEAF_DATA_DIR"])
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+        given = [*map(str, arguments)]
+        capsys.readouterr()
+        code = _run(given)
+        said = capsys.readouterr()
+        return subprocess.CompletedProcess(given, code, said.out, said.err)
+
+    return run
+
+
+def test_a_folder_is_read_searched_and_asked(longleaf: Command, here: Command, tmp_path: Path) -> None:
     folder = tmp_path / "papers"
     (folder / "deep").mkdir(parents=True)
     (folder / "lease.md").write_text(LEASE)
@@ -67,20 +90,20 @@ def test_a_folder_is_read_searched_and_asked(longleaf: Command, tmp_path: Path) 
     assert "scan.pdf" in first.stderr
     assert {e["error"]["code"] for e in told["documents"] if e["error"]} == {"no_text"}
 
-    again = longleaf("ingest", folder / "lease.md")
+    again = here("ingest", folder / "lease.md")
     assert again.returncode == 0
     assert "1 skipped as duplicates" in again.stdout
 
-    found = json.loads(longleaf("search", "water wheel", "--json").stdout)["results"]
+    found = json.loads(here("search", "water wheel", "--json").stdout)["results"]
     assert found[0]["document_title"] == "Lease of the mill"
 
-    asked = longleaf("ask", "How many guilders is the yearly rent?", "--json")
+    asked = here("ask", "How many guilders is the yearly rent?", "--json")
     assert asked.returncode == 0, asked.stderr
     body = json.loads(asked.stdout)
     assert body["answer_status"] == "answered"
     assert "41,300 guilders" in body["citations"][0]["cited_text"]
 
-    status = json.loads(longleaf("status", "--json").stdout)
+    status = json.loads(here("status", "--json").stdout)
     assert status["database"]["documents"]["ready"] == 2
     assert status["machine"]["dtype"] in {"float32", "bfloat16"}
     assert status["disk"]["blobs"] > 0
