@@ -52,8 +52,17 @@ class Chunks(Repository):
         found: dict[int, LiveChunk] = {}
         for first in range(0, len(ids), _SOME_IDS):
             wanted = [int(key) for key in ids[first : first + _SOME_IDS]]
-            for chunk, document in self._session.execute(self._live().where(Chunk.id.in_(wanted))):
-                found[chunk.id] = _live_record(chunk, document)
+            # two statements: one join lets SQLite start from the documents and walk through all their chunks
+            chunks = self._session.scalars(select(Chunk).where(Chunk.id.in_(wanted))).all()
+            query = select(Document).where(
+                Document.workspace_id == self._workspace,
+                Document.id.in_({chunk.document_id for chunk in chunks}),
+            )
+            documents = {document.id: document for document in self._session.scalars(query)}
+            for chunk in chunks:
+                document = documents.get(chunk.document_id)
+                if document is not None and document.generation == chunk.generation:
+                    found[chunk.id] = _live_record(chunk, document)
         return found
 
     def texts(self, ids: Sequence[int]) -> dict[int, str]:
