@@ -32,8 +32,8 @@ QUOTE_CHARACTERS = 400
 """Longest quote, in code points."""
 
 _FURTHER = 0.01
-"""Chance from which a sentence makes a further quote. Below it a quarter of the second quotes were noise that
-held the answer to 0.5 % of the questions (docs/decisions/0301-quotes-before-prose.md)."""
+"""Chance from which a sentence makes a further quote. Below it are a quarter of the second quotes, and
+0.5 % of the answers (docs/decisions/0301-quotes-before-prose.md)."""
 
 _NEIGHBOUR = 0.02
 """Chance from which a neighbouring sentence is taken into the quote."""
