@@ -74,16 +74,13 @@ def load(folder: Path, name: str, chunker: Chunker) -> Iterator[Corpus]:
 def _corpus(
     docs: Path, name: str, records: list[dict[str, Any]], chunker: Chunker, prefix: str = ""
 ) -> Corpus:
-    corpus = Corpus(name, graded="evidence" not in records[0])
+    corpus = Corpus(name)
     for path in sorted(docs.rglob("*")):
         document = path.relative_to(docs).as_posix()
         if path.is_file() and document.startswith(prefix):
             corpus.pieces += chunker(path, document)
     for record in records:
         if not record["answerable"]:
-            continue
-        if corpus.graded:  # several whole documents are needed
-            corpus.questions.append(Question(record["question"], documents=frozenset(record["doc"])))
             continue
         spans, pages = [], []
         for item in record["evidence"]:

@@ -4,9 +4,9 @@
     python -m bench.retrieval --data DIR --cache DIR --sets squad2,xquad,cross --weights 0,5,10,20
     python -m bench.retrieval --data DIR --cache DIR --sets financebench --peer
 
-Shares of questions whose evidence is in the first 1, 4 and 10 chunks; nDCG@10 for `cranfield`, `cacm` and
-`multihop`, whose questions need whole documents. The set `cross` asks XQuAD's questions of one language in
-the documents of another, `together` asks each language in one collection of all. `--peer` adds MiniLM and
+Shares of questions that find evidence, one place of it where there are several, in the first 1, 4 and 10
+chunks; nDCG@10 for `cranfield` and `cacm`. The set `cross` asks XQuAD's questions of one language in the
+documents of another, `together` asks each language in one collection of all. `--peer` adds MiniLM and
 plain BM25 by equal reciprocal ranks over the same chunks. Vectors are cached, since embedding is what takes
 the time. Choices are made on the questions of one half, by a hash of their text; the summary gives both.
 """
