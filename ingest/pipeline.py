@@ -218,11 +218,12 @@ def _storable(parsed: ParsedDocument) -> ParsedDocument:
 
 
 def drafts(parsed: ParsedDocument, chunks: Sequence[Chunk]) -> Iterator[ChunkDraft]:
-    """Chunks with their pages: those of their first and last character that is no white space."""
+    """Chunks with their pages: those of their first and last character that is no white space; for a chunk of
+    white space, that of its start."""
     starts = [page.start for page in parsed.pages]
     for ordinal, chunk in enumerate(chunks):
         piece = parsed.text[chunk.start : chunk.end]
-        first = chunk.start + len(piece) - len(piece.lstrip())
+        first = chunk.start + (len(piece) - len(piece.lstrip()) if piece.strip() else 0)
         last = max(first, chunk.start + len(piece.rstrip()) - 1)
         yield ChunkDraft(
             ordinal=ordinal,
