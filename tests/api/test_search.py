@@ -1,4 +1,4 @@
-"""Search and collections over HTTP, on both databases."""
+"""Search over HTTP: places, rankings, and what can not be searched."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from tests.api.conftest import problem, ready, until
+from tests.api.conftest import problem, ready
 from tests.page.pdf_pages import pdf_of
 
 
@@ -32,28 +32,6 @@ def test_a_search_knows_pages(sqlite_client: TestClient) -> None:
     )
     found = sqlite_client.post("/search", json={"query": "dried pears"}).json()["results"][0]
     assert found["page_number"] <= 2 <= found["page_end"]
-
-
-def test_collections_are_made_listed_and_deleted_with_their_documents(client: TestClient) -> None:
-    names = lambda: [each["name"] for each in client.get("/collections").json()["collections"]]  # noqa: E731
-    until(lambda: names() == ["default"])  # bound to the embedder, it comes with it
-    made = client.post("/collections", json={"name": "Verträge 2024"})
-    assert made.status_code == 201
-    problem(client.post("/collections", json={"name": "Verträge 2024"}), 409, "duplicate_collection")
-    document = ready(client, collection="Verträge 2024")
-    shown = client.get("/collections/Verträge 2024").json()
-    assert (shown["documents"], shown["documents_by_status"]) == (1, {"ready": 1})
-    assert names() == ["Verträge 2024", "default"]
-    assert client.delete("/collections/Verträge 2024").status_code == 204
-    problem(client.get("/collections/Verträge 2024"), 404, "collection_not_found")
-    problem(client.get(f"/documents/{document['id']}"), 404, "document_not_found")
-    problem(
-        client.post("/search", json={"query": "rent", "collection": "Verträge 2024"}),
-        404,
-        "collection_not_found",
-    )
-    problem(client.delete("/collections/default"), 409, "default_collection")
-    assert names() == ["default"]
 
 
 @pytest.mark.parametrize("name", ["", " ", "a/b", ".hidden", "x" * 101, "tab\there", "nul\0"])
