@@ -13,8 +13,8 @@ from rag.embedders.base import Vectors
 from rag.embedders.bundled import BundledInput
 from rag.errors import Unavailable
 
-# Texts of one batch have similar lengths; 4,096 padded tokens keep a batch's activations within the caches.
-BATCH_TOKENS = 4096
+# Texts of one batch have similar lengths; 2,048 padded tokens keep a batch's activations within the caches.
+BATCH_TOKENS = 2048
 
 
 class SentenceEmbedder:
