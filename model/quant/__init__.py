@@ -1,0 +1,1 @@
+"""Weights in fewer bits: formats, layers that compute with them, the converter."""
