@@ -43,3 +43,15 @@ class PromptTooLongError(PromptError):
 
 class HardwareError(ModelError):
     """The requested device or dtype does not exist or does not work on this machine."""
+
+
+class StepError(ModelError):
+    """A forward pass failed; the requests in it end with this, the engine goes on."""
+
+
+class EngineDeadError(ModelError):
+    """The engine has failed for good or was closed; it takes no more requests."""
+
+
+class CacheError(ModelError):
+    """What was to be removed from the cache on disk is still there; names the folder and the cause."""

@@ -1,0 +1,397 @@
+"""The disk tier: one file for each KV block in one folder, found again after a restart.
+
+The folder belongs to one process at a time, which holds a lock on the file `lock` in it; the kernel frees
+that lock however the process ends. Another process does without this tier until then, and looks now and then.
+Blocks of other models stay until they are purged or the limit reaches them; they are never read.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import re
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Condition
+
+from torch import Tensor
+
+from model.errors import CacheError
+from model.kv.block_file import (
+    BlockFileError,
+    Cancelled,
+    file_size,
+    head_bytes,
+    read_block,
+    read_head,
+    tag_record,
+    write_block,
+)
+
+_NAME = re.compile(r"([0-9a-f]{64})\.(kv|tmp)")
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(eq=False)
+class _Entry:
+    size: int
+    tags: set[str]
+    mine: bool
+
+
+class DiskTier:
+    """Blocks in files by hash, in the order of their last use. Safe to use from several threads.
+
+    Attributes:
+        limit: most bytes of files.
+        pause: seconds between a refusal of the file system and the next attempt.
+        bytes: of the files that are there.
+        hits, misses: of `read`.
+        damaged: files that were not what they should have been; they are removed.
+        evicted: files that had to make room.
+        unsynced: blocks to which tags were added since the last `sync`.
+        problem: why nothing is written, None while all is well.
+    """
+
+    def __init__(
+        self, folder: Path, limit: int, fingerprint: bytes, lock: Condition, pause: float = 30.0
+    ) -> None:
+        """Take the folder, if it is free, and find what is in it.
+
+        Args:
+            lock: guards the index; payloads are read and written without it.
+            pause: see above.
+        """
+        self._folder, self._fingerprint, self._lock = folder, fingerprint, lock
+        self.limit, self.pause = limit, pause
+        self.bytes = self.hits = self.misses = self.damaged = self.evicted = 0
+        self.problem: str | None = None
+        self._index: OrderedDict[bytes, _Entry] = OrderedDict()
+        self._owner: int | None = None
+        self._again = 0.0
+        self._purged_outside: set[str] = set()
+        self.unsynced: set[bytes] = set()
+        self.ready()
+
+    def __contains__(self, key: bytes) -> bool:
+        return self.tags(key) is not None
+
+    @property
+    def files(self) -> int:
+        """Blocks that are there, those of other models included."""
+        return len(self._index)
+
+    def ready(self) -> bool:
+        """Whether blocks can be written now; takes the folder where that has become possible."""
+        with self._lock:
+            if self._owner is not None and os.fstat(self._owner).st_nlink == 0:
+                self._release()  # the folder was deleted, and perhaps made anew
+            if time.monotonic() < self._again:
+                return False
+            if self._owner is None and not self._take():
+                return False
+            self.problem = None
+            return True
+
+    def tags(self, key: bytes) -> set[str] | None:
+        """The live set of the block's tags; None where it is not here."""
+        entry = self._index.get(key)
+        return entry.tags if entry and entry.mine else None
+
+    def touch(self, key: bytes) -> None:
+        """Make the block, if it is here, the most recently used, after a restart as well."""
+        with self._lock:
+            if key in self:
+                self._index.move_to_end(key)
+                now = time.time_ns()
+                with suppress(OSError):
+                    os.utime(self._path(key), ns=(now, now))
+
+    def read(self, key: bytes) -> Tensor | None:
+        """The block, checked; None where it is not here or is not what it should be."""
+        with self._lock:
+            entry = self._index.get(key)
+        tensor: Tensor | None = None
+        if entry and entry.mine:
+            try:
+                tensor = read_block(self._path(key), key, self._fingerprint)
+            except (BlockFileError, PermissionError) as error:
+                self._discard(key, entry, error)
+            except FileNotFoundError:
+                self._forget(key, entry)
+            except OSError as error:  # such as too many open files: no fault of this one
+                _log.warning("a block could not be read from %s: %s", self._folder, error)
+        with self._lock:
+            # Evicted or purged while it was read: as if it had never been here.
+            if tensor is None or self._index.get(key) is not entry:
+                self.misses += 1
+                return None
+            self.hits += 1
+            self.touch(key)
+            return tensor
+
+    def write(self, key: bytes, tensor: Tensor, tags: set[str], cancelled: Callable[[], bool]) -> bool:
+        """Write a block and its tags; gives False where it was not, with the cause in `problem`.
+
+        One thread at a time. Nothing is forced to the medium: a file that a power cut tore is a miss.
+
+        Args:
+            tags: the live set; what is added to it while the payload is written comes along.
+            cancelled: asked now and then; True ends the attempt without a trace.
+        """
+        temporary = self._path(key).with_suffix(".tmp")
+        head = head_bytes(key, self._fingerprint, tensor)
+        with self._lock:
+            if not self.ready():
+                return False
+            written = set(tags)
+            record = tag_record(key, written)
+            size = file_size(head, tensor, record)
+            if key in self or size > self.limit:
+                return key in self
+            self._make_room(size)
+        try:
+            handle = os.open(
+                temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
+            )
+            try:
+                write_block(handle, head, tensor, record, cancelled)
+            finally:
+                os.close(handle)
+            with self._lock:
+                if cancelled():
+                    raise Cancelled
+                temporary.rename(self._path(key))
+                self._index.pop(key, None)
+                self._index[key] = _Entry(size, tags, mine=True)
+                self.bytes += size
+                self._append(key, tags - written)
+        except Cancelled:
+            self._remove(temporary)
+            return False
+        except OSError as error:
+            with suppress(OSError):
+                self._remove(temporary)
+            self._stop(f"{error.strerror} in {self._folder}")
+            return False
+        return True
+
+    def tag(self, key: bytes, new: Iterable[str]) -> None:
+        """Add to the file what the caller has added to the block's live set of tags.
+
+        They are in the file when this returns and on the medium after the next `sync`.
+        """
+        with self._lock:
+            if key in self:
+                self._append(key, set(new))
+
+    def purge(self, tag: str) -> set[bytes]:
+        """Remove every file with this tag, whoever wrote it; gives the hashes.
+
+        The index alone is not trusted: the header of every file that it does not know is read, and a file
+        whose tags cannot be read is removed.
+
+        Raises:
+            CacheError: a file could not be removed.
+        """
+        with self._lock:
+            gone = {key for key, entry in self._index.items() if tag in entry.tags}
+            for key in gone:
+                self._forget(key, self._index[key])
+            if self._owner is None:
+                self._purged_outside.add(tag)
+        failed: OSError | None = None
+        for key in self._files(gone):
+            # File by file, so that nobody waits for the lock until the last one is gone.
+            with self._lock:
+                try:
+                    if key in self._index:  # known without the tag, or written anew since
+                        continue
+                    if key not in gone and tag not in self._head_tags(key, tag):
+                        continue
+                    self._remove(self._path(key))
+                    gone.add(key)
+                except FileNotFoundError:
+                    continue
+                except OSError as error:
+                    failed = error
+        self._sync_folder()
+        if failed:
+            raise CacheError(
+                f"cached text tagged {tag!r} is still in {self._folder} ({failed}); remove the folder by hand"
+            )
+        return gone
+
+    def close(self) -> None:
+        """Leave the folder to others; a closed tier has nothing."""
+        with self._lock:
+            self._again = float("inf")
+            self._release()
+
+    def sync(self) -> None:
+        """Force added tags to the medium: a purge after a power cut must still find them."""
+        with self._lock:
+            keys, self.unsynced = self.unsynced, set()
+        for key in keys:
+            with suppress(OSError):
+                handle = os.open(self._path(key), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+                try:
+                    os.fsync(handle)
+                finally:
+                    os.close(handle)
+
+    def _take(self) -> bool:
+        """Lock the folder and index its files."""
+        try:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            handle = os.open(
+                self._folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
+            )
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                self._scan()
+            except OSError:
+                os.close(handle)
+                raise
+        except BlockingIOError:
+            self._stop(f"{self._folder} is in use by another process")
+            return False
+        except OSError as error:
+            self._stop(f"{error.strerror} in {self._folder}")
+            return False
+        self._owner = handle
+        self._purged_outside.clear()
+        self._make_room(0)
+        return True
+
+    def _release(self) -> None:
+        if self._owner is not None:
+            os.close(self._owner)
+        self._owner = None
+        self._index.clear()
+        self.bytes = 0
+
+    def _scan(self) -> None:
+        """Fill the index from the folder, oldest use first; remove what a crash left and what is damaged."""
+        found: list[tuple[int, bytes, _Entry]] = []
+        with os.scandir(self._folder) as files:
+            for file in files:
+                name = _NAME.fullmatch(file.name)
+                if name is None or file.is_dir(follow_symlinks=False):
+                    continue
+                path, key = Path(file.path), bytes.fromhex(name[1])
+                try:
+                    if name[2] == "tmp":
+                        self._remove(path)
+                        continue
+                    head = read_head(path)
+                    if head.hash != key or head.tags & self._purged_outside:
+                        raise BlockFileError("not the block of its name, or purged")
+                    entry = _Entry(head.size, set(head.tags), head.fingerprint == self._fingerprint)
+                    found.append((file.stat().st_mtime_ns, key, entry))
+                except FileNotFoundError:
+                    continue
+                except (BlockFileError, OSError):
+                    self.damaged += 1
+                    self._remove(path)
+        self._index = OrderedDict((key, entry) for _, key, entry in sorted(found, key=lambda item: item[0]))
+        self.bytes = sum(entry.size for entry in self._index.values())
+
+    def _make_room(self, size: int) -> None:
+        """Evict until `size` more bytes are within the limit."""
+        while self._index and self.bytes + size > self.limit:
+            key, entry = next(iter(self._index.items()))
+            self._forget(key, entry)
+            self.evicted += 1
+            with suppress(FileNotFoundError):
+                self._remove(self._path(key))
+
+    def _append(self, key: bytes, new: set[str]) -> None:
+        if not new:
+            return
+        entry, record = self._index[key], tag_record(key, new)
+        try:
+            handle = os.open(self._path(key), os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW)
+            try:
+                if os.write(handle, record) != len(record):
+                    raise OSError("the tag was cut short")
+            finally:
+                os.close(handle)
+        except OSError as error:
+            # Without its tag the file would outlive the tag's purge.
+            self._discard(key, entry, error)
+            return
+        entry.size += len(record)
+        self.bytes += len(record)
+        self.unsynced.add(key)
+
+    def _forget(self, key: bytes, entry: _Entry) -> None:
+        with self._lock:
+            if self._index.get(key) is entry:
+                del self._index[key]
+                self.bytes -= entry.size
+
+    def _discard(self, key: bytes, entry: _Entry, error: Exception) -> None:
+        """Forget and remove a file that is no good."""
+        with self._lock:
+            if self._index.get(key) is not entry:
+                return
+            self.damaged += 1
+            self._forget(key, entry)
+            with suppress(OSError):
+                self._remove(self._path(key))
+        _log.warning("removed a block from %s: %s", self._folder, error)
+
+    def _stop(self, problem: str) -> None:
+        if problem != self.problem:
+            _log.warning("the KV cache on disk does not write: %s", problem)
+        self.problem, self._again = problem, time.monotonic() + self.pause
+
+    def _files(self, known: set[bytes]) -> set[bytes]:
+        """Hashes that have or had a file."""
+        try:
+            names = os.listdir(self._folder)
+        except (FileNotFoundError, NotADirectoryError):
+            return known
+        except OSError as error:
+            raise CacheError(f"{self._folder} cannot be listed ({error}); remove it by hand") from error
+        found = (_NAME.fullmatch(name) for name in names)
+        return known | {bytes.fromhex(name[1]) for name in found if name and name[2] == "kv"}
+
+    def _head_tags(self, key: bytes, unreadable: str) -> frozenset[str]:
+        try:
+            return read_head(self._path(key)).tags
+        except (BlockFileError, PermissionError):
+            return frozenset((unreadable,))
+
+    def _sync_folder(self) -> None:
+        """Force removals to the medium: a power cut must not bring a purged file back."""
+        with suppress(OSError):
+            handle = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+
+    def _path(self, key: bytes) -> Path:
+        return self._folder / f"{key.hex()}.kv"
+
+    @staticmethod
+    def _remove(path: Path) -> None:
+        """Unlink; where that is refused, empty the file at least.
+
+        Raises:
+            OSError: neither worked.
+        """
+        try:
+            path.unlink()
+        except FileNotFoundError:
+            raise
+        except OSError:
+            os.truncate(path, 0)

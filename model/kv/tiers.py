@@ -1,0 +1,332 @@
+"""What the prefix cache sees of its slower memory: pool, then RAM, then disk.
+
+A block's content is one CPU tensor [layers, 2, block_size, kv_heads, head_dim] under the chained hash of the
+tokens that lead to it, with tags that say whose text it was read from. `put` copies nothing and waits for
+nothing; files are written behind it. `purge` takes a tag's blocks out of every tier.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Condition
+
+from torch import Tensor
+
+from model.kv.block_file import supported
+from model.kv.disk import DiskTier
+from model.kv.memory import MemoryTier
+from model.kv.writer import Writer
+
+_QUEUE_BYTES = 256 << 20
+_AHEAD = 4
+"""Blocks that are read before they are asked for."""
+_READERS = 2
+_PURGES_KEPT = 100_000
+
+
+@dataclass(frozen=True)
+class MemoryStats:
+    """The RAM tier: counts since the start, `blocks` and `bytes` as they are now."""
+
+    hits: int
+    blocks: int
+    bytes: int
+    limit: int
+    evicted: int
+
+
+@dataclass(frozen=True)
+class DiskStats:
+    """The disk tier: counts since the start, `files`, `bytes` and `queued_bytes` as they are now.
+
+    Attributes:
+        hits, misses: of blocks that were not in RAM.
+        written: blocks that came to the disk.
+        dropped: attempts that failed for want of room in the queue or on the disk; what is still in RAM when
+            there is room again is written after all.
+        damaged: files that were removed because they were not as they were written.
+        problem: why nothing is written at the moment, or None.
+    """
+
+    hits: int
+    misses: int
+    files: int
+    bytes: int
+    limit: int
+    queued_bytes: int
+    written: int
+    dropped: int
+    evicted: int
+    damaged: int
+    problem: str | None
+
+
+@dataclass(frozen=True)
+class TierStats:
+    """All tiers; `misses` are blocks that no tier had, `disk` is None where there is none."""
+
+    misses: int
+    memory: MemoryStats
+    disk: DiskStats | None
+
+
+class Tiers:
+    """KV blocks by hash, in RAM and on disk. Safe to use from several threads."""
+
+    def __init__(
+        self,
+        memory_bytes: int,
+        folder: Path | None,
+        disk_bytes: int,
+        fingerprint: bytes,
+        *,
+        queue_bytes: int = _QUEUE_BYTES,
+        pause: float = 30.0,
+    ) -> None:
+        """Open the tiers; what `folder` holds of earlier processes is there at once.
+
+        A folder that cannot be used is no error: `stats` says why, and it is tried again.
+
+        Args:
+            memory_bytes: limit of the RAM tier; 0 for none.
+            folder: for the files, this tier's alone; None for no disk tier. Made with mode 0700.
+            disk_bytes: limit of the files' sizes; 0 for no disk tier.
+            fingerprint: names everything that a block's bytes depend on besides its tokens; files of another
+                are never read.
+            queue_bytes: most bytes that wait to be written.
+            pause: seconds after which a disk that refused is tried again.
+        """
+        self._lock = Condition()
+        self._memory = MemoryTier(max(0, memory_bytes))
+        self._unwritten: OrderedDict[bytes, None] = OrderedDict()
+        self._disk: DiskTier | None = None
+        self._writer: Writer | None = None
+        if folder is not None and disk_bytes > 0:
+            self._disk = DiskTier(folder, disk_bytes, fingerprint, self._lock, pause)
+            self._writer = Writer(self._disk, queue_bytes, self._lock, self._refill)
+        self._readers = ThreadPoolExecutor(_READERS, "kv-reader")
+        self._ahead: deque[bytes] = deque()
+        self._reading: dict[bytes, Future[tuple[Tensor | None, int]]] = {}
+        self._purges = 0
+        self._purged: OrderedDict[str, int] = OrderedDict()
+        self._forgotten = 0
+        self._hits = self._misses = 0
+
+    @property
+    def purges(self) -> int:
+        """How many purges have begun: see `put`."""
+        return self._purges
+
+    def put(self, key: bytes, tensor: Tensor, tags: Iterable[str], since: int | None = None) -> bool:
+        """Keep a block; returns at once. A block that is here already only gets the tags.
+
+        Args:
+            key: 32 bytes.
+            tensor: on the CPU; it is not copied and must not be changed any more.
+            tags: whose text the block holds or depends on.
+            since: `purges` when the work began that led to this block, by default now. Where one of the tags
+                was purged after that, the block is not kept.
+
+        Returns:
+            Whether it is kept, for the time being.
+        """
+        began = self._purges if since is None else since
+        tags = set(tags)
+        with self._lock:
+            if self._purged_since(tags, began):
+                return False
+            live = self._tags(key)
+            if live is None:
+                live = tags
+            else:
+                self._add(key, live, tags)
+            if key in self._memory:
+                self._touch(key)
+                return True
+            tensor = tensor.detach()
+            if not tensor.is_contiguous() or tensor.untyped_storage().nbytes() != tensor.nbytes:
+                tensor = tensor.clone().contiguous()  # a view would keep all of the other tensor
+            kept = self._memory.put(key, tensor, live)
+            return self._queue(key, tensor, live) or kept
+
+    def get(self, key: bytes) -> Tensor | None:
+        """The block's content, not to be changed, or None; from disk it is checked and moves up to RAM."""
+        with self._lock:
+            began = self._purges
+            self._touch(key)
+            here = self._memory.get(key) or (self._writer and self._writer.get(key))
+            if here:
+                self._hits += 1
+                return here.tensor
+            ahead = self._reading.pop(key, None)
+            self._advance()
+        tensor: Tensor | None = None
+        if ahead:
+            tensor, began = ahead.result()
+        elif self._disk:
+            tensor = self._disk.read(key)
+        with self._lock:
+            tags = self._disk.tags(key) if self._disk else None
+            if tensor is None or tags is None or self._purged_since(tags, began):
+                self._misses += 1
+                return None
+            self._memory.put(key, tensor, tags)
+            return tensor
+
+    def contains(self, key: bytes) -> bool:
+        """Whether `get` would find the block, as far as can be said without reading it."""
+        with self._lock:
+            return self._tags(key) is not None
+
+    def prefetch(self, keys: Sequence[bytes]) -> None:
+        """Say which blocks will be asked for next, in order: some are read from disk ahead of `get`.
+
+        Replaces what was said before; an empty sequence drops what was read ahead.
+        """
+        with self._lock:
+            self._ahead = deque(keys)
+            for key in self._reading.keys() - set(keys):
+                self._reading.pop(key).cancel()
+            self._advance()
+
+    def touch(self, keys: Sequence[bytes]) -> None:
+        """Count a use of a chain of blocks, given from its first to its last.
+
+        The first becomes the most recent: a chain that is cut short at its end is still of use.
+        """
+        with self._lock:
+            for key in reversed(keys):
+                self._touch(key)
+
+    def tag(self, key: bytes, tags: Iterable[str]) -> None:
+        """Add tags to a block wherever it is; nothing happens where it is not."""
+        with self._lock:
+            live = self._tags(key)
+            if live is not None:
+                self._add(key, live, set(tags))
+
+    def purge(self, tag: str) -> int:
+        """Remove every block with this tag: from RAM, write queue and disk, those of earlier processes too.
+
+        Returns:
+            How many blocks were removed; none is left when it returns.
+
+        Raises:
+            CacheError: a file could not be removed; everything else is.
+        """
+        with self._lock:
+            self._purges += 1
+            self._purged[tag] = self._purges
+            self._purged.move_to_end(tag)
+            if len(self._purged) > _PURGES_KEPT:
+                self._forgotten = self._purged.popitem(last=False)[1]
+            for key in list(self._reading):
+                if tag in (self._tags(key) or ()):
+                    self._reading.pop(key).cancel()
+            gone = self._memory.purge(tag)
+            if self._writer:
+                gone |= self._writer.purge(tag)
+        if self._disk and self._writer:
+            self._writer.settle()
+            gone |= self._disk.purge(tag)
+        return len(gone)
+
+    def flush(self) -> None:
+        """Wait until what was put is on disk, as far as the disk takes it."""
+        if self._writer:
+            self._writer.flush()
+
+    def close(self, timeout: float = 5.0) -> None:
+        """Write what waits, for `timeout` seconds at most; let go of RAM and folder."""
+        with self._lock:
+            self._ahead.clear()
+        self._readers.shutdown(cancel_futures=True)
+        if self._writer and self._disk:
+            self._writer.close(timeout)
+            self._disk.close()
+        with self._lock:
+            self._reading.clear()
+            self._memory = MemoryTier(0)
+
+    def stats(self) -> TierStats:
+        """Counts since the start and what is held now."""
+        with self._lock:
+            memory, disk, writer = self._memory, self._disk, self._writer
+            return TierStats(
+                misses=self._misses,
+                memory=MemoryStats(self._hits, memory.blocks, memory.bytes, memory.limit, memory.evicted),
+                disk=DiskStats(
+                    hits=disk.hits,
+                    misses=disk.misses,
+                    files=disk.files,
+                    bytes=disk.bytes,
+                    limit=disk.limit,
+                    queued_bytes=writer.bytes,
+                    written=writer.written,
+                    dropped=writer.dropped,
+                    evicted=disk.evicted,
+                    damaged=disk.damaged,
+                    problem=disk.problem,
+                )
+                if disk and writer
+                else None,
+            )
+
+    def _tags(self, key: bytes) -> set[str] | None:
+        """The live set of tags of a block; every tier that has the block has this same set."""
+        held = self._memory.get(key) or (self._writer and self._writer.get(key))
+        return held.tags if held else self._disk.tags(key) if self._disk else None
+
+    def _add(self, key: bytes, live: set[str], tags: set[str]) -> None:
+        new = tags - live
+        live |= new
+        if new and self._disk and self._writer:
+            self._disk.tag(key, new)
+            self._writer.wake()
+
+    def _touch(self, key: bytes) -> None:
+        self._memory.touch(key)
+        if self._disk:
+            self._disk.touch(key)
+
+    def _queue(self, key: bytes, tensor: Tensor, tags: set[str]) -> bool:
+        if not self._writer or not self._disk or not supported(tensor.dtype):
+            return False
+        if key in self._disk or self._writer.get(key):
+            return True
+        if self._writer.put(key, tensor, tags):
+            return True
+        if key in self._memory:
+            self._unwritten[key] = None
+        return False
+
+    def _refill(self) -> None:
+        """Queue what was dropped while the queue was full or the disk refused, if RAM still has it."""
+        while self._unwritten and self._writer:
+            key = next(iter(self._unwritten))
+            held = self._memory.get(key)
+            if held and self._writer.bytes and self._writer.bytes + held.tensor.nbytes > self._writer.limit:
+                return
+            del self._unwritten[key]
+            if held:
+                self._queue(key, held.tensor, held.tags)
+
+    def _purged_since(self, tags: set[str], began: int) -> bool:
+        return began < self._forgotten or any(self._purged.get(tag, 0) > began for tag in tags)
+
+    def _advance(self) -> None:
+        """Start reading the next blocks that are only on disk."""
+        disk, began = self._disk, self._purges
+        while disk and self._ahead and len(self._reading) < _AHEAD:
+            key = self._ahead.popleft()
+            above = key in self._memory or (self._writer and self._writer.get(key))
+            if not above and key not in self._reading and key in disk:
+                self._reading[key] = self._readers.submit(_read, disk, key, began)
+
+
+def _read(disk: DiskTier, key: bytes, began: int) -> tuple[Tensor | None, int]:
+    return disk.read(key), began
