@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from model.errors import CheckpointError
@@ -92,6 +92,50 @@ class LlamaConfig:
             raise CheckpointError(f"config.json lacks {missing}") from missing
 
     @classmethod
+    def from_meta(
+        cls,
+        params: Mapping[str, Any],
+        *,
+        vocab_size: int,
+        q_rows: int,
+        kv_rows: int,
+        ffn_rows: int,
+        tied: bool,
+    ) -> LlamaConfig:
+        """Read a `params.json`; the sizes of the tensors come with it, all shards together.
+
+        Raises:
+            CheckpointError: a key is missing, or the tensors are not what the parameters ask for.
+        """
+        try:
+            hidden, heads = int(params["dim"]), int(params["n_heads"])
+            head_dim = hidden // heads
+            wanted = _meta_ffn(hidden, params)
+            if (q_rows, ffn_rows) != (heads * head_dim, wanted):
+                raise CheckpointError(
+                    f"the shards hold {q_rows} query rows and {ffn_rows} feed-forward rows; params.json asks "
+                    f"for {heads * head_dim} and {wanted}: is a shard missing?"
+                )
+            config = cls(
+                vocab_size=vocab_size,
+                hidden_size=hidden,
+                layers=int(params["n_layers"]),
+                heads=heads,
+                kv_heads=int(params.get("n_kv_heads") or heads),
+                head_dim=head_dim,
+                ffn_size=ffn_rows,
+                norm_eps=float(params["norm_eps"]),
+                rope_theta=float(params.get("rope_theta", 10_000.0)),
+                rope_scaling=_scaling_from_meta(params) if params.get("use_scaled_rope") else None,
+                # params.json names none: Llama 3.1's where the frequencies are stretched, else Llama 3's.
+                context_length=131_072 if params.get("use_scaled_rope") else 8_192,
+                tied=tied,
+            )
+        except KeyError as missing:
+            raise CheckpointError(f"params.json lacks {missing}") from missing
+        return config.with_kv_rows(kv_rows)
+
+    @classmethod
     def from_gguf(cls, metadata: Mapping[str, Any], *, vocab_size: int, tied: bool) -> LlamaConfig:
         """Read GGUF metadata; `vocab_size` and `tied` come from the tensors, which are the truth.
 
@@ -127,6 +171,44 @@ class LlamaConfig:
             )
         except KeyError as missing:
             raise CheckpointError(f"the GGUF metadata lacks {missing}") from missing
+
+    def with_kv_rows(self, rows: int) -> LlamaConfig:
+        """The same with the key heads that the tensors hold.
+
+        Early files of the 405B model repeat each of its 8 key heads, so that each of 16 ranks has one; the
+        configuration beside them may say 8. A number of rows that no repetition explains is left to `fill`.
+        """
+        found, over = divmod(rows, self.head_dim)
+        repeated = found and not over and found % self.kv_heads == 0 and self.heads % found == 0
+        return replace(self, kv_heads=found) if repeated else self
+
+
+def _meta_ffn(hidden: int, params: Mapping[str, Any]) -> int:
+    """Rows of w1: 8/3 of the hidden size, times `ffn_dim_multiplier`, rounded up to `multiple_of`.
+
+    Source: `FeedForward` in Meta's llama-models reference implementation.
+    """
+    size = int(2 * (4 * hidden) / 3)
+    if params.get("ffn_dim_multiplier") is not None:
+        size = int(params["ffn_dim_multiplier"] * size)
+    multiple = int(params.get("multiple_of", 256))
+    return -(-size // multiple) * multiple
+
+
+_LLAMA_32_SMALL = {(2048, 16), (3072, 28)}
+"""Hidden size and layers of Llama 3.2 1B and 3B."""
+
+
+def _scaling_from_meta(params: Mapping[str, Any]) -> RopeScaling:
+    # Published files say `use_scaled_rope` and no factor. It is 8, but 32 for Llama 3.2 1B and 3B, where 8
+    # spoils everything beyond 80,000 tokens (llama-models issue 241).
+    small = (int(params["dim"]), int(params["n_layers"])) in _LLAMA_32_SMALL
+    return RopeScaling(
+        factor=float(params.get("rope_scaling_factor") or (32.0 if small else 8.0)),
+        low_freq_factor=1.0,
+        high_freq_factor=float(params.get("rope_high_freq_factor") or 4.0),
+        original_context=8_192,
+    )
 
 
 def _scaling_from_hf(rope: Mapping[str, Any]) -> RopeScaling | None:

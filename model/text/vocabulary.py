@@ -24,7 +24,7 @@ _LLAMA3_WORDS = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
-_LLAMA3 = {
+LLAMA3_SPLIT = {
     "type": "Sequence",
     "pretokenizers": [
         {"type": "Split", "pattern": {"Regex": _LLAMA3_WORDS}, "behavior": "Isolated", "invert": False},
@@ -35,9 +35,9 @@ _SMOLLM = {"type": "Sequence", "pretokenizers": [{"type": "Digits", "individual_
 _SPLITS: dict[str, dict[str, Any]] = {
     "gpt-2": _BYTE_LEVEL,
     "smollm": _SMOLLM,
-    "llama-bpe": _LLAMA3,
-    "llama3": _LLAMA3,
-    "llama-v3": _LLAMA3,
+    "llama-bpe": LLAMA3_SPLIT,
+    "llama3": LLAMA3_SPLIT,
+    "llama-v3": LLAMA3_SPLIT,
 }
 """How text is cut into words before merging, by the name in `tokenizer.ggml.pre`."""
 
@@ -71,17 +71,17 @@ def tokenizer_from_gguf(metadata: Mapping[str, Any]) -> Tokenizer:
             "vocab": {token: index for index, token in enumerate(tokens)},
             "merges": [merge.split(" ", 1) for merge in merges],
             # Llama 3 takes a word that is in the vocabulary whole, without trying to merge it together.
-            "ignore_merges": _SPLITS[split] is _LLAMA3,
+            "ignore_merges": _SPLITS[split] is LLAMA3_SPLIT,
         },
         "pre_tokenizer": _SPLITS[split],
         "added_tokens": added,
     }
     prefix = "tokenizer.ggml."
     # llama.cpp's loader adds a BOS to llama-bpe text unless told otherwise, and to no other gpt2 vocabulary.
-    add_bos = metadata.get(f"{prefix}add_bos_token", _SPLITS[split] is _LLAMA3)
+    add_bos = metadata.get(f"{prefix}add_bos_token", _SPLITS[split] is LLAMA3_SPLIT)
     ends = [metadata.get(f"{prefix}{name}_token_id") for name in ("eos", "eot", "eom")]
     bos = metadata.get(f"{prefix}bos_token_id") if add_bos else None
-    return _build(spec, bos, [end for end in ends if end is not None])
+    return build(spec, bos, [end for end in ends if end is not None])
 
 
 def tokenizer_from_folder(folder: Path) -> Tokenizer:
@@ -102,7 +102,7 @@ def tokenizer_from_folder(folder: Path) -> Tokenizer:
         ends += [eos] if isinstance(eos, int) else list(eos or ())
     if (eos_name := _content(settings.get("eos_token"))) in names:
         ends.append(names[eos_name])
-    return _build(spec, _bos_of(spec, settings, names), ends)
+    return build(spec, _bos_of(spec, settings, names), ends)
 
 
 def _bos_of(spec: Mapping[str, Any], settings: Mapping[str, Any], names: Mapping[str, int]) -> int | None:
@@ -114,7 +114,15 @@ def _bos_of(spec: Mapping[str, Any], settings: Mapping[str, Any], names: Mapping
     return bos if quoted in json.dumps(spec.get("post_processor")) else None
 
 
-def _build(spec: dict[str, Any], bos_id: int | None, stop_ids: Iterable[int]) -> Tokenizer:
+def build(spec: dict[str, Any], bos_id: int | None, stop_ids: Iterable[int]) -> Tokenizer:
+    """A tokenizer from what a tokenizer.json holds.
+
+    Args:
+        stop_ids: ids that end an answer, besides the control tokens that always do.
+
+    Raises:
+        TokenizerError: not byte-level BPE, or malformed.
+    """
     model = spec.get("model") or {}
     if model.get("type") != "BPE" or '"ByteLevel"' not in json.dumps(spec.get("pre_tokenizer")):
         raise TokenizerError("the tokenizer is not byte-level BPE, the only kind that Llama 3 models use")
@@ -122,7 +130,7 @@ def _build(spec: dict[str, Any], bos_id: int | None, stop_ids: Iterable[int]) ->
     control = {entry["content"]: int(entry["id"]) for entry in added if _is_control(entry)}
     vocabulary: dict[str, int] = {**model["vocab"], **{entry["content"]: int(entry["id"]) for entry in added}}
     size = max(vocabulary.values()) + 1
-    table = _byte_table()
+    table = byte_table()
     pieces = [b""] * size
     literal = {entry["content"] for entry in added}
     for token, index in vocabulary.items():
@@ -167,7 +175,7 @@ def _plain_entry(entry: Mapping[str, Any]) -> dict[str, Any]:
     return {**flags, **entry}
 
 
-def _byte_table() -> dict[str, int]:
+def byte_table() -> dict[str, int]:
     """Byte for each letter of GPT-2's byte-level alphabet: printable ones as they are, others from U+0100."""
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [byte for byte in range(256) if byte not in printable]

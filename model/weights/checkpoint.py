@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -14,10 +11,13 @@ from torch import Tensor
 from model.errors import CheckpointError
 from model.llama.config import LlamaConfig
 from model.llama.transformer import Transformer
+from model.quant.stored import StoredRows
 from model.text.tokenizer import Tokenizer
 from model.text.vocabulary import tokenizer_from_folder, tokenizer_from_gguf
+from model.weights.files import fingerprint, folder_name, json_object
 from model.weights.gguf import GGUFFile
-from model.weights.mapping import fill, gguf_placements, hf_placements
+from model.weights.mapping import Sources, fill, gguf_placements, hf_placements
+from model.weights.meta import MetaCheckpoint
 from model.weights.safetensors import SafetensorsFolder
 
 
@@ -44,6 +44,14 @@ class Checkpoint(Protocol):
 
     def tokenizer(self) -> Tokenizer: ...
 
+    def prepare(self, model: Transformer, device: torch.device) -> None:
+        """Give `model`, still on the meta device, the layers that hold the weights as they are stored."""
+        ...
+
+    def sources(self) -> Sources:
+        """All weights, dense, and where they go: for a converter."""
+        ...
+
     def fill(self, model: Transformer) -> None:
         """Copy all weights into `model`, cast to its dtype."""
         ...
@@ -54,12 +62,23 @@ class Checkpoint(Protocol):
 
 
 def open_checkpoint(path: Path) -> Checkpoint:
-    """Open a GGUF file or a safetensors folder.
+    """Open a GGUF file, a safetensors folder, or a folder in Meta's layout.
 
     Raises:
         CheckpointError: the files are not a Llama checkpoint that can be read.
     """
-    return GGUFCheckpoint(path) if path.is_file() else FolderCheckpoint(path)
+    if path.is_file():
+        return GGUFCheckpoint(path)
+    if any(path.glob("*.safetensors")) or any(path.glob("*.safetensors.index.json")):
+        return FolderCheckpoint(path)
+    # Meta's repositories on the hub keep their own files in a folder `original`.
+    for folder in (path, path / "original"):
+        if (folder / "params.json").is_file():
+            return MetaCheckpoint(folder)
+    return FolderCheckpoint(path)
+
+
+_FIRST_KEYS = "model.layers.0.self_attn.k_proj.weight"
 
 
 class GGUFCheckpoint:
@@ -85,6 +104,13 @@ class GGUFCheckpoint:
         """Rebuilt from the metadata."""
         return tokenizer_from_gguf(self._file.metadata)
 
+    def prepare(self, model: Transformer, device: torch.device) -> None:
+        """Nothing: all layers are dense."""
+
+    def sources(self) -> Sources:
+        """Tensors dequantised to float32."""
+        return gguf_placements(self.config), lambda name: self._file.tensor(name, torch.float32)
+
     def fill(self, model: Transformer) -> None:
         """Dequantise tensor by tensor into the model."""
         dtype = model.embed.weight.dtype
@@ -92,7 +118,7 @@ class GGUFCheckpoint:
 
     def fingerprint(self) -> str:
         """Of the header with tokenizer and tensor table, and of samples of the weights."""
-        return _fingerprint([self._file.path], self._file.header_size)
+        return fingerprint([self._file.path], self._file.header_size)
 
 
 class FolderCheckpoint:
@@ -100,12 +126,17 @@ class FolderCheckpoint:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        config = _json(folder / "config.json")
+        config = json_object(folder / "config.json")
         if not config:
-            raise CheckpointError(f"{folder} holds no config.json")
+            raise CheckpointError(f"{folder} holds no config.json (Hugging Face) and no params.json (Meta)")
         self._tensors = SafetensorsFolder(folder)
         self.config = LlamaConfig.from_hf(config)
-        self.name = str(config.get("_name_or_path") or folder.name)
+        if _FIRST_KEYS in self._tensors:
+            self.config = self.config.with_kv_rows(self._tensors.shape(_FIRST_KEYS)[0])
+        self._rows = StoredRows(
+            config, hf_placements(self.config), self._tensors.__contains__, self._tensors.tensor
+        )
+        self.name = str(config.get("_name_or_path") or folder_name(folder))
         self.rope_divisors: Tensor | None = None
         self.chat_template = _template(folder)
 
@@ -113,52 +144,29 @@ class FolderCheckpoint:
         """From tokenizer.json."""
         return tokenizer_from_folder(self._folder)
 
+    def prepare(self, model: Transformer, device: torch.device) -> None:
+        """FP8 layers where the files hold e4m3 matrices with scales."""
+        self._rows.prepare(model, device)
+
+    def sources(self) -> Sources:
+        """Tensors in the dtype of the files, float32 for those with scales."""
+        return self._rows.dense()
+
     def fill(self, model: Transformer) -> None:
         """Copy tensor by tensor; the copy casts."""
-        fill(model, hf_placements(self.config), self._tensors.tensor)
+        fill(model, self._rows.placements(model), self._rows.reader(model))
 
     def fingerprint(self) -> str:
         """Of config and tokenizer whole, and of samples of the weights."""
         small = [self._folder / name for name in ("config.json", "tokenizer.json")]
-        return _fingerprint([*(path for path in small if path.is_file()), *self._tensors.files], 1 << 20)
-
-
-def _json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file; empty where there is no file."""
-    if not path.is_file():
-        return {}
-    try:
-        value = json.loads(path.read_text("utf-8"))
-    except ValueError as error:
-        raise CheckpointError(f"{path} is not JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise CheckpointError(f"{path} holds no JSON object")
-    return value
+        return fingerprint([*(path for path in small if path.is_file()), *self._tensors.files], 1 << 20)
 
 
 def _template(folder: Path) -> str | None:
     if (folder / "chat_template.jinja").is_file():
         return (folder / "chat_template.jinja").read_text("utf-8")
-    template = _json(folder / "tokenizer_config.json").get("chat_template")
+    template = json_object(folder / "tokenizer_config.json").get("chat_template")
     if isinstance(template, list):
         named = {entry.get("name"): entry.get("template") for entry in template}
         template = named.get("default")
     return template if isinstance(template, str) else None
-
-
-def _fingerprint(files: Iterable[Path], head: int, samples: int = 64, width: int = 4096) -> str:
-    """Sizes, the first `head` bytes, and `samples` evenly spaced windows of `width` bytes of each file.
-
-    Reading 16 GB to name it would take longer than the first answer. A fine-tuned model differs
-    everywhere, so samples tell it apart; an edit of a few bytes between two windows goes unseen.
-    """
-    digest = hashlib.sha256()
-    for path in files:
-        size = path.stat().st_size
-        digest.update(size.to_bytes(8, "little"))
-        with path.open("rb") as file:
-            digest.update(file.read(max(head, width)))
-            for index in range(samples):
-                file.seek(max(0, size - width) * index // (samples - 1))
-                digest.update(file.read(width))
-    return digest.hexdigest()

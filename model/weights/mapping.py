@@ -1,8 +1,8 @@
-"""Where each tensor of a checkpoint goes: rows of one of our parameters, for both naming schemes.
+"""Where each tensor of a checkpoint goes: rows of one of our parameters, for every naming scheme.
 
 Our layout: q, k and v stacked in one matrix, gate and up in another; q and k rows interleaved inside a
 head as in Meta's files (see `model.llama.rope`). Hugging Face files hold each head's real parts first and
-imaginary parts second, so their rows are woven; GGUF's converter has already done that.
+imaginary parts second, so their rows are woven; Meta's are as they are here, and so are GGUF's.
 """
 
 from __future__ import annotations
@@ -31,6 +31,10 @@ class Placement:
     weave: int = 0
 
 
+Sources = tuple[dict[str, Placement], Callable[[str], Tensor]]
+"""Where each tensor of a checkpoint goes, and what reads one by its name (KeyError where there is none)."""
+
+
 @dataclass(frozen=True)
 class _Names:
     embed: str
@@ -57,6 +61,10 @@ _GGUF = _Names(
     "token_embd", "output_norm", "output", "blk", "attn_norm", "attn_q", "attn_k", "attn_v",
     "attn_output", "ffn_norm", "ffn_gate", "ffn_up", "ffn_down",
 )  # fmt: skip
+_META = _Names(
+    "tok_embeddings", "norm", "output", "layers", "attention_norm", "attention.wq", "attention.wk",
+    "attention.wv", "attention.wo", "ffn_norm", "feed_forward.w1", "feed_forward.w3", "feed_forward.w2",
+)  # fmt: skip
 
 
 def hf_placements(config: LlamaConfig) -> dict[str, Placement]:
@@ -67,6 +75,11 @@ def hf_placements(config: LlamaConfig) -> dict[str, Placement]:
 def gguf_placements(config: LlamaConfig) -> dict[str, Placement]:
     """By tensor name of a GGUF Llama checkpoint."""
     return dict(_placements(config, _GGUF, weave=False))
+
+
+def meta_placements(config: LlamaConfig) -> dict[str, Placement]:
+    """By tensor name of Meta's own checkpoints."""
+    return dict(_placements(config, _META, weave=False))
 
 
 def _placements(config: LlamaConfig, names: _Names, *, weave: bool) -> Iterator[tuple[str, Placement]]:
@@ -101,12 +114,12 @@ def fill(model: nn.Module, placements: dict[str, Placement], read: Callable[[str
         read: gives a tensor by its name in the checkpoint; raises KeyError where there is none.
 
     Raises:
-        CheckpointError: a tensor is missing or its shape is not what the configuration says.
+        CheckpointError: a tensor is missing, or its shape or its kind is not what the configuration says.
     """
-    parameters = dict(model.named_parameters())
+    tensors = dict(model.named_parameters()) | dict(model.named_buffers())
     with torch.no_grad():
         for name, place in placements.items():
-            target = parameters[place.parameter].narrow(0, place.first, place.rows)
+            target = tensors[place.parameter].narrow(0, place.first, place.rows)
             try:
                 source = read(name)
             except KeyError as missing:
@@ -114,6 +127,11 @@ def fill(model: nn.Module, placements: dict[str, Placement], read: Callable[[str
             if source.shape != target.shape:
                 found, wanted = tuple(source.shape), tuple(target.shape)
                 raise CheckpointError(f"tensor {name} has shape {found}; the configuration asks for {wanted}")
+            if source.dtype != target.dtype and 1 in (source.itemsize, target.itemsize):
+                raise CheckpointError(
+                    f"tensor {name} is {source.dtype}, not {target.dtype}: "
+                    "its scales or its quantization_config are missing"
+                )
             if place.weave:
                 halves = source.view(place.weave, 2, -1, source.shape[1])
                 source = halves.transpose(1, 2).reshape(source.shape)

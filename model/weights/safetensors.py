@@ -46,6 +46,14 @@ class SafetensorsFolder:
     def __contains__(self, name: object) -> bool:
         return name in self._open
 
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Shape of a tensor, without reading it.
+
+        Raises:
+            KeyError: there is no tensor of this name.
+        """
+        return tuple(self._open[name].get_slice(name).get_shape())
+
     def tensor(self, name: str) -> Tensor:
         """One tensor in the dtype of the file.
 
