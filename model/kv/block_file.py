@@ -5,7 +5,7 @@
 
 Numbers are little-endian; the payload is the tensor's memory. The header names the block's hash, the
 fingerprint, dtype and shape: a file under a wrong name, of another model or of another length is known
-without reading its payload. Tags come last because some are added later; a record's own digest tells a torn one.
+without reading its payload. Tags come last because some are added later; each record has its own digest.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from collections import OrderedDict, deque
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from threading import Condition
 
@@ -102,7 +103,6 @@ class Tiers:
         """
         self._lock = Condition()
         self._memory = MemoryTier(max(0, memory_bytes))
-        self._unwritten: OrderedDict[bytes, None] = OrderedDict()
         self._disk: DiskTier | None = None
         self._writer: Writer | None = None
         if folder is not None and disk_bytes > 0:
@@ -182,14 +182,20 @@ class Tiers:
         with self._lock:
             return self._tags(key) is not None
 
-    def prefetch(self, keys: Sequence[bytes]) -> None:
-        """Say which blocks will be asked for next, in order: some are read from disk ahead of `get`.
+    def tags(self, key: bytes) -> frozenset[str]:
+        """The block's tags, from all who put or tagged it; empty where it is not here."""
+        with self._lock:
+            return frozenset(self._tags(key) or ())
 
-        Replaces what was said before; an empty sequence drops what was read ahead.
+    def prefetch(self, keys: Sequence[bytes]) -> None:
+        """Say which chain of blocks will be asked for next: some are read from disk ahead of `get`.
+
+        Ends at the first block that no tier has. Replaces what was said before; an empty sequence drops what
+        was read ahead.
         """
         with self._lock:
-            self._ahead = deque(keys)
-            for key in self._reading.keys() - set(keys):
+            self._ahead = deque(takewhile(self.contains, keys))
+            for key in self._reading.keys() - set(self._ahead):
                 self._reading.pop(key).cancel()
             self._advance()
 
@@ -298,21 +304,17 @@ class Tiers:
             return False
         if key in self._disk or self._writer.get(key):
             return True
-        if self._writer.put(key, tensor, tags):
-            return True
-        if key in self._memory:
-            self._unwritten[key] = None
-        return False
+        return self._writer.put(key, tensor, tags)
 
     def _refill(self) -> None:
         """Queue what was dropped while the queue was full or the disk refused, if RAM still has it."""
-        while self._unwritten and self._writer:
-            key = next(iter(self._unwritten))
+        while (writer := self._writer) and writer.missed:
+            key = next(iter(writer.missed))
             held = self._memory.get(key)
-            if held and self._writer.bytes and self._writer.bytes + held.tensor.nbytes > self._writer.limit:
+            if held and writer.bytes + held.tensor.nbytes > writer.limit and writer.bytes:
                 return
-            del self._unwritten[key]
-            if held:
+            del writer.missed[key]
+            if held and held.tensor.nbytes <= writer.limit:
                 self._queue(key, held.tensor, held.tags)
 
     def _purged_since(self, tags: set[str], began: int) -> bool:

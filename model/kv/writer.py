@@ -12,6 +12,8 @@ from torch import Tensor
 
 from model.kv.disk import DiskTier
 
+_MISSED_KEPT = 1 << 16
+
 
 @dataclass(eq=False)
 class Waiting:
@@ -30,6 +32,7 @@ class Writer:
         limit: most bytes of tensors in the queue; what comes above is dropped.
         bytes: of the tensors in it and of the one being written.
         written, dropped: blocks so far.
+        missed: which were dropped; `refill` takes out what it has seen to.
     """
 
     def __init__(self, disk: DiskTier, limit: int, lock: Condition, refill: Callable[[], None]) -> None:
@@ -37,12 +40,13 @@ class Writer:
 
         Args:
             lock: the one that guards every tier.
-            refill: called with the lock when there is nothing to write; it may `put` what was dropped before.
+            refill: called with the lock when there is nothing to write; it may `put` what was missed before.
         """
         self._disk, self._changed, self._refill = disk, lock, refill
         self.limit = limit
         self.bytes = self.written = self.dropped = 0
         self._queue: OrderedDict[bytes, Waiting] = OrderedDict()
+        self.missed: OrderedDict[bytes, None] = OrderedDict()
         self._current: Waiting | None = None
         self._closed = False
         self._thread = Thread(target=self._run, name="kv-writer", daemon=True)
@@ -57,7 +61,7 @@ class Writer:
         """Queue a block; gives False, and counts it as dropped, where there is no room or no disk."""
         with self._changed:
             if self._closed or self._disk.problem or self.bytes + tensor.nbytes > self.limit:
-                self.dropped += 1
+                self._drop(key, retry=True)
                 return False
             self._queue[key] = Waiting(key, tensor, tags)
             self.bytes += tensor.nbytes
@@ -98,6 +102,14 @@ class Writer:
             self._changed.notify_all()
         self._thread.join()
 
+    def _drop(self, key: bytes, *, retry: bool) -> None:
+        self.dropped += 1
+        if not retry:
+            return
+        self.missed[key] = None
+        if len(self.missed) > _MISSED_KEPT:
+            self.missed.popitem(last=False)
+
     def _all(self) -> Iterator[Waiting]:
         yield from self._queue.values()
         if self._current:
@@ -121,7 +133,9 @@ class Writer:
                 with self._changed:
                     self.bytes -= item.tensor.nbytes
                     self.written += done
-                    self.dropped += not done and not item.cancelled
+                    if not done and not item.cancelled:
+                        # Without a problem it is larger than the whole tier, and always will be.
+                        self._drop(item.key, retry=self._disk.problem is not None)
                     self._current = item = None  # or the last block's memory would stay
             elif self._closed:
                 return
