@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 
-def merge(first: Tensor, first_lse: Tensor, second: Tensor, second_lse: Tensor) -> Tensor:
+def merge(first: Tensor, first_lse: Tensor, second: Tensor, second_lse: Tensor) -> tuple[Tensor, Tensor]:
     """Softmax attention over a union of keys from the attention over each part.
 
     With o_i the output over part i and l_i the log of its summed exponentials, the whole is
@@ -18,7 +18,7 @@ def merge(first: Tensor, first_lse: Tensor, second: Tensor, second_lse: Tensor) 
         first_lse, second_lse: [heads, n], float32, finite.
 
     Returns:
-        [heads, n, head_dim] in the dtype of `first`.
+        [heads, n, head_dim] and [heads, n], both float32, so that many parts can be merged with one rounding.
     """
     share = torch.sigmoid(second_lse - first_lse).unsqueeze(-1)
-    return torch.lerp(first.float(), second.float(), share).to(first.dtype)
+    return torch.lerp(first.float(), second.float(), share), torch.logaddexp(first_lse, second_lse)
