@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from model.errors import ModelError
-from model.weights.hub import bundled, resolve
+from model.weights.hub import bundled, cached_models, resolve
 from rag.embedders.q4file import find_bundled
 from rag.errors import LongleafError
 from rag.settings import Settings
@@ -49,7 +48,7 @@ def local_models(settings: Settings) -> list[LocalModel]:
         path = Path(setting).expanduser()
         if setting != "auto" and path.exists() and str(path) not in {model.path for model in found}:
             found.append(LocalModel(path.name, role, str(path), _size(path), "named", setting, True))
-    for name, path in _hub_cache():
+    for name, path in cached_models():
         chosen = name in {settings.model, settings.embedder}
         found.append(LocalModel(name, _role(path), str(path), _size(path), "hub cache", name, chosen))
     return found
@@ -74,19 +73,6 @@ def _bundled() -> list[tuple[Path, str, Role]]:
         if (Path(folder) / "model").is_dir():
             models.append((Path(folder) / "model", "all-MiniLM-L6-v2", "embeds"))
     return models
-
-
-def _hub_cache() -> list[tuple[str, Path]]:
-    home = Path(os.environ.get("HF_HOME", "~/.cache/huggingface"))
-    cache = Path(os.environ.get("HF_HUB_CACHE", home / "hub")).expanduser()
-    found: list[tuple[str, Path]] = []
-    for entry in sorted(cache.glob("models--*")):
-        reference = entry / "refs" / "main"
-        if reference.is_file():
-            snapshot = entry / "snapshots" / reference.read_text("utf-8").strip()
-            if snapshot.is_dir():
-                found.append((entry.name.removeprefix("models--").replace("--", "/", 1), snapshot))
-    return found
 
 
 def _role(path: Path) -> Role:
