@@ -55,3 +55,7 @@ class EngineDeadError(ModelError):
 
 class CacheError(ModelError):
     """What was to be removed from the cache on disk is still there; names the folder and the cause."""
+
+
+class ConstraintError(ModelError):
+    """A constraint on the answer cannot be followed: its library is missing, or it reached a dead end."""

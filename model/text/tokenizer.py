@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import tokenizers
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Tokenizer:
     """A byte-level BPE tokenizer.
 
