@@ -74,8 +74,8 @@ def _native(device: torch.device, dtype: torch.dtype, head_dim: int, _: int) -> 
     if device.type != "cpu":
         return "its kernels are for CPUs"
     try:
-        available = importlib.import_module("model.native").available()
         fits = importlib.import_module("model.attention.native").NativeAttend.fits(dtype, head_dim)
+        available = importlib.import_module("model.native").available()
     except ImportError as error:
         return f"the native kernels are not there ({error})"
     if not available:

@@ -15,12 +15,20 @@ from torch import Tensor
 
 from model.llama.config import LlamaConfig, RopeScaling
 
+GRAIN = 4096
+"""Positions by which the table grows: always whole steps of the same shape, so that an entry has the same
+bits however the table came to its length (vectorised and scalar cosines differ in the last digit)."""
+
 
 class Rope:
-    """Rotation tables for any position; a plain object, so that no `.to(dtype)` of a module reaches it."""
+    """Rotation tables for any position; a plain object, so that no `.to(dtype)` of a module reaches it.
+
+    Positions are looked up in one table that grows as far as they reach: at head_dim 128, 64 MiB for 131,072.
+    """
 
     def __init__(self, frequencies: Tensor, device: torch.device) -> None:
         self._frequencies = frequencies.to(device=device, dtype=torch.float32)
+        self._table = torch.empty(0, len(frequencies), dtype=torch.complex64, device=device)
 
     @classmethod
     def of(cls, config: LlamaConfig, device: torch.device, divisors: Tensor | None = None) -> Rope:
@@ -38,9 +46,25 @@ class Rope:
         return cls(frequencies, device)
 
     def table(self, positions: Tensor) -> Tensor:
-        """Unit complex numbers [n, 1, head_dim / 2] (complex64) that rotate position p by p · frequency."""
-        angles = positions.to(torch.float32)[:, None, None] * self._frequencies
-        return torch.complex(angles.cos(), angles.sin())
+        """Unit complex numbers [n, 1, head_dim / 2] (complex64) that rotate position p by p · frequency.
+
+        Args:
+            positions: int64 [n]; on the CPU, or reading the largest would wait for the device.
+        """
+        self.reserve(int(positions.max()) + 1)
+        return self._table[positions.to(self._table.device)][:, None]
+
+    def reserve(self, count: int) -> None:
+        """Make the table hold positions 0 … count - 1; where it has to grow, it grows by half at least."""
+        held = len(self._table)
+        if count <= held:
+            return
+        steps = [
+            torch.arange(begin, begin + GRAIN, device=self._table.device).float()[:, None] * self._frequencies
+            for begin in range(held, max(count, held + held // 2), GRAIN)
+        ]
+        # As transformers does it: the angle is rounded to float32 before its cosine is taken.
+        self._table = torch.cat([self._table, *(torch.complex(x.cos(), x.sin()) for x in steps)])
 
 
 def base_frequencies(head_dim: int, theta: float) -> Tensor:

@@ -46,8 +46,8 @@ def emulated(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def backend(name: str) -> Attend:
     if name == "native":
-        native = pytest.importorskip("model.native")
         pytest.importorskip("model.attention.native")
+        native = pytest.importorskip("model.native")
         if not native.available():
             pytest.skip("the native kernels are not built")
     return BACKENDS[name][0]()
