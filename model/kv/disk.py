@@ -13,7 +13,7 @@ import os
 import re
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -309,7 +309,7 @@ class DiskTier:
             key, entry = next(iter(self._index.items()))
             self._forget(key, entry)
             self.evicted += 1
-            with suppress(FileNotFoundError):
+            with suppress(OSError):
                 self._remove(self._path(key))
 
     def _append(self, key: bytes, new: set[str]) -> None:
@@ -353,16 +353,17 @@ class DiskTier:
             _log.warning("the KV cache on disk does not write: %s", problem)
         self.problem, self._again = problem, time.monotonic() + self.pause
 
-    def _files(self, known: set[bytes]) -> set[bytes]:
-        """Hashes that have or had a file."""
+    def _files(self, known: set[bytes]) -> Iterator[bytes]:
+        """Hashes that may have a file: the known ones, then those that the folder lists."""
+        yield from list(known)
         try:
             names = os.listdir(self._folder)
         except (FileNotFoundError, NotADirectoryError):
-            return known
+            return
         except OSError as error:
             raise CacheError(f"{self._folder} cannot be listed ({error}); remove it by hand") from error
         found = (_NAME.fullmatch(name) for name in names)
-        return known | {bytes.fromhex(name[1]) for name in found if name and name[2] == "kv"}
+        yield from {bytes.fromhex(name[1]) for name in found if name and name[2] == "kv"} - known
 
     def _head_tags(self, key: bytes, unreadable: str) -> frozenset[str]:
         try:

@@ -7,9 +7,11 @@ nothing; files are written behind it. `purge` takes a tag's blocks out of every 
 
 from __future__ import annotations
 
+import os
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
@@ -23,9 +25,9 @@ from model.kv.memory import MemoryTier
 from model.kv.writer import Writer
 
 _QUEUE_BYTES = 256 << 20
-_AHEAD = 4
+_READERS = min(4, os.cpu_count() or 1)
+_AHEAD = 2 * _READERS
 """Blocks that are read before they are asked for."""
-_READERS = 2
 _PURGES_KEPT = 100_000
 
 
@@ -166,7 +168,8 @@ class Tiers:
             self._advance()
         tensor: Tensor | None = None
         if ahead:
-            tensor, began = ahead.result()
+            with suppress(CancelledError):  # closed meanwhile
+                tensor, began = ahead.result()
         elif self._disk:
             tensor = self._disk.read(key)
         with self._lock:

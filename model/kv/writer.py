@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -11,6 +12,8 @@ from threading import Condition, Thread
 from torch import Tensor
 
 from model.kv.disk import DiskTier
+
+_log = logging.getLogger(__name__)
 
 _MISSED_KEPT = 1 << 16
 
@@ -129,7 +132,14 @@ class Writer:
         while True:
             item = self._next()
             if item:
-                done = self._disk.write(item.key, item.tensor, item.tags, partial(getattr, item, "cancelled"))
+                try:
+                    done = self._disk.write(
+                        item.key, item.tensor, item.tags, partial(getattr, item, "cancelled")
+                    )
+                except Exception:
+                    # A thread that ends here would leave `flush` and `settle` waiting for ever.
+                    _log.exception("a block was not written")
+                    done = False
                 with self._changed:
                     self.bytes -= item.tensor.nbytes
                     self.written += done

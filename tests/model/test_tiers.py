@@ -19,14 +19,13 @@ import pytest
 import torch
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from model.errors import CacheError
 from model.kv import block_file, disk
 from model.kv.tiers import Tiers
 
 FINGERPRINT = b"engine A"
-SHAPE = (2, 2, 8, 2, 16)
 BYTES = 2 * 2 * 8 * 2 * 16 * 2
 ROOMY = 1 << 30
 
@@ -81,6 +80,7 @@ def tiers(folder: Path) -> Iterator[Open]:
 
 
 KEYS = st.integers(0, 7)
+LIMITS = st.sampled_from([(ROOMY, ROOMY), (0, ROOMY), (ROOMY, 2 * BYTES), (2 * BYTES, 4 * BYTES)])
 TAGS = st.sampled_from(["doc-1", "doc-2", "ws_ü"])
 
 
@@ -98,9 +98,12 @@ class Model(RuleBasedStateMachine):
         super().__init__()
         self.root = Path(os.environ["TIERS_ROOT"]) / os.urandom(8).hex()
         self.tags: dict[int, set[str]] = {}
-        self.limits = (ROOMY, ROOMY)
-        self.tiers = Tiers(*self.order(), FINGERPRINT)
         self.certain: set[int] = set()
+
+    @initialize(limits=LIMITS)
+    def begin(self, limits: tuple[int, int]) -> None:
+        self.limits = limits
+        self.tiers = Tiers(*self.order(), FINGERPRINT)
 
     def order(self) -> tuple[int, Path, int]:
         return self.limits[0], self.root, self.limits[1]
@@ -166,7 +169,7 @@ class Model(RuleBasedStateMachine):
             else:
                 os.truncate(path, int(where * path.stat().st_size) if how == "cut" else 0)
 
-    @rule(limits=st.sampled_from([(ROOMY, ROOMY), (0, ROOMY), (ROOMY, 2 * BYTES), (2 * BYTES, 4 * BYTES)]))
+    @rule(limits=LIMITS)
     def restart(self, limits: tuple[int, int]) -> None:
         self.tiers.close()
         self.limits = limits
@@ -380,6 +383,26 @@ def test_a_folder_that_cannot_be_is_no_error(tmp_path: Path) -> None:
     one.close()
 
 
+def test_a_file_under_another_name_is_a_miss_at_once(tiers: Open, folder: Path) -> None:
+    one = tiers(0)
+    for i in (1, 2):
+        one.put(name(i), content(i), [])
+    one.flush()
+    os.replace(folder / f"{name(1).hex()}.kv", folder / f"{name(2).hex()}.kv")
+    assert one.get(name(2)) is None
+    assert files(folder) == []
+
+
+def test_ram_keeps_the_most_recently_used(tiers: Open) -> None:
+    one = tiers(2 * BYTES, 0)
+    for i in (1, 2):
+        one.put(name(i), content(i), [])
+    assert same(one.get(name(1)), 1)
+    one.put(name(3), content(3), [])
+    assert [i for i in (1, 2, 3) if one.contains(name(i))] == [1, 3]
+    assert one.stats().memory.bytes == 2 * BYTES
+
+
 def test_the_least_recently_used_goes_also_after_a_restart(tiers: Open, folder: Path) -> None:
     one = tiers(0)
     for i in range(4):
@@ -458,6 +481,23 @@ def test_a_purge_waits_for_the_block_that_is_being_written(
     assert one.get(name(1)) is None
 
 
+def test_a_tag_that_comes_during_the_write_is_in_the_file(
+    tiers: Open, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = disk.write_block
+    one = tiers(0)
+
+    def slow(*args: Any) -> None:
+        real(*args)
+        one.tag(name(1), ["late"])
+
+    monkeypatch.setattr(disk, "write_block", slow)
+    one.put(name(1), content(1), ["a"])
+    one.close()
+    assert tiers().purge("late") == 1
+    assert not has(folder, 1)
+
+
 def test_a_block_read_during_a_purge_is_not_brought_back(
     tiers: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -521,6 +561,22 @@ def test_a_file_that_cannot_be_removed_is_emptied_or_told(
     with pytest.raises(CacheError, match="still in"):
         one.purge("b")
     assert one.get(name(3)) is None
+
+
+def test_the_writer_outlives_what_nobody_expected(tiers: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = tiers()
+
+    def fail(*_: Any) -> None:
+        raise RuntimeError("unexpected")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(disk, "write_block", fail)
+        one.put(name(1), content(1), ["a"])
+        one.flush()
+    one.put(name(2), content(2), ["a"])
+    one.flush()
+    assert one.stats().disk.written == 1  # type: ignore[union-attr]
+    assert one.purge("a") == 2
 
 
 def test_a_tag_that_cannot_be_written_costs_the_file(
