@@ -7,10 +7,8 @@ Blocks of other models stay until they are purged or the limit reaches them; the
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
-import re
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
@@ -32,8 +30,7 @@ from model.kv.block_file import (
     tag_record,
     write_block,
 )
-
-_NAME = re.compile(r"([0-9a-f]{64})\.(kv|tmp)")
+from model.kv.folder import BlockFolder, remove, sync
 
 _log = logging.getLogger(__name__)
 
@@ -68,12 +65,11 @@ class DiskTier:
             lock: guards the index; payloads are read and written without it.
             pause: see above.
         """
-        self._folder, self._fingerprint, self._lock = folder, fingerprint, lock
+        self._folder, self._fingerprint, self._lock = BlockFolder(folder), fingerprint, lock
         self.limit, self.pause = limit, pause
         self.bytes = self.hits = self.misses = self.damaged = self.evicted = 0
         self.problem: str | None = None
         self._index: OrderedDict[bytes, _Entry] = OrderedDict()
-        self._owner: int | None = None
         self._again = 0.0
         self._purged_outside: set[str] = set()
         self.unsynced: set[bytes] = set()
@@ -90,11 +86,11 @@ class DiskTier:
     def ready(self) -> bool:
         """Whether blocks can be written now; takes the folder where that has become possible."""
         with self._lock:
-            if self._owner is not None and os.fstat(self._owner).st_nlink == 0:
+            if self._folder.deleted:
                 self._release()  # the folder was deleted, and perhaps made anew
             if time.monotonic() < self._again:
                 return False
-            if self._owner is None and not self._take():
+            if not self._folder.held and not self._take():
                 return False
             self.problem = None
             return True
@@ -126,7 +122,7 @@ class DiskTier:
             except FileNotFoundError:
                 self._forget(key, entry)
             except OSError as error:  # such as too many open files: no fault of this one
-                _log.warning("a block could not be read from %s: %s", self._folder, error)
+                _log.warning("a block could not be read from %s: %s", self._folder.path, error)
         with self._lock:
             # Evicted or purged while it was read: as if it had never been here.
             if tensor is None or self._index.get(key) is not entry:
@@ -173,13 +169,13 @@ class DiskTier:
                 self.bytes += size
                 self._append(key, tags - written)
         except Cancelled:
-            self._remove(temporary)
             return False
         except OSError as error:
-            with suppress(OSError):
-                self._remove(temporary)
-            self._stop(f"{error.strerror} in {self._folder}")
+            self._stop(f"{error.strerror} in {self._folder.path}")
             return False
+        finally:
+            with suppress(OSError):
+                remove(temporary)
         return True
 
     def tag(self, key: bytes, new: Iterable[str]) -> None:
@@ -204,7 +200,7 @@ class DiskTier:
             gone = {key for key, entry in self._index.items() if tag in entry.tags}
             for key in gone:
                 self._forget(key, self._index[key])
-            if self._owner is None:
+            if not self._folder.held:
                 self._purged_outside.add(tag)
         failed: OSError | None = None
         for key in self._files(gone):
@@ -215,16 +211,16 @@ class DiskTier:
                         continue
                     if key not in gone and tag not in self._head_tags(key, tag):
                         continue
-                    self._remove(self._path(key))
+                    remove(self._path(key))
                     gone.add(key)
                 except FileNotFoundError:
                     continue
                 except OSError as error:
                     failed = error
-        self._sync_folder()
+        self._folder.sync()
         if failed:
             raise CacheError(
-                f"cached text tagged {tag!r} is still in {self._folder} ({failed}); remove the folder by hand"
+                f"cached text tagged {tag!r} is still in {self._folder.path} ({failed}); remove it by hand"
             )
         return gone
 
@@ -240,66 +236,46 @@ class DiskTier:
             keys, self.unsynced = self.unsynced, set()
         for key in keys:
             with suppress(OSError):
-                handle = os.open(self._path(key), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-                try:
-                    os.fsync(handle)
-                finally:
-                    os.close(handle)
+                sync(self._path(key))
 
     def _take(self) -> bool:
         """Lock the folder and index its files."""
         try:
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            handle = os.open(
-                self._folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
-            )
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                self._scan()
-            except OSError:
-                os.close(handle)
-                raise
+            self._folder.take()
+            self._folder.sweep()
+            self._scan()
         except BlockingIOError:
-            self._stop(f"{self._folder} is in use by another process")
+            self._stop(f"{self._folder.path} is in use by another process")
             return False
         except OSError as error:
-            self._stop(f"{error.strerror} in {self._folder}")
+            self._release()
+            self._stop(f"{error.strerror} in {self._folder.path}")
             return False
-        self._owner = handle
         self._purged_outside.clear()
         self._make_room(0)
         return True
 
     def _release(self) -> None:
-        if self._owner is not None:
-            os.close(self._owner)
-        self._owner = None
+        self._folder.release()
         self._index.clear()
         self.bytes = 0
 
     def _scan(self) -> None:
-        """Fill the index from the folder, oldest use first; remove what a crash left and what is damaged."""
+        """Fill the index from the folder, oldest use first; remove what is damaged."""
         found: list[tuple[int, bytes, _Entry]] = []
-        with os.scandir(self._folder) as files:
-            for file in files:
-                name = _NAME.fullmatch(file.name)
-                if name is None or file.is_dir(follow_symlinks=False):
-                    continue
-                path, key = Path(file.path), bytes.fromhex(name[1])
-                try:
-                    if name[2] == "tmp":
-                        self._remove(path)
-                        continue
-                    head = read_head(path)
-                    if head.hash != key or head.tags & self._purged_outside:
-                        raise BlockFileError("not the block of its name, or purged")
-                    entry = _Entry(head.size, set(head.tags), head.fingerprint == self._fingerprint)
-                    found.append((file.stat().st_mtime_ns, key, entry))
-                except FileNotFoundError:
-                    continue
-                except (BlockFileError, OSError):
-                    self.damaged += 1
-                    self._remove(path)
+        for key in self._folder.blocks():
+            path = self._path(key)
+            try:
+                head = read_head(path)
+                if head.hash != key or head.tags & self._purged_outside:
+                    raise BlockFileError("not the block of its name, or purged")
+                entry = _Entry(head.size, set(head.tags), head.fingerprint == self._fingerprint)
+                found.append((path.stat().st_mtime_ns, key, entry))
+            except FileNotFoundError:
+                continue
+            except (BlockFileError, OSError):
+                self.damaged += 1
+                remove(path)
         self._index = OrderedDict((key, entry) for _, key, entry in sorted(found, key=lambda item: item[0]))
         self.bytes = sum(entry.size for entry in self._index.values())
 
@@ -310,7 +286,7 @@ class DiskTier:
             self._forget(key, entry)
             self.evicted += 1
             with suppress(OSError):
-                self._remove(self._path(key))
+                remove(self._path(key))
 
     def _append(self, key: bytes, new: set[str]) -> None:
         if not new:
@@ -345,8 +321,8 @@ class DiskTier:
             self.damaged += 1
             self._forget(key, entry)
             with suppress(OSError):
-                self._remove(self._path(key))
-        _log.warning("removed a block from %s: %s", self._folder, error)
+                remove(self._path(key))
+        _log.warning("removed a block from %s: %s", self._folder.path, error)
 
     def _stop(self, problem: str) -> None:
         if problem != self.problem:
@@ -357,13 +333,12 @@ class DiskTier:
         """Hashes that may have a file: the known ones, then those that the folder lists."""
         yield from list(known)
         try:
-            names = os.listdir(self._folder)
+            found = self._folder.blocks()
         except (FileNotFoundError, NotADirectoryError):
             return
         except OSError as error:
-            raise CacheError(f"{self._folder} cannot be listed ({error}); remove it by hand") from error
-        found = (_NAME.fullmatch(name) for name in names)
-        yield from {bytes.fromhex(name[1]) for name in found if name and name[2] == "kv"} - known
+            raise CacheError(f"{self._folder.path} cannot be listed ({error}); remove it by hand") from error
+        yield from set(found) - known
 
     def _head_tags(self, key: bytes, unreadable: str) -> frozenset[str]:
         try:
@@ -371,28 +346,5 @@ class DiskTier:
         except (BlockFileError, PermissionError):
             return frozenset((unreadable,))
 
-    def _sync_folder(self) -> None:
-        """Force removals to the medium: a power cut must not bring a purged file back."""
-        with suppress(OSError):
-            handle = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                os.fsync(handle)
-            finally:
-                os.close(handle)
-
     def _path(self, key: bytes) -> Path:
-        return self._folder / f"{key.hex()}.kv"
-
-    @staticmethod
-    def _remove(path: Path) -> None:
-        """Unlink; where that is refused, empty the file at least.
-
-        Raises:
-            OSError: neither worked.
-        """
-        try:
-            path.unlink()
-        except FileNotFoundError:
-            raise
-        except OSError:
-            os.truncate(path, 0)
+        return self._folder.block(key)
