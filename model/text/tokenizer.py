@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -31,14 +32,18 @@ class Tokenizer:
         """Ids of a text, without BOS. What looks like a control token is encoded as ordinary text.
 
         A byte that the vocabulary has no token for is left out (SmolLM2 lacks six control characters and
-        the lead bytes of the unassigned planes from U+40000 on; Llama 3 has all 256).
+        the lead bytes of the unassigned planes from U+40000 on; Llama 3 has all 256). Half of a surrogate
+        pair, which JSON can say and UTF-8 cannot, is read as U+FFFD.
         """
-        ids: list[int] = self._plain.encode(text, add_special_tokens=False).ids
+        ids: list[int] = self._plain.encode(_sayable(text), add_special_tokens=False).ids
         return ids
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """`encode` of many texts, in parallel."""
-        return [each.ids for each in self._plain.encode_batch(list(texts), add_special_tokens=False)]
+        return [
+            each.ids
+            for each in self._plain.encode_batch(list(map(_sayable, texts)), add_special_tokens=False)
+        ]
 
     def decode(self, ids: Iterable[int], *, control: bool = False) -> str:
         """Text of ids; incomplete UTF-8 becomes U+FFFD. Control tokens are left out unless `control`."""
@@ -52,3 +57,24 @@ class Tokenizer:
     def is_control(self, token: int) -> bool:
         """Whether a token is a control token, which is never part of a text."""
         return token in self._control_ids
+
+    def to_json(self) -> str:
+        """A `tokenizer.json` of the whole tokenizer, control tokens included, as other programs read it."""
+        spec = json.loads(self._plain.to_str())
+        flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
+        control = [{"id": index, "content": text, **flags} for text, index in self.control.items()]
+        spec["added_tokens"] = sorted(spec["added_tokens"] + control, key=lambda entry: entry["id"])
+        spec["decoder"] = {
+            "type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True,
+        }  # fmt: skip
+        return json.dumps(spec, ensure_ascii=False)
+
+
+def _sayable(text: str) -> str:
+    if text.isascii():
+        return text
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
