@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
@@ -200,7 +200,13 @@ class Model(RuleBasedStateMachine):
 def test_histories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TIERS_ROOT", str(tmp_path))
     run_state_machine_as_test(
-        Model, settings=settings(max_examples=150, stateful_step_count=25, deadline=None)
+        Model,
+        settings=settings(
+            max_examples=150,
+            stateful_step_count=25,
+            deadline=None,
+            suppress_health_check=[HealthCheck.too_slow],
+        ),
     )
 
 
@@ -344,11 +350,10 @@ def test_a_full_disk_stops_writing_and_nothing_else(
     for i in range(1, 4):
         one.put(name(i), content(i), [])
     one.flush()
-    stats = one.stats().disk
-    assert stats
-    assert "No space" in str(stats.problem)
-    assert stats.dropped > 0
-    assert [path.name for path in folder.iterdir() if path.suffix == ".tmp"] == []
+    # Each attempt clears the problem for a moment, until it fails as well.
+    until(lambda: "No space" in str(one.stats().disk.problem))  # type: ignore[union-attr]
+    assert one.stats().disk.dropped > 0  # type: ignore[union-attr]
+    until(lambda: not list(folder.glob("*.tmp")))
     assert all(same(one.get(name(i)), i) for i in range(4))
     full.clear()
     until(lambda: len(files(folder)) == 4)
