@@ -17,16 +17,20 @@ from model.engine import Engine
 from model.errors import (
     ChatFormatError,
     CheckpointError,
+    EngineDeadError,
     HardwareError,
     ModelError,
     ParameterError,
     PromptError,
     PromptTooLongError,
+    StepError,
     TokenizerError,
 )
+from model.events import Event, Finished, FinishReason, PrefillProgress, TokenEvent
 from model.hardware import Hardware, describe
-from model.request import Event, Finished, FinishReason, PrefillProgress, TokenEvent
+from model.options import EngineOptions
 from model.sampling import SamplingParams
+from model.stats import Stats
 from model.text.chat import ChatFormat, Content, Message
 from model.text.tokenizer import Tokenizer
 
@@ -36,6 +40,8 @@ __all__ = [
     "CheckpointError",
     "Content",
     "Engine",
+    "EngineDeadError",
+    "EngineOptions",
     "Event",
     "FinishReason",
     "Finished",
@@ -48,6 +54,8 @@ __all__ = [
     "PromptError",
     "PromptTooLongError",
     "SamplingParams",
+    "Stats",
+    "StepError",
     "TokenEvent",
     "Tokenizer",
     "TokenizerError",

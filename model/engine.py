@@ -1,36 +1,42 @@
-"""The engine: a loaded model that reads tokens and writes them, one request at a time."""
+"""The engine: a loaded model that reads tokens and writes them, for many requests at a time."""
 
 from __future__ import annotations
 
+import hashlib
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
+from types import TracebackType
 
 import torch
 from torch import Tensor
 
-from model.attention import select_attention
-from model.errors import ChatFormatError, ParameterError, PromptError, PromptTooLongError
+from model.errors import ChatFormatError, ModelError, ParameterError, PromptError, PromptTooLongError
+from model.events import Event, Finished, PrefillProgress
+from model.executor import FEW_ROWS, Executor
 from model.generation import Generation
 from model.hardware import describe, resolve_device, resolve_dtype
+from model.kv.prefix import PrefixCache
+from model.kv.tiers import Tiers
 from model.llama.config import LlamaConfig
-from model.llama.rope import Rope
-from model.llama.transformer import Transformer
-from model.queue import FairLock
-from model.request import Event, PrefillProgress
+from model.loading import load_executor
+from model.loop import Loop, drafts
+from model.options import EngineOptions
+from model.request import Request
 from model.runner import Runner
 from model.sampling import SamplingParams
+from model.scheduler import Scheduler
+from model.speculate import Drafter, StepTimes
+from model.stats import Stats
 from model.text.chat import ChatFormat, Message, recognise
 from model.text.tokenizer import Tokenizer
 from model.weights.checkpoint import open_checkpoint
 from model.weights.hub import resolve
 
-DEFAULT_CHUNK = 512
-"""Prompt tokens per step: large enough for the matrix products to be fast, small enough to cancel soon."""
-
 
 class Engine:
-    """One model in memory. Safe to use from several threads; requests take turns in the order they came.
+    """One model in memory. Safe to use from several threads, whose requests share every step.
 
     Attributes:
         name: the checkpoint's own name.
@@ -43,7 +49,7 @@ class Engine:
 
     def __init__(
         self,
-        runner: Runner,
+        executor: Executor,
         config: LlamaConfig,
         tokenizer: Tokenizer,
         *,
@@ -51,15 +57,37 @@ class Engine:
         name: str,
         fingerprint: str,
         parameter_count: int,
+        options: EngineOptions | None = None,
     ) -> None:
-        self._runner = runner
-        self._turn = FairLock()
+        self.options = options or EngineOptions()
         self.config = config
         self.tokenizer = tokenizer
         self.chat_format = chat_format
         self.name = name
         self.fingerprint = fingerprint
         self.parameter_count = parameter_count
+        self._executor = executor
+        chunk = self.options.chunk_on(executor.device.type)
+        # Everything beside the tokens that keys and values depend on: other kernels round otherwise.
+        kind = f"{fingerprint} {executor.kind} {executor.block_size} {chunk} {torch.__version__}"
+        identity = hashlib.sha256(kind.encode()).digest()
+        self._tiers: Tiers | None = None
+        if self.options.kv_folder is not None or self.options.kv_memory_bytes:
+            self._tiers = Tiers(
+                self.options.kv_memory_bytes, self.options.kv_folder, self.options.kv_disk_bytes, identity
+            )
+        self._cache = PrefixCache(executor, identity, self._tiers)
+        times = StepTimes()
+        self._scheduler = Scheduler(
+            self._cache,
+            block_size=executor.block_size,
+            chunk=chunk,
+            budget=self.options.step_tokens_on(executor.device.type),
+            most_running=self.options.most_running,
+            few_rows=FEW_ROWS,
+            draft=drafts(times),
+        )
+        self._loop = Loop(Runner(executor), self._scheduler, self._cache, times)
 
     @classmethod
     def load(
@@ -68,7 +96,7 @@ class Engine:
         device: str = "auto",
         dtype: str = "auto",
         *,
-        prefill_chunk: int = DEFAULT_CHUNK,
+        options: EngineOptions | None = None,
         cache_path: Path | None = None,
     ) -> Engine:
         """Load a model.
@@ -78,50 +106,80 @@ class Engine:
                 for the bundled model.
             device: "auto" (a GPU where there is one), "cpu", "cuda" or "cuda:N".
             dtype: "auto" (what this machine is fast in), "float32", "bfloat16" or "float16".
-            prefill_chunk: prompt tokens per step; prompts are cut at its multiples.
+            options: memory and steps.
             cache_path: JSON file that keeps the measurement behind `dtype="auto"`.
 
         Raises:
             CheckpointError: no model there, or one that cannot be read.
             TokenizerError: its tokenizer is missing or of another kind.
-            HardwareError: unknown device or dtype.
-            ParameterError: `prefill_chunk` is not positive.
+            HardwareError: unknown device or dtype, or no room for the KV cache.
         """
-        if prefill_chunk < 1:
-            raise ParameterError(f"prefill_chunk is {prefill_chunk}; allowed: at least 1")
+        options = options or EngineOptions()
         target = resolve_device(device)
         kind = resolve_dtype(describe(device, cache_path).dtype if dtype == "auto" else dtype)
         checkpoint = open_checkpoint(resolve(path))
         tokenizer = checkpoint.tokenizer()
-        with torch.device("meta"):
-            model = Transformer(checkpoint.config)
-        model = model.to(kind).to_empty(device=target).requires_grad_(False).eval()
-        checkpoint.fill(model)
-        rope = Rope.of(checkpoint.config, target, checkpoint.rope_divisors)
+        executor, parameters = load_executor(checkpoint, target, kind, options)
         return cls(
-            Runner(model, checkpoint.config, rope, select_attention(target, kind), prefill_chunk),
+            executor,
             checkpoint.config,
             tokenizer,
             chat_format=recognise(tokenizer, checkpoint.chat_template),
             name=checkpoint.name,
             fingerprint=checkpoint.fingerprint(),
-            parameter_count=sum(parameter.numel() for parameter in model.parameters()),
+            parameter_count=parameters,
+            options=options,
         )
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End running requests as cancelled, write out the KV tiers, and let go of the model."""
+        self._loop.close()
+        if self._tiers is not None:
+            self._tiers.close()
+        self._executor.close()
 
     @property
     def context_length(self) -> int:
-        """Most tokens of prompt and answer together."""
-        return self.config.context_length
+        """Most tokens of prompt and answer together: the model's window, or less where the KV cache is."""
+        return min(self.config.context_length, self._executor.blocks * self._executor.block_size)
 
     @property
     def device(self) -> str:
         """Where the weights are, such as "cpu" or "cuda:0"."""
-        return str(self._runner.device)
+        return str(self._executor.device)
 
     @property
     def dtype(self) -> str:
-        """The weights' dtype, such as "bfloat16"."""
-        return str(self._runner.dtype).removeprefix("torch.")
+        """The activations' dtype, such as "bfloat16"."""
+        return str(self._executor.dtype).removeprefix("torch.")
+
+    @property
+    def failure(self) -> ModelError | None:
+        """Why the engine takes no more requests; None while it does."""
+        return self._loop.failure
+
+    def stats(self) -> Stats:
+        """What the engine has done and holds; may be asked at any time, between two steps or in one."""
+        scheduler, cache = self._scheduler, self._cache
+        return Stats(
+            running=len(scheduler.running),
+            waiting=len(scheduler.waiting),
+            blocks=self._executor.blocks,
+            blocks_free=cache.free,
+            blocks_cached=cache.named,
+            block_size=self._executor.block_size,
+            preemptions=scheduler.preemptions,
+            tiers=asdict(self._tiers.stats()) if self._tiers is not None else {},
+            **asdict(self._loop.counters),
+        )
 
     def logits(self, ids: Sequence[int]) -> Tensor:
         """Logits of every position, float32 [n, vocab] on the CPU; row i predicts token i + 1.
@@ -129,38 +187,54 @@ class Engine:
         Raises:
             PromptError: empty, too long, or ids outside the vocabulary.
         """
-        ids = self._checked(ids, self.context_length)
-        with self._turn.hold():
-            return torch.cat(
-                [self._runner.logits(hidden).cpu() for _, hidden in self._runner.prefill(ids, 0)]
-            )
+        parts: list[Tensor] = []
+        self._read(self._checked(ids, self.context_length), 0, lambda _, rows: parts.append(rows.cpu()))
+        return torch.cat(parts)
 
-    def score(self, ids: Sequence[int], start: int) -> Tensor:
-        """Log-probabilities of ids[start:], each given everything before it; float32 [n - start] on the CPU.
+    def score(self, ids: Sequence[int], start: int, stop: int | None = None) -> Tensor:
+        """Log-probabilities of ids[start:stop], each given everything before it; float32 on the CPU.
 
         Raises:
             PromptError: empty, too long, or ids outside the vocabulary.
-            ParameterError: `start` is not within 1 … n - 1.
+            ParameterError: not 1 <= start < stop <= n.
         """
         ids = self._checked(ids, self.context_length)
-        if not 1 <= start < len(ids):
-            raise ParameterError(f"start is {start}; allowed: 1 to {len(ids) - 1} for {len(ids)} tokens")
-        scores: list[Tensor] = []
-        with self._turn.hold():
-            for first, hidden in self._runner.prefill(ids[:-1], start - 1):
-                skip = max(0, start - 1 - first)
-                if skip < len(hidden):
-                    # Row i predicts token i + 1.
-                    targets = torch.tensor(ids[first + skip + 1 : first + len(hidden) + 1])
-                    logits = self._runner.logits(hidden[skip:])
-                    chosen = logits.gather(1, targets.to(logits.device)[:, None])[:, 0]
-                    scores.append((chosen - logits.logsumexp(dim=-1)).cpu())
-        return torch.cat(scores)
+        stop = len(ids) if stop is None else stop
+        if not 1 <= start < stop <= len(ids):
+            raise ParameterError(
+                f"start is {start} and stop {stop}; allowed: 1 <= start < stop <= {len(ids)} tokens"
+            )
+        parts: list[Tensor] = []
+
+        def collect(first: int, logits: Tensor) -> None:
+            # Row i predicts token i + 1.
+            targets = torch.tensor(ids[first + 1 : first + 1 + len(logits)], device=logits.device)
+            chosen = logits.gather(1, targets[:, None])[:, 0]
+            parts.append((chosen - logits.logsumexp(dim=-1)).cpu())
+
+        self._read(ids[: stop - 1], start - 1, collect)
+        return torch.cat(parts)
 
     def forget(self) -> None:
-        """Drop the keys and values of the last prompt, and their memory."""
-        with self._turn.hold():
-            self._runner.forget()
+        """Forget every prompt that was read; the tiers below the KV pool keep theirs."""
+        self._loop.call(self._cache.clear)
+
+    def purge(self, tag: str) -> int:
+        """Remove every KV block of requests with this tag, from the pool, memory and disk.
+
+        It is complete on return: nothing of them can be found, nor is it added by requests that still run.
+
+        Returns:
+            How many blocks of the pool there were.
+        """
+
+        def run() -> int:
+            for request in [*self._scheduler.running, *self._scheduler.waiting]:
+                if tag in request.tags:
+                    request.keep = False
+            return self._cache.purge(tag)
+
+        return self._loop.call(run)
 
     def generate(
         self,
@@ -169,13 +243,17 @@ class Engine:
         *,
         cancel: threading.Event | None = None,
         on_progress: Callable[[PrefillProgress], None] | None = None,
+        salt: str = "",
+        tags: Collection[str] = (),
     ) -> Iterator[Event]:
-        """Continue a prompt. The work happens while the result is iterated; closing it stops the work.
+        """Continue a prompt. The request starts when the result is first iterated; closing it ends it.
 
         Args:
             ids: the prompt, BOS included where the model wants one.
-            cancel: when set, the generation ends before its next step, or at once while it waits its turn.
+            cancel: when set, the generation ends before its next step.
             on_progress: called with every `PrefillProgress` as well.
+            salt: what was read is found again only by requests of the same salt.
+            tags: names by which `purge` removes what was read.
 
         Yields:
             `PrefillProgress` before the first chunk and after each, `TokenEvent` for every new token,
@@ -184,14 +262,23 @@ class Engine:
         Raises:
             PromptError: (at once, not while iterating) empty, ids outside the vocabulary, or no room for
                 one new token.
+            StepError: the forward pass failed.
+            EngineDeadError: the engine has failed or was closed.
         """
         prompt = self._checked(ids, self.context_length - 1)
         params = params or SamplingParams()
-        generation = Generation(self._runner, self.tokenizer, prompt, params, cancel or threading.Event())
         # A prompt that leaves less than max_tokens ends with the context, not with an error.
-        return generation.run(
-            self._turn, min(params.max_tokens, self.context_length - len(prompt)), on_progress
+        limit = min(params.max_tokens, self.context_length - len(prompt))
+        request = Request(
+            prompt=len(prompt),
+            tokens=list(prompt),
+            cancel=cancel or threading.Event(),
+            generation=Generation(self.tokenizer, prompt, params, limit),
+            drafter=Drafter() if self.options.speculate else None,
+            salt=salt,
+            tags=frozenset(tags),
         )
+        return self._events(request, on_progress)
 
     def chat(
         self,
@@ -213,6 +300,31 @@ class Engine:
             )
         prompt = self.chat_format.render(messages)
         return self.generate(prompt, params, cancel=cancel, on_progress=on_progress)
+
+    def _events(
+        self, request: Request, on_progress: Callable[[PrefillProgress], None] | None
+    ) -> Iterator[Event]:
+        self._loop.submit(request)
+        try:
+            while True:
+                event = request.events.get()
+                if isinstance(event, ModelError):
+                    raise event
+                if on_progress and isinstance(event, PrefillProgress):
+                    on_progress(event)
+                yield event
+                if isinstance(event, Finished):
+                    return
+        finally:
+            request.abandoned = True
+
+    def _read(self, ids: list[int], start: int, collect: Callable[[int, Tensor], None]) -> None:
+        """Have a prompt read, and the logits from position `start` on collected."""
+        request = Request(
+            prompt=len(ids), tokens=ids, cancel=threading.Event(), collect=collect, read_from=start
+        )
+        self._loop.submit(request)
+        request.done.result()
 
     def _checked(self, ids: Sequence[int], limit: int) -> list[int]:
         ids = list(ids)

@@ -74,7 +74,7 @@ def describe(device: str = "auto", cache_path: Path | None = None) -> Hardware:
         device_name=name,
         threads=torch.get_num_threads(),
         features=features,
-        memory_bytes=_memory(),
+        memory_bytes=memory_bytes(),
         # Reading the prompt is most of the work here, but a slower decode must not pay for it.
         dtype="bfloat16" if prefill > 1.1 and decode > 0.9 else "float32",
         prefill_speedup=prefill,
@@ -176,7 +176,8 @@ def _cpu() -> tuple[str, tuple[str, ...]]:
     return name, tuple(feature for feature in _FEATURES if feature in flags)
 
 
-def _memory() -> int:
+def memory_bytes() -> int:
+    """Main memory of the machine; 0 where it is not known."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (ValueError, OSError, AttributeError):

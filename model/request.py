@@ -1,57 +1,109 @@
-"""What comes out of a generation, event by event."""
+"""One request on its way through the engine: its tokens, its KV blocks, and how far it has caught up."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, TypeAlias
+import itertools
+import queue
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
 
-FinishReason: TypeAlias = Literal["stop", "stop_string", "length", "cancelled"]
+from torch import Tensor
+
+from model.errors import ModelError
+from model.events import Event, FinishReason
+from model.generation import Generation
+from model.speculate import Drafter
+
+_arrivals = itertools.count()
+
+
+@dataclass(eq=False)
+class Request:
+    """A prompt to be read and, with a generation, continued.
+
+    Every request catches up `computed` with the length of `tokens`: reading a prompt, writing, and resuming
+    after a preemption are the same thing.
+
+    Attributes:
+        prompt: number of leading `tokens` that were given.
+        tokens: the prompt and everything written so far.
+        read_from: first position whose logits are wanted, where the prompt is only read.
+        generation: sampler, limits and text of the answer; None where the prompt is only read.
+        collect: takes the first position and the logits [n, vocab] of every chunk of a prompt that is only
+            read.
+        salt: requests share cached blocks only with those of the same salt.
+        tags: what `Engine.purge` names to remove the blocks of this request.
+        cancel: the caller's; when set, the request ends before its next step.
+        abandoned: the same, said by nobody reading on.
+        events: of a generation; the last is `Finished` or an error.
+        done: of a prompt that is only read.
+        computed: positions whose keys and values are in `blocks`.
+        names: of the prompt's full blocks.
+        cached: positions that were there already when the request was admitted first.
+        started: whether the caller was told how much of the prompt is cached.
+        keep: whether full blocks are named, to be found by others; a purge of one of the tags ends it.
+    """
+
+    prompt: int
+    tokens: list[int]
+    cancel: threading.Event
+    generation: Generation | None = None
+    collect: Callable[[int, Tensor], None] | None = None
+    read_from: int = 0
+    drafter: Drafter | None = None
+    salt: str = ""
+    tags: frozenset[str] = frozenset()
+    arrival: int = field(default_factory=lambda: next(_arrivals))
+    events: queue.SimpleQueue[Event | ModelError] = field(default_factory=queue.SimpleQueue)
+    done: Future[FinishReason] = field(default_factory=Future)
+    computed: int = 0
+    blocks: list[int] = field(default_factory=list)
+    names: list[bytes] | None = None
+    cached: int | None = None
+    started: bool = False
+    abandoned: bool = False
+    keep: bool = True
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the request is to end before its next step."""
+        return self.abandoned or self.cancel.is_set()
+
+    def fail(self, error: ModelError) -> None:
+        """Tell the caller that nothing will come any more."""
+        if self.generation is None:
+            self.done.set_exception(error)
+        else:
+            self.events.put(error)
+
+    @property
+    def wanted(self) -> int:
+        """First position whose logits are wanted: of a generation, that of the newest token."""
+        return self.read_from if self.generation is None else len(self.tokens) - 1
+
+    @property
+    def reading(self) -> bool:
+        """Whether part of the prompt has still to be read."""
+        return self.computed < self.prompt
 
 
 @dataclass(frozen=True)
-class PrefillProgress:
-    """How far the prompt has been read.
+class Work:
+    """What one step does for one request: positions start … start + count - 1.
 
     Attributes:
-        read: prompt tokens whose keys and values are in the cache, reused ones included.
-        total: prompt tokens.
-        cached: how many of `read` were there from an earlier request.
+        draft: guesses of the tokens that follow the request's own; the last of `count` positions.
     """
 
-    read: int
-    total: int
-    cached: int
+    request: Request
+    start: int
+    count: int
+    draft: tuple[int, ...] = ()
 
-
-@dataclass(frozen=True)
-class TokenEvent:
-    """One new token.
-
-    Attributes:
-        text: what became certain by it; empty while a character or a possible stop string is incomplete.
-        index: 0 for the first new token.
-    """
-
-    token_id: int
-    text: str
-    index: int
-
-
-@dataclass(frozen=True)
-class Finished:
-    """The last event of every generation.
-
-    Attributes:
-        reason: "stop" (a stop id), "stop_string", "length" (max_tokens, or the context is full), "cancelled".
-        text: the whole answer: the texts of all events, and what was held back to the end.
-        completion_tokens: new tokens, a stop id included.
-    """
-
-    reason: FinishReason
-    prompt_tokens: int
-    cached_tokens: int
-    completion_tokens: int
-    text: str
-
-
-Event: TypeAlias = PrefillProgress | TokenEvent | Finished
+    @property
+    def tokens(self) -> list[int]:
+        """The tokens at these positions."""
+        end = self.start + self.count - len(self.draft)
+        return [*self.request.tokens[self.start : end], *self.draft]

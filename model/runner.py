@@ -1,86 +1,72 @@
-"""Runs the model over the tokens of one sequence, chunk by chunk, and keeps its KV cache."""
+"""Runner: the work of a step as forward passes, and the logits that are wanted of it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from model.attention import Attend, Batch
-from model.kv.cache import KVCache
-from model.llama.config import LlamaConfig
-from model.llama.rope import Rope
-from model.llama.transformer import Transformer
+from model.attention import Segment
+from model.executor import FEW_ROWS, Executor
+from model.request import Work
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of one piece of work.
+
+    Attributes:
+        first: position of the first row of `logits`.
+        logits: [m, vocab] float32, of the wanted ones among the work's positions; m may be 0.
+    """
+
+    work: Work
+    first: int
+    logits: Tensor
 
 
 class Runner:
-    """Weights, rotation, attention backend and one sequence's cache.
+    """Groups work into passes.
 
-    Prompts are cut where the absolute position is a multiple of `chunk`. The cuts of a prompt are
-    therefore the same whether it is read from its start or from a reused prefix, and so is every
-    rounding: what the cache holds never depends on how it came there.
+    On a CPU every chunk of a prompt is a pass of its own and rows are taken `FEW_ROWS` at a time, so that
+    each has the kernels that suit it and its own arithmetic. On a GPU, where reading the weights is what a
+    small pass costs, all of a step is one pass.
     """
 
-    def __init__(
-        self, model: Transformer, config: LlamaConfig, rope: Rope, attend: Attend, chunk: int
-    ) -> None:
-        self._model, self._config, self._rope, self._attend = model, config, rope, attend
-        self.chunk = chunk
-        self.device = model.embed.weight.device
-        self.dtype = model.embed.weight.dtype
-        self._cache = KVCache(config, self.device, self.dtype)
-        self._prompt: list[int] = []
+    def __init__(self, executor: Executor) -> None:
+        self._executor = executor
+        self._together = executor.device.type != "cpu"
 
-    def reusable(self, tokens: Sequence[int], wanted: int) -> int:
-        """How many leading tokens need not be read again: whole chunks of the last prompt, up to `wanted`.
+    def passes(self, rows: Sequence[Work], chunks: Sequence[Work]) -> Iterator[list[Work]]:
+        """The passes of a step, rows first."""
+        if self._together:
+            if rows or chunks:
+                yield [*rows, *chunks]
+            return
+        group: list[Work] = []
+        for work in rows:
+            if group and sum(each.count for each in group) + work.count > FEW_ROWS:
+                yield group
+                group = []
+            group.append(work)
+        if group:
+            yield group
+        for work in chunks:
+            yield [work]
 
-        Generated tokens do not count: their keys and values come from steps of one token, whose rounding
-        differs from a chunk's.
-
-        Args:
-            wanted: the first position whose hidden state is needed.
-        """
-        limit = min(len(self._prompt), wanted)
-        same = next((i for i in range(limit) if self._prompt[i] != tokens[i]), limit)
-        return same // self.chunk * self.chunk
-
-    def prefill(self, tokens: Sequence[int], wanted: int) -> Iterator[tuple[int, Tensor]]:
-        """Read a prompt from `reusable(tokens, wanted)` on.
-
-        Yields:
-            After each chunk, its first position and its hidden states [n, hidden].
-        """
-        start = self.reusable(tokens, wanted)
-        del self._prompt[start:]
-        self._cache.reserve(len(tokens) + 1)
-        while start < len(tokens):
-            end = min(len(tokens), (start // self.chunk + 1) * self.chunk)
-            hidden = self.forward(tokens[start:end], start)
-            self._prompt += tokens[start:end]
-            yield start, hidden
-            start = end
-
-    @torch.inference_mode()
-    def forward(self, tokens: Sequence[int], start: int) -> Tensor:
-        """Hidden states [n, hidden] of n tokens from position `start` on; caches their keys and values."""
-        end = start + len(tokens)
-        self._cache.reserve(end)
-        batch = Batch(
-            start=start,
-            rotation=self._rope.table(torch.arange(start, end, device=self.device)),
-            cache=self._cache,
-            attend=self._attend,
-        )
-        hidden: Tensor = self._model(torch.tensor(tokens, device=self.device), batch)
-        return hidden
-
-    @torch.inference_mode()
-    def logits(self, hidden: Tensor) -> Tensor:
-        """Logits [m, vocab] (float32) of hidden states [m, hidden]."""
-        return self._model.head(hidden)
-
-    def forget(self) -> None:
-        """Drop the cache and its memory."""
-        self._cache = KVCache(self._config, self.device, self.dtype)
-        self._prompt = []
+    def run(self, works: Sequence[Work]) -> list[Result]:
+        """One forward pass."""
+        segments = [Segment(work.start, work.count, tuple(work.request.blocks)) for work in works]
+        hidden = self._executor.forward([token for work in works for token in work.tokens], segments)
+        firsts = [max(work.start, work.request.wanted) for work in works]
+        counts = [max(0, work.start + work.count - first) for work, first in zip(works, firsts, strict=True)]
+        wanted, end = [], 0
+        for work, count in zip(works, counts, strict=True):
+            end += work.count
+            wanted.append(hidden[end - count : end])
+        rows = wanted[0] if len(wanted) == 1 else torch.cat(wanted)
+        logits = self._executor.head(rows) if len(rows) else hidden.new_empty(0, 0)
+        parts = torch.split(logits, counts)
+        return [Result(work, first, part) for work, first, part in zip(works, firsts, parts, strict=True)]

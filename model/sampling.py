@@ -14,8 +14,8 @@ from model.errors import ConstraintError, ParameterError
 
 MOST_TOP_LOGPROBS = 20
 
-_HEAD = 256
-"""Most probable tokens that are looked at before all of a vocabulary is sorted."""
+_HEADS = (256, 4096)
+"""How many of the most probable tokens are looked at before all of a vocabulary is sorted."""
 
 _SLICE = 2**24
 """Logits that are read at a time where many rows are: 64 MiB in float32."""
@@ -42,7 +42,8 @@ class SamplingParams:
         ignore_eos: go on after the model's own stop ids, for measurements; not with a constraint.
         logprobs: give the log-probability of every token: what the model itself thought, that is the
             log-softmax of its logits before constraint, penalties, bias, temperature and truncation. So it
-            is what `Engine.score` gives for the same text, and adds up to the text's likelihood.
+            is what `Engine.score` gives for the same text (which counts padding rows of the head too), and adds
+            up to the text's likelihood.
         top_logprobs: give so many of the model's most probable tokens with theirs; a constraint may forbid
             some of them.
         constraint: what the answer has to be.
@@ -241,11 +242,11 @@ def candidates(logits: Tensor, params: SamplingParams) -> tuple[Tensor | None, T
         values, tokens = scaled.topk(params.top_k)
         return _cut(values, tokens, values.logsumexp(dim=-1), params)
     total = scaled.logsumexp(dim=-1)
-    if size > _HEAD:
-        # Sorting a large vocabulary takes milliseconds; nearly always its head holds what is kept.
-        values, tokens = scaled.topk(_HEAD)
+    # Sorting a large vocabulary takes milliseconds; nearly always its head holds what is kept.
+    for head in (each for each in _HEADS if each < size):
+        values, tokens = scaled.topk(head)
         kept_tokens, kept = _cut(values, tokens, total, params)
-        if len(kept) < _HEAD:
+        if len(kept) < head:
             return kept_tokens, kept
     values, tokens = scaled.sort(descending=True, stable=True)
     return _cut(values, tokens, total, params)

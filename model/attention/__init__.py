@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from model.attention.batch import Attend, Batch
+from model.attention.batch import Attend, Batch, Segment
 from model.attention.select import select_attention
 
-__all__ = ["Attend", "Batch", "select_attention"]
+__all__ = ["Attend", "Batch", "Segment", "select_attention"]

@@ -30,14 +30,14 @@ class Attention(nn.Module):
         self.out = nn.Linear(config.heads * config.head_dim, config.hidden_size, bias=False)
 
     def forward(self, x: Tensor, batch: Batch, layer: int) -> Tensor:
-        """[n, hidden] -> [n, hidden]; writes the n new keys and values of `layer` into the batch's cache."""
+        """[n, hidden] -> [n, hidden]; writes the n new keys and values of `layer` into the KV pool."""
         n = x.shape[0]
         qkv = self.qkv(x).view(n, self.heads + 2 * self.kv_heads, self.head_dim)
         rotated = rotate(qkv[:, : self.heads + self.kv_heads], batch.rotation)
         queries, new_keys = rotated[:, : self.heads], rotated[:, self.heads :]
         new_values = qkv[:, self.heads + self.kv_heads :]
-        keys, values = batch.cache.append(layer, new_keys, new_values, batch.start)
-        mixed = batch.attend(queries, keys, values)
+        batch.pool.write(layer, batch.slots, new_keys, new_values)
+        mixed = batch.attend(queries, batch.pool.keys(layer), batch.pool.values(layer), batch.plan)
         return self.out(mixed.reshape(n, self.heads * self.head_dim))  # type: ignore[no-any-return]
 
 

@@ -1,28 +1,31 @@
-"""Generation: the same tokens however it is cut, cached or cold; events, limits, cancel, turns."""
+"""The engine as its callers see it: events, limits, cancel, many requests at a time, scores, stats."""
 
 from __future__ import annotations
 
 import threading
+import time
 from pathlib import Path
 
 import pytest
 import torch
 from checkpoints import tiny_model, write_folder
-from hypothesis import given
-from hypothesis import strategies as st
+from serving import SMALL, cold, small, tokens
 
 from model import (
     Engine,
+    EngineDeadError,
+    EngineOptions,
     Event,
     Finished,
+    HardwareError,
     ParameterError,
     PrefillProgress,
     PromptError,
     PromptTooLongError,
     SamplingParams,
+    StepError,
     TokenEvent,
 )
-from model.runner import Runner
 
 PASSAGE = (
     "The longleaf pine is a pine species native to the Southeastern United States, found along the coastal "
@@ -31,83 +34,27 @@ PASSAGE = (
 ) * 6
 
 
-def tokens(events: list[Event]) -> list[int]:
-    return [event.token_id for event in events if isinstance(event, TokenEvent)]
-
-
-def cold(engine: Engine, ids: list[int], params: SamplingParams) -> list[Event]:
-    engine.forget()
-    return list(engine.generate(ids, params))
-
-
-def recut(engine: Engine, chunk: int) -> Engine:
-    """The same weights behind another prefill chunk."""
-    old = engine._runner
-    runner = Runner(old._model, old._config, old._rope, old._attend, chunk)
-    return Engine(
-        runner,
-        engine.config,
-        engine.tokenizer,
-        chat_format=engine.chat_format,
-        name=engine.name,
-        fingerprint=engine.fingerprint,
-        parameter_count=engine.parameter_count,
-    )
-
-
 def test_bundled_tokens_do_not_depend_on_the_cut(bundled: Engine) -> None:
     ids = bundled.tokenizer.encode(PASSAGE)[:260]
     params = SamplingParams(max_tokens=6, ignore_eos=True)
-    expected = tokens(list(recut(bundled, 100_000).generate(ids, params)))
-    for chunk in (7, 256):
-        assert tokens(list(recut(bundled, chunk).generate(ids, params))) == expected
-    short = ids[:40]
-    expected = tokens(list(recut(bundled, 100_000).generate(short, params)))
-    assert tokens(list(recut(bundled, 1).generate(short, params))) == expected
+    expected = tokens(cold(bundled, ids, params))
+    other = Engine.load("auto", "cpu", "float32", options=EngineOptions(chunk=32, block_size=16))
+    assert tokens(other.generate(ids, params)) == expected
+    assert tokens(other.generate(ids, params)) == expected
 
 
-def test_tiny_tokens_and_logits_do_not_depend_on_the_cut(tiny: Engine) -> None:
-    ids = torch.randint(0, 500, (600,), generator=torch.Generator().manual_seed(3)).tolist()
-    params = SamplingParams(max_tokens=20, ignore_eos=True)
-    whole = recut(tiny, 10_000)
-    logits, expected = whole.logits(ids), tokens(list(whole.generate(ids, params)))
-    for chunk in (1, 7, 256):
-        cut = recut(tiny, chunk)
-        scale = float(logits.abs().max())
-        torch.testing.assert_close(cut.logits(ids), logits, rtol=1e-4, atol=1e-4 * scale)
-        assert tokens(list(cut.generate(ids, params))) == expected
-
-
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_a_reused_prefix_gives_the_cold_answer_bit_for_bit(tiny_folder: Path, dtype: str) -> None:
-    warm = Engine.load(tiny_folder, "cpu", dtype, prefill_chunk=16)
-    fresh = recut(warm, 16)
-
-    @given(st.lists(st.tuples(st.integers(0, 120), st.integers(0, 40)), min_size=1, max_size=4))
-    def check(requests: list[tuple[int, int]]) -> None:
-        for shared, own in requests:
-            ids = [7 * i % 500 for i in range(shared)] + [(11 * i + shared) % 500 for i in range(own + 1)]
-            params = SamplingParams(max_tokens=4, ignore_eos=True)
-            events, expected = list(warm.generate(ids, params)), cold(fresh, ids, params)
-            assert tokens(events) == tokens(expected)
-            end = events[-1]
-            assert isinstance(end, Finished)
-            assert end.cached_tokens % 16 == 0
-            assert end.cached_tokens < len(ids)
-            hidden = [list(engine._runner.prefill(ids, len(ids) - 1))[-1][1] for engine in (warm, fresh)]
-            assert torch.equal(*hidden)
-
-    check()
-
-
-def test_a_repeated_prompt_is_cached(tiny: Engine) -> None:
-    ids = list(range(400)) + list(range(400))
-    first, second = (list(tiny.generate(ids, SamplingParams(max_tokens=2)))[-1] for _ in range(2))
+def test_a_repeated_prompt_is_cached(tiny_folder: Path) -> None:
+    engine = small(tiny_folder)
+    ids = list(range(100)) + list(range(100))
+    first, second = (list(engine.generate(ids, SamplingParams(max_tokens=2)))[-1] for _ in range(2))
+    assert isinstance(first, Finished)
     assert isinstance(second, Finished)
-    assert second.cached_tokens == 512
+    assert (first.cached_tokens, second.cached_tokens) == (0, 192)
     assert first.text == second.text
-    tiny.forget()
-    assert list(tiny.generate(ids, SamplingParams(max_tokens=2)))[-1].cached_tokens == 0
+    engine.forget()
+    third = list(engine.generate(ids, SamplingParams(max_tokens=2)))[-1]
+    assert isinstance(third, Finished)
+    assert third.cached_tokens == 0
 
 
 def test_events_tell_the_whole_story(bundled: Engine) -> None:
@@ -117,7 +64,7 @@ def test_events_tell_the_whole_story(bundled: Engine) -> None:
     events = list(bundled.generate(ids, SamplingParams(max_tokens=8), on_progress=seen.append))
     progress = [event for event in events if isinstance(event, PrefillProgress)]
     assert progress == seen
-    assert [event.read for event in progress] == [0, 512, 530]
+    assert [event.read for event in progress] == [0, 256, 512, 530]
     new = [event for event in events if isinstance(event, TokenEvent)]
     assert [event.index for event in new] == list(range(len(new)))
     end = events[-1]
@@ -125,6 +72,8 @@ def test_events_tell_the_whole_story(bundled: Engine) -> None:
     assert (end.prompt_tokens, end.completion_tokens) == (530, len(new))
     assert end.text.startswith("".join(event.text for event in new))
     assert end.text == bundled.tokenizer.decode(tokens(events))
+    again = [e for e in bundled.generate(ids, SamplingParams(max_tokens=1)) if isinstance(e, PrefillProgress)]
+    assert [(event.read, event.cached) for event in again] == [(512, 512), (530, 512)]
 
 
 def test_chat_answers_and_stops(bundled: Engine) -> None:
@@ -147,80 +96,84 @@ def test_stop_strings_are_cut_off(bundled: Engine) -> None:
 
 
 def test_own_stop_ids_and_ignoring_the_models(tiny: Engine) -> None:
-    plain = tokens(list(tiny.generate([5, 6, 7], SamplingParams(max_tokens=30, ignore_eos=True))))
+    plain = tokens(tiny.generate([5, 6, 7], SamplingParams(max_tokens=30, ignore_eos=True)))
     assert len(plain) == 30
     stopped = list(tiny.generate([5, 6, 7], SamplingParams(max_tokens=30, stop_token_ids=(plain[3],))))
     assert tokens(stopped) == plain[: plain.index(plain[3]) + 1]
+    assert isinstance(stopped[-1], Finished)
     assert stopped[-1].reason == "stop"
 
 
 def test_the_context_ends_the_answer(tmp_path: Path) -> None:
     folder = write_folder(tmp_path, tiny_model(max_position_embeddings=32))
-    engine = Engine.load(folder, "cpu", "float32")
+    engine = small(folder)
     end = list(engine.generate([1] * 30, SamplingParams(max_tokens=50, ignore_eos=True)))[-1]
+    assert isinstance(end, Finished)
     assert (end.reason, end.completion_tokens) == ("length", 2)
     with pytest.raises(PromptTooLongError, match=r"32 tokens.*at most 31"):
         engine.generate([1] * 32)
 
 
-def test_bad_prompts_are_refused_at_once(tiny: Engine) -> None:
+def test_a_prompt_that_never_fits_the_cache_is_refused_at_once(tiny_folder: Path) -> None:
+    engine = small(tiny_folder, kv_tokens=64)
+    assert engine.context_length == 64
+    with pytest.raises(PromptTooLongError, match=r"64 tokens.*at most 63"):
+        engine.generate([1] * 64)
+    end = list(engine.generate([1] * 60, SamplingParams(max_tokens=50, ignore_eos=True)))[-1]
+    assert isinstance(end, Finished)
+    assert (end.reason, end.completion_tokens) == ("length", 4)
+    with pytest.raises(HardwareError, match="room for 16 tokens"):
+        small(tiny_folder, kv_tokens=16)
+
+
+def test_bad_prompts_and_options_are_refused_at_once(tiny: Engine) -> None:
     for ids in ([], [512], [-1]):
         with pytest.raises(PromptError):
             tiny.generate(ids)
-    with pytest.raises(ParameterError, match="prefill_chunk"):
-        Engine.load("auto", prefill_chunk=0)
+    with pytest.raises(ParameterError, match="chunk is 0"):
+        EngineOptions(chunk=0)
+    with pytest.raises(ParameterError, match="multiples of block_size"):
+        EngineOptions(chunk=100, block_size=16)
 
 
 def test_cancel_ends_prefill_and_decode(tiny_folder: Path) -> None:
-    engine = Engine.load(tiny_folder, "cpu", "float32", prefill_chunk=16)
-    cancel = threading.Event()
-    events = []
-    for event in engine.generate(list(range(100)), cancel=cancel):
-        events.append(event)
-        if isinstance(event, PrefillProgress) and event.read == 32:
-            cancel.set()
-    assert events[-1] == Finished("cancelled", 100, 0, 0, "")
-    assert events[-2] == PrefillProgress(32, 100, 0)
-    cancel.clear()
-    events = []
-    for event in engine.generate(list(range(100)), SamplingParams(ignore_eos=True), cancel=cancel):
-        events.append(event)
-        if isinstance(event, TokenEvent) and event.index == 4:
-            cancel.set()
-    assert events[-1].reason == "cancelled"
-    assert len(tokens(events)) == 5
+    engine = small(tiny_folder)
+    for stop_at in (PrefillProgress, TokenEvent):
+        cancel, events = threading.Event(), []
+        prompt = list(range(400)) * 20
+        for event in engine.generate(prompt, SamplingParams(max_tokens=2000, ignore_eos=True), cancel=cancel):
+            events.append(event)
+            if isinstance(event, stop_at):
+                cancel.set()
+        end = events[-1]
+        assert isinstance(end, Finished)
+        assert end.reason == "cancelled"
+        assert len(tokens(events)) == end.completion_tokens < 2000
+        if stop_at is PrefillProgress:
+            assert len(events) < len(prompt) / 16
+        assert engine.stats().running == 0
+        assert engine.stats().blocks_free == engine.stats().blocks
 
 
-def test_closing_the_iterator_frees_the_engine(tiny: Engine) -> None:
-    events = tiny.generate([1, 2, 3])
+def test_closing_the_iterator_frees_the_engine(tiny_folder: Path) -> None:
+    engine = small(tiny_folder)
+    events = engine.generate([1, 2, 3], SamplingParams(max_tokens=100_000, ignore_eos=True))
     next(events)
     events.close()  # type: ignore[attr-defined]
-    assert list(tiny.generate([1, 2, 3], SamplingParams(max_tokens=1)))[-1].completion_tokens == 1
+    assert tokens(engine.generate([1, 2, 3], SamplingParams(max_tokens=1)))
+    deadline = time.monotonic() + 10
+    while engine.stats().running and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert engine.stats().blocks_free == engine.stats().blocks
+    assert engine.stats().new_tokens < 100_000
 
 
-def test_requests_take_turns_in_order_and_do_not_mix(tiny: Engine) -> None:
-    prompts = [[index + 1] * (20 + index) for index in range(4)]
-    params = SamplingParams(max_tokens=8, ignore_eos=True)
-    expected = [tokens(list(tiny.generate(ids, params))) for ids in prompts]
-    results: dict[int, list[int]] = {}
-    threads = [
-        threading.Thread(
-            target=lambda i=i: results.update({i: tokens(list(tiny.generate(prompts[i], params)))})
-        )
-        for i in range(4)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert [results[i] for i in range(4)] == expected
-
-
-def test_a_waiting_request_can_be_cancelled(tiny: Engine) -> None:
-    first = tiny.generate([1, 2, 3])
+def test_a_waiting_request_can_be_cancelled(tiny_folder: Path) -> None:
+    engine = small(tiny_folder, most_running=1)
+    first = engine.generate([1, 2, 3], SamplingParams(max_tokens=100_000, ignore_eos=True))
     next(first)
     cancel, out = threading.Event(), []
-    waiting = threading.Thread(target=lambda: out.extend(tiny.generate([4, 5], cancel=cancel)))
+    waiting = threading.Thread(target=lambda: out.extend(engine.generate([4, 5], cancel=cancel)))
     waiting.start()
     cancel.set()
     waiting.join(10)
@@ -228,12 +181,95 @@ def test_a_waiting_request_can_be_cancelled(tiny: Engine) -> None:
     first.close()  # type: ignore[attr-defined]
 
 
-def test_score_is_the_log_probability(tiny: Engine) -> None:
-    ids = torch.randint(0, 500, (1100,), generator=torch.Generator().manual_seed(4)).tolist()
-    rows = tiny.logits(ids).log_softmax(-1)
-    for start in (1, 511, 512, 513, 1099):
-        expected = torch.stack([rows[i - 1, ids[i]] for i in range(start, len(ids))])
-        torch.testing.assert_close(tiny.score(ids, start), expected, rtol=1e-4, atol=1e-4)
-    for start in (0, 1100):
+def test_a_long_prompt_does_not_stop_other_peoples_tokens(tiny_folder: Path) -> None:
+    engine = small(tiny_folder, kv_tokens=60_000)
+    order: list[str] = []
+    started = threading.Event()
+
+    def read() -> None:
+        for event in engine.generate([i % 500 for i in range(6000)], SamplingParams(max_tokens=1)):
+            if isinstance(event, PrefillProgress) and event.read:
+                order.append("chunk")
+                started.set()
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    started.wait(10)
+    # Admitted in the midst of it, a short request reads, writes and ends before the long one has been read.
+    assert len(tokens(engine.generate([9, 8, 7], SamplingParams(max_tokens=20, ignore_eos=True)))) == 20
+    before = len(order)
+    reader.join()
+    assert before < len(order)
+
+
+def test_a_failed_step_ends_its_requests_and_not_the_engine(
+    tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = small(tiny_folder)
+    real = engine._executor.forward
+
+    def broken(ids: list[int], segments: object) -> torch.Tensor:
+        if 77 in ids:
+            raise RuntimeError("out of memory")
+        return real(ids, segments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(engine._executor, "forward", broken)
+    with pytest.raises(StepError, match="out of memory"):
+        list(engine.generate([1, 77, 2]))
+    with pytest.raises(StepError, match="out of memory"):
+        engine.score([1, 77, 2], 1)
+    assert tokens(engine.generate([1, 2], SamplingParams(max_tokens=3, ignore_eos=True)))
+    assert engine.stats().blocks_free == engine.stats().blocks
+
+
+def test_a_dead_executor_ends_everything_with_a_clear_error(
+    tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = small(tiny_folder)
+
+    def dead(*_: object) -> torch.Tensor:
+        raise EngineDeadError("worker 1 has died")
+
+    monkeypatch.setattr(engine._executor, "forward", dead)
+    with pytest.raises(EngineDeadError, match="worker 1"):
+        list(engine.generate([1, 2]))
+    assert engine.failure is not None
+    with pytest.raises(EngineDeadError, match="worker 1"):
+        list(engine.generate([1, 2]))
+
+
+def test_closing_ends_what_runs(tiny_folder: Path) -> None:
+    engine = small(tiny_folder)
+    events = engine.generate([1, 2, 3], SamplingParams(max_tokens=100_000, ignore_eos=True))
+    next(events)
+    engine.close()
+    rest: list[Event] = list(events)
+    assert isinstance(rest[-1], Finished)
+    assert rest[-1].reason == "cancelled"
+    with pytest.raises(EngineDeadError, match="closed"):
+        list(engine.generate([1]))
+    engine.close()
+
+
+def test_score_is_the_log_probability(tiny_folder: Path) -> None:
+    engine = small(tiny_folder)
+    ids = torch.randint(0, 500, (200,), generator=torch.Generator().manual_seed(4)).tolist()
+    rows = engine.logits(ids).log_softmax(-1)
+    for start, stop in ((1, None), (15, 17), (16, 200), (17, 18), (199, None)):
+        expected = torch.stack([rows[i - 1, ids[i]] for i in range(start, stop or 200)])
+        torch.testing.assert_close(engine.score(ids, start, stop), expected, rtol=1e-4, atol=1e-4)
+    for start, stop in ((0, 3), (200, None), (5, 5), (5, 201)):
         with pytest.raises(ParameterError, match="start"):
-            tiny.score(ids, start)
+            engine.score(ids, start, stop)
+
+
+def test_stats_count(tiny_folder: Path) -> None:
+    engine = small(tiny_folder)
+    for _ in range(2):
+        list(engine.generate(list(range(70)), SamplingParams(max_tokens=5, ignore_eos=True)))
+    stats = engine.stats()
+    assert (stats.prompt_tokens, stats.cached_tokens, stats.new_tokens) == (140, 64, 10)
+    assert (stats.running, stats.waiting, stats.blocks_cached) == (0, 0, 4)
+    assert stats.blocks_free == stats.blocks == SMALL.kv_tokens // SMALL.block_size  # type: ignore[operator]
+    assert stats.reading_seconds > 0
+    assert stats.writing_seconds > 0

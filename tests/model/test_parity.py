@@ -134,7 +134,7 @@ def test_casting_the_model_leaves_the_rotation_in_float32(tiny_folder: Path) -> 
     exact = Engine.load(tiny_folder, device="cpu", dtype="float32")
     coarse = Engine.load(tiny_folder, device="cpu", dtype="bfloat16")
     positions = torch.tensor([131_071])
-    assert torch.equal(exact._runner._rope.table(positions), coarse._runner._rope.table(positions))
+    assert torch.equal(exact._executor._rope.table(positions), coarse._executor._rope.table(positions))
     ids = random_ids(8_300)
     cosine = torch.nn.functional.cosine_similarity(exact.logits(ids)[-64:], coarse.logits(ids)[-64:])
     assert float(cosine.min()) > 0.99

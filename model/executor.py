@@ -1,0 +1,116 @@
+"""Executor: one model with its KV pool, asked for one forward pass at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import accumulate
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from model.attention import Attend, Batch, Segment
+from model.kv.pool import KVPool
+from model.llama.rope import Rope
+from model.llama.transformer import Transformer
+
+FEW_ROWS = 32
+"""Rows up to which a pass is small: its kernels compute each row the same, whatever the others are."""
+
+
+class Executor(Protocol):
+    """What the runner needs of a model, whether it is in this process or spread over several.
+
+    Attributes:
+        blocks, block_size: how many KV blocks there are, and tokens in each.
+    """
+
+    @property
+    def device(self) -> torch.device: ...
+
+    @property
+    def dtype(self) -> torch.dtype: ...
+
+    @property
+    def kind(self) -> str:
+        """Device, dtype and kernels in words: another kind rounds otherwise."""
+        ...
+
+    @property
+    def blocks(self) -> int: ...
+
+    @property
+    def block_size(self) -> int: ...
+
+    def forward(self, tokens: Sequence[int], segments: Sequence[Segment]) -> Tensor:
+        """Hidden states [n, hidden] of the segments' new tokens; their keys and values are kept."""
+        ...
+
+    def head(self, hidden: Tensor) -> Tensor:
+        """Hidden states [m, hidden] -> logits [m, vocab], float32."""
+        ...
+
+    def read(self, block: int) -> Tensor:
+        """What a KV block holds: a copy on the CPU, [layers, 2, block_size, kv_heads, head_dim]."""
+        ...
+
+    def load(self, block: int, content: Tensor) -> None:
+        """Fill a KV block with what `read` gave."""
+        ...
+
+    def close(self) -> None:
+        """Let go of processes and memory."""
+        ...
+
+
+class LocalExecutor:
+    """The whole model in this process, on one device."""
+
+    def __init__(self, model: Transformer, rope: Rope, attend: Attend, pool: KVPool) -> None:
+        self._model, self._rope, self._attend, self._pool = model, rope, attend, pool
+        weight = model.norm.weight
+        self.device, self.dtype = weight.device, weight.dtype
+        self.blocks, self.block_size = pool.blocks, pool.block_size
+        self.kind = f"{self.device.type} {self.dtype} {attend.name}"
+
+    @torch.inference_mode()
+    def forward(self, tokens: Sequence[int], segments: Sequence[Segment]) -> Tensor:
+        """See `Executor.forward`."""
+        batch = self._batch(segments)
+        hidden: Tensor = self._model(torch.tensor(tokens, device=self.device), batch)
+        return hidden
+
+    @torch.inference_mode()
+    def head(self, hidden: Tensor) -> Tensor:
+        """See `Executor.head`."""
+        return self._model.head(hidden)
+
+    def read(self, block: int) -> Tensor:
+        """See `Executor.read`."""
+        return self._pool.read(block)
+
+    @torch.inference_mode()
+    def load(self, block: int, content: Tensor) -> None:
+        """See `Executor.load`."""
+        self._pool.load(block, content)
+
+    def close(self) -> None:
+        """Nothing to let go of: memory goes with the object."""
+
+    def _batch(self, segments: Sequence[Segment]) -> Batch:
+        size = self.block_size
+        positions = torch.cat([torch.arange(each.start, each.start + each.count) for each in segments])
+        ends = list(accumulate(each.count for each in segments))
+        blocks = torch.empty_like(positions)
+        for each, end in zip(segments, ends, strict=True):
+            first, last = each.start // size, (each.start + each.count - 1) // size
+            table = torch.tensor(each.blocks[first : last + 1])
+            blocks[end - each.count : end] = table[positions[end - each.count : end] // size - first]
+        return Batch(
+            segments=tuple(segments),
+            rotation=self._rope.table(positions),
+            slots=(blocks * size + positions % size).to(self.device),
+            pool=self._pool,
+            attend=self._attend,
+            plan=self._attend.plan(segments, self._pool),
+        )

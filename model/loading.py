@@ -1,0 +1,70 @@
+"""Loading: a checkpoint onto a device, with as much KV memory as there is room for."""
+
+from __future__ import annotations
+
+import torch
+
+from model.attention import select_attention
+from model.errors import HardwareError
+from model.executor import LocalExecutor
+from model.hardware import memory_bytes
+from model.kv.pool import KVPool
+from model.llama.config import LlamaConfig
+from model.llama.rope import Rope
+from model.llama.transformer import Transformer
+from model.options import EngineOptions
+from model.weights.checkpoint import Checkpoint
+
+
+def load_executor(
+    checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype, options: EngineOptions
+) -> tuple[LocalExecutor, int]:
+    """The executor of a model in this process, and how many parameters it has.
+
+    Raises:
+        CheckpointError: the weights cannot be read.
+        HardwareError: no room for a single chunk of KV cache.
+    """
+    config = checkpoint.config
+    with torch.device("meta"):
+        model = Transformer(config)
+    model = model.to(dtype)
+    checkpoint.prepare(model, device)
+    model = model.to_empty(device=device).requires_grad_(False).eval()
+    checkpoint.fill(model)
+    rope = Rope.of(config, device, checkpoint.rope_divisors)
+    pool = KVPool(
+        config.layers, blocks_for(config, device, dtype, options), options.block_size,
+        config.kv_heads, config.head_dim, device, dtype,
+    )  # fmt: skip
+    attend = select_attention(
+        device, dtype, options.attention, head_dim=config.head_dim, block_size=options.block_size
+    )
+    count = sum(parameter.numel() for parameter in model.parameters())
+    return LocalExecutor(model, rope, attend, pool), count
+
+
+def blocks_for(config: LlamaConfig, device: torch.device, dtype: torch.dtype, options: EngineOptions) -> int:
+    """How many KV blocks the options, or the memory that is left, allow.
+
+    Raises:
+        HardwareError: fewer than one chunk needs.
+    """
+    size, chunk = options.block_size, options.chunk_on(device.type)
+    block = 2 * config.layers * config.kv_heads * config.head_dim * size * dtype.itemsize
+    if options.kv_tokens is not None:
+        room = options.kv_tokens // size
+    elif device.type == "cpu":
+        room = min(2 * -(-config.context_length // size), (memory_bytes() or 1 << 62) // 4 // block)
+    else:
+        free, _ = torch.cuda.mem_get_info(device)
+        # Room for the activations of a step: the widest are the gate and up rows, in a few copies.
+        step = options.step_tokens_on(device.type)
+        activations = 4 * step * (2 * config.ffn_size + 2 * config.hidden_size) * dtype.itemsize
+        room = max(0, int(0.95 * free) - activations) // block
+    if room < chunk // size:
+        raise HardwareError(
+            f"the KV cache has room for {room * size} tokens, less than the {chunk} of one chunk: "
+            "raise kv_tokens, or take a smaller model or dtype"
+        )
+    return room
