@@ -42,8 +42,8 @@ class SamplingParams:
         ignore_eos: go on after the model's own stop ids, for measurements; not with a constraint.
         logprobs: give the log-probability of every token: what the model itself thought, that is the
             log-softmax of its logits before constraint, penalties, bias, temperature and truncation. So it
-            is what `Engine.score` gives for the same text (which counts padding rows of the head too), and adds
-            up to the text's likelihood.
+            is what `Engine.score` gives for the same text (but for padding rows of the head, which count
+            there), and adds up to the text's likelihood.
         top_logprobs: give so many of the model's most probable tokens with theirs; a constraint may forbid
             some of them.
         constraint: what the answer has to be.
