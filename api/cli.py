@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -36,6 +37,14 @@ Model = Annotated[
 ]
 TopK = Annotated[int, typer.Option("--top-k", min=1, max=200, help="Most chunks that are considered.")]
 Results = Annotated[int, typer.Option("--top-k", "-n", min=1, max=100, help="Most results.")]
+
+
+class Kind(StrEnum):
+    """8-bit formats that `quantize` writes."""
+
+    fp8 = "fp8"
+    int8 = "int8"
+
 
 _USAGE_ERROR = typer.BadParameter.__mro__[1]  # its base has no public name: it is click's, or typer's copy
 _given: dict[str, Any] = {}
@@ -167,6 +176,20 @@ def models(json: Json = False) -> None:
     from api.commands.models import run  # noqa: PLC0415
 
     run(_quiet(settings()), as_json=json)
+
+
+@app.command()
+def quantize(
+    source: Annotated[str, typer.Argument(help="Folder, GGUF file, hub id or `auto`.")],
+    target: Annotated[Path, typer.Argument(help="Folder to write; it must not exist.")],
+    kind: Annotated[Kind, typer.Option("--format", help="fp8 as in Llama-3.1-405B-FP8, or int8.")] = Kind.fp8,
+    json: Json = False,
+) -> None:
+    """Write a model with 8-bit weights, which `--model` reads."""
+    from api.commands.quantize import run  # noqa: PLC0415
+
+    _quiet(settings())
+    run(source, target, kind.value, as_json=json)
 
 
 @app.command()

@@ -18,6 +18,11 @@ from model.weights.mapping import Placement, Sources
 _log = logging.getLogger(__name__)
 _SUFFIX = "_scale"
 
+FP8 = "fbgemm_fp8"
+"""The published FP8 checkpoints: e4m3 weights, activations rounded to e4m3 too."""
+INT8 = "longleaf_int8"
+"""Our own: int8 weights, value = integer · scale of its row; activations are not rounded."""
+
 
 class StoredRows:
     """Which matrices of a checkpoint are quantised, the layers that hold them, and how they are read.
@@ -44,10 +49,12 @@ class StoredRows:
         Raises:
             CheckpointError: a quantisation that is not read, or of which parts are missing.
         """
-        self._bound = _activation_bound(config)
+        method = stored_method(config)
+        self._fp8 = method == FP8
+        self._bound = _activation_bound(config) if self._fp8 else 0.0
         self._tensor = tensor
         self._plain = dict(placements)
-        self._scaled = {name for name in placements if self._bound and holds(name + _SUFFIX)}
+        self._scaled = {name for name in placements if method and holds(name + _SUFFIX)}
         self._parameters = {placements[name].parameter for name in self._scaled}
         for name, place in placements.items():
             if place.parameter in self._parameters and name not in self._scaled:
@@ -58,10 +65,10 @@ class StoredRows:
     def prepare(self, model: nn.Module, device: torch.device) -> None:
         """Replace linear layers of a model on the meta device by FP8 ones, if `device` computes in FP8.
 
-        Elsewhere the weights become the model's dtype when they are read: they take its memory, and
-        activations are not rounded.
+        Elsewhere, and for int8, the weights become the model's dtype when they are read: they take its
+        memory, and activations are not rounded.
         """
-        if not self._parameters:
+        if not self._parameters or not self._fp8:
             return
         if not has_fp8_units(device):
             _log.warning(
@@ -87,7 +94,7 @@ class StoredRows:
     def reader(self, model: nn.Module) -> Callable[[str], Tensor]:
         """Reads a tensor by name, as the layer of `model` wants it that it goes to.
 
-        The reader raises CheckpointError for weights that are not e4m3 or not numbers.
+        The reader raises CheckpointError for weights of another kind or that are not numbers.
         """
         held = {name for name, _ in model.named_buffers()}
 
@@ -109,9 +116,10 @@ class StoredRows:
 
     def _weight(self, name: str) -> Tensor:
         weight = self._tensor(name)
-        if weight.dtype != E4M3:
-            raise CheckpointError(f"tensor {name} is {weight.dtype}; with a scale it has to be {E4M3}")
-        if ((weight.view(torch.uint8) & 0x7F) == 0x7F).any():
+        wanted = E4M3 if self._fp8 else torch.int8
+        if weight.dtype != wanted:
+            raise CheckpointError(f"tensor {name} is {weight.dtype}; with a scale it has to be {wanted}")
+        if self._fp8 and ((weight.view(torch.uint8) & 0x7F) == 0x7F).any():
             raise CheckpointError(f"tensor {name} holds values that are not numbers: the file is damaged")
         return weight
 
@@ -121,18 +129,28 @@ class StoredRows:
         return scale[:, None] if scale.ndim == 1 else scale
 
 
-def _activation_bound(config: Mapping[str, Any]) -> float:
-    """`activation_scale_ub` of an fbgemm_fp8 checkpoint; 0 for one without quantisation."""
+def stored_method(config: Mapping[str, Any]) -> str | None:
+    """How a `config.json` says that weights are quantised: `FP8`, `INT8`, or None for not at all.
+
+    Raises:
+        CheckpointError: in a way that is not read.
+    """
     stored = config.get("quantization_config") or config.get("compression_config")
     if not stored:
-        return 0.0
+        return None
     method = stored.get("quant_method") if isinstance(stored, Mapping) else stored
-    if method != "fbgemm_fp8":
+    if method not in (FP8, INT8):
         raise CheckpointError(
-            f"quant_method is {method!r}; safetensors are read in 16 or 32 bits and as 'fbgemm_fp8': "
+            f"quant_method is {method!r}; safetensors are read in 16 or 32 bits, as {FP8!r} and as {INT8!r}: "
             "take the unquantised model, or a GGUF file"
         )
-    bound = stored.get("activation_scale_ub", ACTIVATION_BOUND)
+    return str(method)
+
+
+def _activation_bound(config: Mapping[str, Any]) -> float:
+    bound = (config.get("quantization_config") or config["compression_config"]).get(
+        "activation_scale_ub", ACTIVATION_BOUND
+    )
     if not isinstance(bound, int | float) or not 0 < bound < math.inf:
         raise CheckpointError(f"activation_scale_ub is {bound!r}; it has to be a positive number")
     return float(bound)
