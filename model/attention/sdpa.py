@@ -7,7 +7,7 @@ the new tokens, merged by their log-sum-exp.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce
 
@@ -83,18 +83,20 @@ def _attend(
     kernel: Kernel, queries: Tensor, keys: Tensor, values: Tensor, part: Part
 ) -> tuple[Tensor, Tensor]:
     """One segment: [n, heads, d] -> [heads, n, d] and [heads, n]."""
-    n, heads, head_dim = queries.shape
-    kv_heads = keys.shape[2]
-    rows = queries.transpose(0, 1)
-    seen = []
-    if part.own is not None:
-        seen.append(kernel(rows, _heads(part.own, keys), _heads(part.own, values), True))
-    # Queries that share a key head become rows of one: its keys are read once, not once per query head.
-    folded = rows.reshape(kv_heads, heads // kv_heads * n, head_dim)
-    for past in part.past:
-        out, lse = kernel(folded, _heads(past, keys), _heads(past, values), False)
-        seen.append((out.reshape(heads, n, head_dim), lse.reshape(heads, n)))
-    return reduce(lambda done, more: merge(*done, *more), seen)
+
+    def seen() -> Iterator[tuple[Tensor, Tensor]]:
+        n, heads, head_dim = queries.shape
+        rows = queries.transpose(0, 1)
+        if part.own is not None:
+            yield kernel(rows, _heads(part.own, keys), _heads(part.own, values), True)
+        # Queries that share a key head become rows of one: its keys are read once, not once per query head.
+        folded = rows.reshape(keys.shape[2], -1, head_dim)
+        for past in part.past:
+            out, lse = kernel(folded, _heads(past, keys), _heads(past, values), False)
+            yield out.reshape(heads, n, head_dim), lse.reshape(heads, n)
+
+    # One part after the other, so that no more than two are held however long the past is.
+    return reduce(lambda done, more: merge(*done, *more), seen())
 
 
 def _heads(where: Stretch, pages: Tensor) -> Tensor:
