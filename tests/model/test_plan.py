@@ -1,0 +1,198 @@
+"""What a plan predicts against what is allocated, and the arithmetic of splitting."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import accumulate
+
+import pytest
+import torch
+from torch import Tensor
+
+from model import ParameterError
+from model.attention import Segment
+from model.executor import LocalExecutor
+from model.kv.pool import KVPool
+from model.llama.presets import PRESETS
+from model.llama.rope import Rope
+from model.llama.transformer import Transformer
+from model.plan import (
+    BLOCK,
+    Deployment,
+    WeightKind,
+    activation_bytes,
+    is_quantised,
+    kv_token_bytes,
+    logit_bytes,
+    plan,
+    shard,
+    weight_bytes,
+)
+from model.quant import fp8
+
+CPU = torch.device("cpu")
+SMALL = replace(
+    PRESETS["llama-3.1-8b"], layers=4, hidden_size=512, heads=8, kv_heads=2, head_dim=64, ffn_size=1792,
+    vocab_size=8_000,
+)  # fmt: skip
+GB = 10**9
+
+pytestmark = pytest.mark.filterwarnings("ignore:TF32 acceleration")
+
+
+class FlashShaped:
+    """Allocates what flash-attention does: its result and a log-sum-exp."""
+
+    name = "flash-shaped"
+
+    def plan(self, *_: object) -> None: ...
+
+    def with_lse(self, queries: Tensor, *_: object) -> tuple[Tensor, Tensor]:
+        return torch.zeros(queries.shape, dtype=queries.dtype), torch.zeros(
+            queries.shape[1], queries.shape[0]
+        )
+
+    def __call__(self, queries: Tensor, *_: object) -> Tensor:
+        return self.with_lse(queries)[0]
+
+
+def built(dtype: torch.dtype, kind: WeightKind = "bf16") -> LocalExecutor:
+    with torch.device("meta"):
+        model = Transformer(SMALL)
+        for name, parameter in list(model.named_parameters()):
+            if is_quantised(name, SMALL.layers, kind):
+                outputs, inputs = parameter.shape
+                model.set_submodule(name.removesuffix(".weight"), fp8.FP8Linear(inputs, outputs))
+    model = model.to(dtype).to_empty(device=CPU).requires_grad_(False)
+    pool = KVPool(SMALL.layers, 2, BLOCK, SMALL.kv_heads, SMALL.head_dim, CPU, dtype)
+    return LocalExecutor(model, Rope.of(SMALL, CPU), FlashShaped(), pool)
+
+
+def peak(work: Callable[[], Tensor]) -> int:
+    """Most bytes that the allocator held at a time beyond those from before."""
+    work()
+    # oneDNN's products take scratch beside their result; a GPU's take it from a workspace.
+    with (
+        torch.backends.mkldnn.flags(enabled=False),
+        torch.profiler.profile(
+            activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
+        ) as profile,
+    ):
+        kept = work()
+    assert kept is not None  # its release would be an event as well
+    events = [each for each in profile.profiler.kineto_results.events() if each.name() == "[memory]"]
+    sizes = [each.nbytes() for each in sorted(events, key=lambda each: each.start_ns())]
+    return max(accumulate(sizes))
+
+
+def storage(model: torch.nn.Module) -> int:
+    tensors = [*model.parameters(), *model.buffers()]
+    return sum(each.untyped_storage().nbytes() for each in tensors)
+
+
+@pytest.mark.parametrize("kind", ["bf16", "fp8"])
+def test_weights_are_what_the_modules_hold(kind: WeightKind) -> None:
+    assert weight_bytes(SMALL, kind) == storage(built(torch.bfloat16, kind)._model)
+    tied = replace(SMALL, tied=True)
+    assert weight_bytes(SMALL, kind) - weight_bytes(tied, kind) == 2 * SMALL.vocab_size * SMALL.hidden_size
+
+
+def test_int8_weights_are_a_byte_and_a_scale_a_row() -> None:
+    qkv, out, gate_up, down = (8 + 2 * 2) * 64, 512, 2 * 1792, 512
+    matrices = qkv * 512 + out * 512 + gate_up * 512 + down * 1792
+    scales = 4 * (qkv + out + gate_up + down)
+    rest = 2 * (2 * 8_000 * 512 + (2 * 4 + 1) * 512)
+    assert weight_bytes(SMALL, "int8") == 4 * (matrices + scales) + rest
+
+
+@pytest.mark.parametrize(("kind", "dtype"), [("bf16", torch.bfloat16), ("fp8", torch.float8_e4m3fn)])
+def test_keys_and_values_are_what_the_pool_holds(kind: str, dtype: torch.dtype) -> None:
+    pool = KVPool(SMALL.layers, 3, BLOCK, SMALL.kv_heads, SMALL.head_dim, CPU, dtype)
+    assert 3 * BLOCK * kv_token_bytes(SMALL, kind) == pool._storage.untyped_storage().nbytes()  # type: ignore[arg-type]
+    assert BLOCK * kv_token_bytes(SMALL, kind) == pool.block_bytes  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "kind"), [(torch.bfloat16, "bf16"), (torch.float32, "bf16"), (torch.bfloat16, "fp8")]
+)
+def test_activations_are_what_a_pass_allocates(
+    dtype: torch.dtype, kind: WeightKind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def product(x: Tensor, _: Tensor, weight: Tensor, __: Tensor) -> Tensor:
+        return torch.zeros(x.shape[0], weight.shape[0], dtype=torch.bfloat16)  # as a GPU's FP8 product does
+
+    monkeypatch.setattr(fp8, "exact_product", product)
+    executor = built(dtype, kind)
+    for rows in (40, 96):
+        segments = [Segment(0, rows, (0, 1))]
+        measured = peak(lambda rows=rows, segments=segments: executor.forward([1] * rows, segments))
+        assert activation_bytes(SMALL, rows, kind, dtype.itemsize) == pytest.approx(measured, rel=0.05)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_logits_are_what_the_head_allocates(dtype: torch.dtype) -> None:
+    executor = built(dtype)
+    hidden = torch.zeros(32, SMALL.hidden_size, dtype=dtype)
+    measured = peak(lambda: executor.head(hidden))
+    assert logit_bytes(SMALL, 32, dtype.itemsize) == pytest.approx(measured, rel=0.05)
+
+
+@pytest.mark.parametrize("gpus", [1, 2, 4, 8, 16])
+def test_parts_hold_the_whole_and_repeat_what_cannot_be_split(gpus: int) -> None:
+    whole = PRESETS["llama-3.1-70b"]
+    part = shard(whole, gpus)
+    norms = 2 * (2 * whole.layers + 1) * whole.hidden_size
+    repeats = max(1, gpus // whole.kv_heads)
+    keys = 2 * whole.layers * 2 * whole.kv_heads * whole.head_dim * whole.hidden_size
+    expected = weight_bytes(whole, "bf16") + (gpus - 1) * norms + (repeats - 1) * keys
+    assert gpus * weight_bytes(part, "bf16") == expected
+    assert gpus * kv_token_bytes(part, "bf16") == repeats * kv_token_bytes(whole, "bf16")
+
+
+def test_the_405b_model_in_fp8_on_eight_gpus() -> None:
+    """By hand, from the published sizes."""
+    found = plan(PRESETS["llama-3.1-405b"], Deployment(8, 80 * GB, 131_072, dtype="fp8"))
+    hidden, ffn, words = 16_384, 53_248, 128_256
+    attention = (128 + 8 + 8 + 128) * 128 * hidden
+    layers = 126 * 2 * attention // 8 + 2 * 2 * 3 * hidden * ffn // 8
+    inner = 124 * (3 * hidden * ffn // 8 + 4 * (2 * ffn // 8 + hidden))
+    rest = 2 * 2 * words * hidden // 8 + 2 * (2 * 126 + 1) * hidden
+    assert found.weights == layers + inner + rest
+    assert found.kv == 131_072 * 2 * 126 * 128 * 2
+    assert found.parameters == 405_853_388_800
+    assert found.fits
+    assert (found.largest_context, found.most_sequences) == (131_072, 1)
+    assert not plan(PRESETS["llama-3.1-405b"], Deployment(8, 80 * GB, 131_072)).fits
+
+
+def test_what_fits_is_what_is_needed() -> None:
+    config = PRESETS["llama-3.1-8b"]
+    for memory in (20, 24, 40, 80):
+        found = plan(config, Deployment(1, memory * GB, 131_072))
+        full = plan(config, Deployment(1, memory * GB, 131_072, sequences=max(1, found.most_sequences)))
+        assert full.fits == (found.most_sequences > 0)
+        more = Deployment(1, memory * GB, 131_072, sequences=found.most_sequences + 1)
+        assert not plan(config, more).fits
+        if found.largest_context > 0:
+            assert plan(config, Deployment(1, memory * GB, found.largest_context)).fits
+        if found.largest_context < 131_072 - BLOCK:
+            assert not plan(config, Deployment(1, memory * GB, found.largest_context + BLOCK)).fits
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"gpus": 3}, "gpus is 3"),
+        ({"gpus": 0}, "gpus is 0"),
+        ({"context": 131_073}, "the model's window is 131072"),
+        ({"dtype": "int4"}, "'int4'; allowed: bf16, fp8, int8"),
+        ({"kv": "int4"}, "kv is 'int4'"),
+    ],
+)
+def test_what_cannot_be_is_refused(change: dict[str, object], said: str) -> None:
+    with pytest.raises(ParameterError, match=said):
+        plan(
+            PRESETS["llama-3.1-8b"],
+            Deployment(**{"gpus": 1, "gpu_memory": GB, "context": 4096, **change}),  # type: ignore[arg-type]
+        )
