@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -27,6 +29,9 @@ _IDLE_SECONDS = 5.0
 """An idle thread ends after this long; the next request starts another."""
 
 
+_open: weakref.WeakSet[Loop] = weakref.WeakSet()
+
+
 class Loop:
     """Owns the scheduler; everything that touches it happens on one thread, between or in steps.
 
@@ -43,6 +48,7 @@ class Loop:
         self._thread: threading.Thread | None = None
         self._dead: ModelError | None = None
         self._closed = False
+        _open.add(self)
 
     def submit(self, request: Request) -> None:
         """Queue a request; what comes of it arrives in its `events`.
@@ -247,6 +253,13 @@ class Loop:
                 request.fail(self._dead)
             else:
                 self._finish(request, "cancelled")
+
+
+@atexit.register
+def _close_all() -> None:
+    """A thread that is inside a kernel when the interpreter goes takes the whole process down with it."""
+    for loop in list(_open):
+        loop.close()
 
 
 def drafts(times: StepTimes) -> Callable[[Request, int], tuple[int, ...]]:
