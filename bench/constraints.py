@@ -11,6 +11,7 @@ import random
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 
@@ -59,7 +60,7 @@ def samplers() -> None:
                 row = torch.randn(vocabulary, generator=torch.Generator().manual_seed(0))
                 row = row * row.abs() * scale if scale > 1 else row
                 sampler = Sampler(params, (1,), row)
-                taken = [seconds(lambda sampler=sampler, row=row: sampler.next(row)) for _ in range(100)]
+                taken = [seconds(partial(sampler.next, row)) for _ in range(100)]
                 cells.append(f"{statistics.median(taken) * 1e6:8.0f}")
             print(f"{vocabulary:8,} ids, {name:20} peaked {cells[0]} µs, flat {cells[1]} µs", flush=True)
 
@@ -67,10 +68,10 @@ def samplers() -> None:
 def follow(name: str, tokenizer: Tokenizer, spec: ConstraintSpec, prompt: Sequence[int]) -> None:
     """Print what ten answers of at most 60 tokens take."""
     generator, stops = random.Random(0), tokenizer.stop_ids
-    first = seconds(lambda: bind(spec, tokenizer, prompt, stops))
+    first = seconds(partial(bind, spec, tokenizer, prompt, stops))
     binding, allowing, advancing = [], [], []
     for _ in range(10):
-        binding.append(seconds(lambda: bind(spec, tokenizer, prompt, stops)))
+        binding.append(seconds(partial(bind, spec, tokenizer, prompt, stops)))
         state = bind(spec, tokenizer, prompt, stops)
         for _ in range(60):
             start = time.perf_counter()
@@ -80,7 +81,7 @@ def follow(name: str, tokenizer: Tokenizer, spec: ConstraintSpec, prompt: Sequen
             token = int(ids[generator.randrange(len(ids))])
             if token in stops:
                 break
-            advancing.append(seconds(lambda state=state, token=token: state.advance(token)))
+            advancing.append(seconds(partial(state.advance, token)))
     bound, allowed, advanced = (statistics.median(each) * 1e6 for each in (binding, allowing, advancing))
     print(
         f"{name:34} bind first {first * 1e6:8.0f}, later {bound:6.0f}; allowed {allowed:5.0f}, "
