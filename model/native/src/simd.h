@@ -1,0 +1,146 @@
+// Vectors as wide as the instruction set that this file is compiled for. Everything portable is written with GCC's and
+// Clang's vector extensions; only what they cannot say (16-bit dot products, half floats, transposes) uses intrinsics.
+#pragma once
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+#define INLINE static inline __attribute__((always_inline))
+#define EXPORT __attribute__((visibility("default")))
+
+#if defined(__AVX512F__)
+#define LANES 16
+#elif defined(__AVX2__)
+#define LANES 8
+#else
+#define LANES 4
+#endif
+// Whether bfloat16 pairs are multiplied and added in one instruction.
+#if defined(__AVX512BF16__)
+#define HAS_DOT 1
+#else
+#define HAS_DOT 0
+#endif
+
+typedef float vf __attribute__((vector_size(4 * LANES)));
+typedef int32_t vi __attribute__((vector_size(4 * LANES)));
+typedef uint32_t vu __attribute__((vector_size(4 * LANES)));
+typedef uint16_t vh __attribute__((vector_size(2 * LANES)));
+typedef uint8_t vb __attribute__((vector_size(LANES)));
+typedef int8_t vc __attribute__((vector_size(LANES)));
+typedef uint16_t half;  // the bits of a float16
+typedef uint16_t bf16;  // the bits of a bfloat16
+
+INLINE vf splat(float x) { return x - (vf){0}; }
+INLINE vf load(const float *p) { vf v; memcpy(&v, p, sizeof v); return v; }
+INLINE vu load_words(const void *p) { vu v; memcpy(&v, p, sizeof v); return v; }
+INLINE void store(float *p, vf v) { memcpy(p, &v, sizeof v); }
+INLINE vf choose(vi mask, vf yes, vf no) { return (vf)(((vi)yes & mask) | ((vi)no & ~mask)); }
+INLINE vf vmax(vf a, vf b) { return choose(a > b, a, b); }
+INLINE vi lane_numbers(void) {
+    vi v;
+    for (int i = 0; i < LANES; i++) v[i] = i;
+    return v;
+}
+
+// Sum and maximum over the lanes, always in the same order.
+INLINE float sum_lanes(vf v) {
+    float a[LANES];
+    store(a, v);
+    for (int width = LANES / 2; width; width /= 2)
+        for (int i = 0; i < width; i++) a[i] += a[i + width];
+    return a[0];
+}
+INLINE float max_lanes(vf v) {
+    float a[LANES];
+    store(a, v);
+    for (int width = LANES / 2; width; width /= 2)
+        for (int i = 0; i < width; i++) a[i] = a[i] > a[i + width] ? a[i] : a[i + width];
+    return a[0];
+}
+
+INLINE float widen(bf16 x) {
+    uint32_t bits = (uint32_t)x << 16;
+    float f;
+    memcpy(&f, &bits, 4);
+    return f;
+}
+INLINE bf16 narrow(float x) {  // to the nearest, ties to even
+    uint32_t bits;
+    memcpy(&bits, &x, 4);
+    if ((bits & 0x7fffffff) > 0x7f800000) return (bf16)(bits >> 16 | 0x40);
+    return (bf16)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+INLINE vf load_bf16(const bf16 *p) {
+    vh h;
+    memcpy(&h, p, sizeof h);
+    return (vf)(__builtin_convertvector(h, vu) << 16);
+}
+INLINE void store_bf16(bf16 *p, vf v) {
+    vu bits = (vu)v;
+    bits = (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
+    vh h = __builtin_convertvector(bits, vh);
+    memcpy(p, &h, sizeof h);
+}
+INLINE vf load_half(const half *p) {
+#if defined(__AVX512F__)
+    return (vf)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p));
+#elif defined(__F16C__)
+    return (vf)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p));
+#else
+    vh h;
+    memcpy(&h, p, sizeof h);
+    vu w = __builtin_convertvector(h, vu);
+    // Exponent and mantissa moved to a float's place are the value times 2^-112, subnormals included.
+    vf magnitude = (vf)((w & 0x7fff) << 13) * splat(0x1p112f);
+    return (vf)((vu)magnitude | (w & 0x8000) << 16);
+#endif
+}
+
+// 2^x for x <= 0, to one unit in the last place or so; 0 below -126. Cephes' polynomial on [-0.5, 0.5].
+INLINE vf exp2_negative(vf x) {
+    vf clamped = vmax(x, splat(-126.0f));
+    vf shifted = clamped + splat(0x1.8p23f);
+    vf rest = clamped - (shifted - splat(0x1.8p23f));
+    vf y = splat(1.535336188319500e-4f);
+    y = y * rest + splat(1.339887440266574e-3f);
+    y = y * rest + splat(9.618437357674640e-3f);
+    y = y * rest + splat(5.550332471162809e-2f);
+    y = y * rest + splat(2.402264791363012e-1f);
+    y = y * rest + splat(6.931472028550421e-1f);
+    y = y * rest + splat(1.0f);
+    vf power = (vf)(((vi)shifted + 127) << 23);
+    return choose(x < splat(-126.0f), splat(0.0f), y * power);
+}
+
+#if defined(__AVX512F__)
+// 16 x 16 words: out[i][j] = in[j][i].
+INLINE void transpose16(__m512i out[16], const __m512i in[16]) {
+    __m512i a[16], b[16];
+    for (int i = 0; i < 8; i++) {
+        a[2 * i] = _mm512_unpacklo_epi32(in[2 * i], in[2 * i + 1]);
+        a[2 * i + 1] = _mm512_unpackhi_epi32(in[2 * i], in[2 * i + 1]);
+    }
+    for (int i = 0; i < 4; i++) {
+        b[4 * i] = _mm512_unpacklo_epi64(a[4 * i], a[4 * i + 2]);
+        b[4 * i + 1] = _mm512_unpackhi_epi64(a[4 * i], a[4 * i + 2]);
+        b[4 * i + 2] = _mm512_unpacklo_epi64(a[4 * i + 1], a[4 * i + 3]);
+        b[4 * i + 3] = _mm512_unpackhi_epi64(a[4 * i + 1], a[4 * i + 3]);
+    }
+    for (int i = 0; i < 4; i++) {
+        a[i] = _mm512_shuffle_i32x4(b[i], b[4 + i], 0x88);
+        a[4 + i] = _mm512_shuffle_i32x4(b[i], b[4 + i], 0xdd);
+        a[8 + i] = _mm512_shuffle_i32x4(b[8 + i], b[12 + i], 0x88);
+        a[12 + i] = _mm512_shuffle_i32x4(b[8 + i], b[12 + i], 0xdd);
+    }
+    for (int i = 0; i < 4; i++) {
+        out[i] = _mm512_shuffle_i32x4(a[i], a[8 + i], 0x88);
+        out[8 + i] = _mm512_shuffle_i32x4(a[i], a[8 + i], 0xdd);
+        out[4 + i] = _mm512_shuffle_i32x4(a[4 + i], a[12 + i], 0x88);
+        out[12 + i] = _mm512_shuffle_i32x4(a[4 + i], a[12 + i], 0xdd);
+    }
+}
+#endif

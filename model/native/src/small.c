@@ -1,0 +1,137 @@
+// What happens between the products: norm, rotation, gate. All in float32, rounded once.
+#include "pool.h"
+#include "simd.h"
+
+#include <math.h>
+
+INLINE vf get(const void *p, int is_bf16, int64_t at) {
+    return is_bf16 ? load_bf16((const bf16 *)p + at) : load((const float *)p + at);
+}
+INLINE void set(void *p, int is_bf16, int64_t at, vf v) {
+    if (is_bf16) store_bf16((bf16 *)p + at, v);
+    else store((float *)p + at, v);
+}
+INLINE float get_one(const void *p, int is_bf16, int64_t at) {
+    return is_bf16 ? widen(((const bf16 *)p)[at]) : ((const float *)p)[at];
+}
+INLINE void set_one(void *p, int is_bf16, int64_t at, float v) {
+    if (is_bf16) ((bf16 *)p)[at] = narrow(v);
+    else ((float *)p)[at] = v;
+}
+
+// Rows below which waking another thread costs more than it saves, for `width` values a row.
+static int threads_for(int threads, int64_t n, int64_t width) { return n * width < 65536 ? 1 : threads; }
+
+typedef struct {
+    const void *x, *weight;
+    void *out;
+    int64_t width;
+    float eps;
+    int is_bf16;
+} norm_job;
+
+INLINE void norm_row(const norm_job *j, const int b, int64_t row) {
+    const int64_t width = j->width, from = row * width;
+    vf squares = splat(0);
+    int64_t i = 0;
+    for (; i + LANES <= width; i += LANES) {
+        vf x = get(j->x, b, from + i);
+        squares += x * x;
+    }
+    float sum = sum_lanes(squares);
+    for (; i < width; i++) sum += get_one(j->x, b, from + i) * get_one(j->x, b, from + i);
+    float factor = 1.0f / sqrtf(sum / (float)width + j->eps);
+    for (i = 0; i + LANES <= width; i += LANES)
+        set(j->out, b, from + i, get(j->x, b, from + i) * splat(factor) * get(j->weight, b, i));
+    for (; i < width; i++) set_one(j->out, b, from + i, get_one(j->x, b, from + i) * factor * get_one(j->weight, b, i));
+}
+static void norm_task(void *context, int64_t row) {
+    const norm_job *j = context;
+    if (j->is_bf16) norm_row(j, 1, row);
+    else norm_row(j, 0, row);
+}
+
+// out [n, width] = x / sqrt(mean(x^2) + eps) * weight, row by row.
+EXPORT void longleaf_norm(const void *x, const void *weight, float eps, int64_t n, int64_t width, int is_bf16, void *out,
+                          int threads) {
+    norm_job j = {x, weight, out, width, eps, is_bf16};
+    pool_run(threads_for(threads, n, width), n, norm_task, &j);
+}
+
+typedef struct {
+    const void *x;
+    void *out;
+    int64_t width;
+    int is_bf16;
+} gate_job;
+
+INLINE vf sigmoid(vf x) {
+    vf e = exp2_negative(choose(x > splat(0), -x, x) * splat(1.4426950408889634f));
+    return choose(x > splat(0), splat(1), e) / (splat(1) + e);
+}
+INLINE void gate_row(const gate_job *j, const int b, int64_t row) {
+    const int64_t width = j->width, from = 2 * row * width, to = row * width;
+    int64_t i = 0;
+    for (; i + LANES <= width; i += LANES) {
+        vf gate = get(j->x, b, from + i);
+        set(j->out, b, to + i, gate * sigmoid(gate) * get(j->x, b, from + width + i));
+    }
+    for (; i < width; i++) {
+        vf gate = splat(get_one(j->x, b, from + i));
+        set_one(j->out, b, to + i, (gate * sigmoid(gate))[0] * get_one(j->x, b, from + width + i));
+    }
+}
+static void gate_task(void *context, int64_t row) {
+    const gate_job *j = context;
+    if (j->is_bf16) gate_row(j, 1, row);
+    else gate_row(j, 0, row);
+}
+
+// out [n, width] = silu(x[:, :width]) * x[:, width:].
+EXPORT void longleaf_gate(const void *x, int64_t n, int64_t width, int is_bf16, void *out, int threads) {
+    gate_job j = {x, out, width, is_bf16};
+    pool_run(threads_for(threads, n, 4 * width), n, gate_task, &j);
+}
+
+typedef struct {
+    const void *qkv;
+    const float *table;
+    const int64_t *slots;
+    void *queries, *keys, *values;
+    int64_t heads, kv_heads, dim;
+    int is_bf16;
+} rotate_job;
+
+INLINE void rotate_head(const int b, const void *in, int64_t from, const float *table, void *out, int64_t to, int64_t dim) {
+    for (int64_t i = 0; i < dim; i += 2) {
+        float x = get_one(in, b, from + i), y = get_one(in, b, from + i + 1), c = table[i], s = table[i + 1];
+        set_one(out, b, to + i, x * c - y * s);
+        set_one(out, b, to + i + 1, x * s + y * c);
+    }
+}
+INLINE void rotate_row(const rotate_job *j, const int b, int64_t row) {
+    const int64_t dim = j->dim, all = j->heads + 2 * j->kv_heads, size = b ? 2 : 4;
+    const float *table = j->table + row * dim;
+    for (int64_t h = 0; h < j->heads; h++)
+        rotate_head(b, j->qkv, (row * all + h) * dim, table, j->queries, (row * j->heads + h) * dim, dim);
+    for (int64_t h = 0; h < j->kv_heads; h++) {
+        int64_t to = (j->slots[row] * j->kv_heads + h) * dim;
+        rotate_head(b, j->qkv, (row * all + j->heads + h) * dim, table, j->keys, to, dim);
+    }
+    memcpy((char *)j->values + j->slots[row] * j->kv_heads * dim * size,
+           (const char *)j->qkv + (row * all + j->heads + j->kv_heads) * dim * size, (size_t)(j->kv_heads * dim * size));
+}
+static void rotate_task(void *context, int64_t row) {
+    const rotate_job *j = context;
+    if (j->is_bf16) rotate_row(j, 1, row);
+    else rotate_row(j, 0, row);
+}
+
+// qkv [n, heads + 2 kv_heads, dim]: queries rotated to `queries` [n, heads, dim]; keys rotated, and values as they are, to
+// the rows `slots` of `keys` and `values` [slots, kv_heads, dim]. `table` [n, dim / 2] complex.
+EXPORT void longleaf_rotate(const void *qkv, const float *table, const int64_t *slots, int64_t n, int64_t heads,
+                            int64_t kv_heads, int64_t dim, int is_bf16, void *queries, void *keys, void *values,
+                            int threads) {
+    rotate_job j = {qkv, table, slots, queries, keys, values, heads, kv_heads, dim, is_bf16};
+    pool_run(threads_for(threads, n, (heads + kv_heads) * dim), n, rotate_task, &j);
+}
