@@ -30,6 +30,7 @@ from model.quant import convert, fp8, stored
 from model.quant.convert import Format, quantize
 from model.quant.fp8 import E4M3, FP8Linear, dequantize_rows, exact_product, quantize_rows
 from model.weights.checkpoint import open_checkpoint
+from model.weights.hub import resolve
 
 # e4m3 from its definition: sign, four exponent bits with bias 7, three mantissa bits; S.1111.111 is NaN.
 E4M3_VALUES = [
@@ -243,6 +244,18 @@ def test_the_gpu_call_is_the_documented_one(monkeypatch: pytest.MonkeyPatch, n: 
     assert torch.equal(fp8.scaled_mm_product(rows, scale, made.weight, made.weight_scale), made(x))
     assert FP8Linear(40, 96)._ragged
     assert not made._ragged
+
+
+@pytest.mark.parametrize("n", [1, 2, 33])
+def test_torch_itself_accepts_the_gpu_call(n: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the meta device `torch._scaled_mm` runs the GPU's checks of layout and sizes, and nothing else."""
+    made = layer(48, 96).to("meta")
+    out = made(torch.empty(n, 48, dtype=torch.bfloat16, device="meta"))
+    assert (out.shape, out.dtype) == ((n, 96), torch.bfloat16)
+    swapped = made.weight.T.contiguous().T
+    monkeypatch.setitem(made._parameters, "weight", nn.Parameter(swapped, requires_grad=False))
+    with pytest.raises(RuntimeError, match=r"column.major|row.major|stride"):
+        made(torch.empty(n, 48, dtype=torch.bfloat16, device="meta"))
 
 
 def test_dequantised_weights_are_rounded_once() -> None:
@@ -539,6 +552,21 @@ def test_a_target_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.Monk
         quantize(source, target)
     with pytest.raises(CheckpointError, match="quantised already"):
         quantize(target, tmp_path / "again")
+
+
+def test_the_bundled_model_stays_close(tmp_path: Path, bundled: Engine) -> None:
+    text = (Path(__file__).parents[2] / "demo/documents/the-red-headed-league.txt").read_text("utf-8")
+    ids = bundled.tokenizer.encode(text)[:256]
+    exact = bundled.logits(ids).log_softmax(-1)
+    quantize(resolve("auto"), tmp_path / "fp8")
+    engine = load(tmp_path / "fp8")
+    assert engine.tokenizer.encode(text[:5000]) == bundled.tokenizer.encode(text[:5000])
+    logits = engine.logits(ids).log_softmax(-1)
+    kl = (exact.exp() * (exact - logits)).sum(-1).mean()
+    same = (exact.argmax(-1) == logits.argmax(-1)).float().mean()
+    # 1,024 tokens of this text: 0.021 and 0.909 (decision 0404).
+    assert 0.001 < kl < 0.04
+    assert same > 0.85
 
 
 def _interrupt(now: bool) -> None:
