@@ -13,10 +13,12 @@ Needs torch, tokenizers, safetensors and numpy, and nothing else of this project
 
 from __future__ import annotations
 
+from model.constraints import ConstraintSpec, JsonSchema, Regex, Span, TokenSet
 from model.engine import Engine
 from model.errors import (
     ChatFormatError,
     CheckpointError,
+    ConstraintError,
     EngineDeadError,
     HardwareError,
     ModelError,
@@ -38,6 +40,8 @@ __all__ = [
     "ChatFormat",
     "ChatFormatError",
     "CheckpointError",
+    "ConstraintError",
+    "ConstraintSpec",
     "Content",
     "Engine",
     "EngineDeadError",
@@ -47,16 +51,20 @@ __all__ = [
     "Finished",
     "Hardware",
     "HardwareError",
+    "JsonSchema",
     "Message",
     "ModelError",
     "ParameterError",
     "PrefillProgress",
     "PromptError",
     "PromptTooLongError",
+    "Regex",
     "SamplingParams",
+    "Span",
     "Stats",
     "StepError",
     "TokenEvent",
+    "TokenSet",
     "Tokenizer",
     "TokenizerError",
     "describe",

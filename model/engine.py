@@ -25,7 +25,7 @@ from model.loop import Loop, drafts
 from model.options import EngineOptions
 from model.request import Request
 from model.runner import Runner
-from model.sampling import SamplingParams
+from model.sampling import SamplingParams, token_logprobs
 from model.scheduler import Scheduler
 from model.speculate import Drafter, StepTimes
 from model.stats import Stats
@@ -207,10 +207,9 @@ class Engine:
         parts: list[Tensor] = []
 
         def collect(first: int, logits: Tensor) -> None:
-            # Row i predicts token i + 1.
+            # Row i predicts token i + 1. Rows of padding in the head are no tokens.
             targets = torch.tensor(ids[first + 1 : first + 1 + len(logits)], device=logits.device)
-            chosen = logits.gather(1, targets[:, None])[:, 0]
-            parts.append((chosen - logits.logsumexp(dim=-1)).cpu())
+            parts.append(token_logprobs(logits[:, : self.tokenizer.vocab_size], targets).cpu())
 
         self._read(ids[: stop - 1], start - 1, collect)
         return torch.cat(parts)

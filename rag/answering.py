@@ -267,7 +267,15 @@ class _Run:
         params = SamplingParams(
             max_tokens=request.max_tokens, temperature=request.temperature, seed=request.seed
         )
-        for event in writer.engine.generate(prompt, params, cancel=self._cancel):
+        # What was read stays in the workspace, and goes when one of the documents goes.
+        events = writer.engine.generate(
+            prompt,
+            params,
+            cancel=self._cancel,
+            salt=request.scope.workspace_id,
+            tags={segment.passage.document_id for segment in context.pack.segments},
+        )
+        for event in events:
             shown = ""
             if isinstance(event, PrefillProgress):
                 yield ProgressEvent(event.read, event.total, event.cached)
