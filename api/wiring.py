@@ -178,8 +178,10 @@ class Service:
             return Collections(session, self.scope).ensure(name, fingerprint)
 
     def forget(self, collection_id: str, document_id: str | None = None) -> None:
-        """Take a deleted document, or collection, out of the indexes of this process."""
+        """Take a deleted document, or collection, out of the indexes and the KV cache of this process."""
         self.indexes.wait().forget(collection_id, document_id)
+        if document_id is not None and (engine := self.engine.now()) is not None and not engine.failure:
+            engine.purge(document_id)
 
     def _run(self, name: str, work: Callable[[], None]) -> None:
         thread = threading.Thread(target=work, name=name, daemon=True)

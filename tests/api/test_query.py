@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from tests.api.conftest import problem, ready
+from model import Engine
+from tests.api.conftest import LEASE, problem, ready
 from tests.page.pdf_pages import pdf_of
 
 PAGES = [
@@ -94,6 +95,17 @@ def test_the_model_reads_the_ledger_and_writes(sqlite_client: TestClient) -> Non
     assert reading[-1]["read"] == usage["prompt_tokens"]
     again = sqlite_client.post("/query", json=asked | {"stream": False}).json()
     assert again["answer"] == done["answer"]
+
+
+def test_a_deleted_document_leaves_no_keys_and_values(sqlite_client: TestClient, engine: Engine) -> None:
+    engine.forget()
+    document = ready(sqlite_client, "mill.md", LEASE * 2)
+    asked = {"question": "How long is the notice period?", "mode": "prose", "max_tokens": 4}
+    first, second = (sqlite_client.post("/query", json=asked).json()["usage"] for _ in range(2))
+    assert first["cached_tokens"] == 0 < second["cached_tokens"]
+    assert engine.stats().blocks_cached > 0
+    assert sqlite_client.delete(f"/documents/{document['id']}").status_code == 204
+    assert engine.stats().blocks_cached == 0
 
 
 def test_what_the_documents_do_not_say_is_refused(client: TestClient) -> None:
