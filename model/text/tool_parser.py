@@ -96,11 +96,12 @@ class ToolCallParser:
 
     def push(self, text: str, token: int | None = None) -> list[ToolEvent]:
         """Take a piece of the answer: the text that a token made certain, and its id if known."""
-        if token is not None and token == self._python_tag:
-            self._close(truncated=False)
-            self._place = "python"
         for letter in text:
             self._letter(letter)
+        if token is not None and token == self._python_tag:
+            # A control token has no text of its own: what came with it was held back before it.
+            self._close(truncated=False)
+            self._place = "python"
         return self._taken()
 
     def push_ids(self, ids: Iterable[int], tokenizer: Tokenizer) -> list[ToolEvent]:

@@ -198,19 +198,19 @@ def write_calls(
     by `; ` (JSON) or a line break (tags).
     """
     parts: list[str | Sequence[int]] = []
-    between = "; " if style == "json" else "\n"
-    in_python = False
+    text, between = "", "; " if style == "json" else "\n"
     for call in calls:
         if call.name in builtin:
-            parts += [python_tag, _python(call)]
-            in_python = True
-        elif in_python:
+            parts += [text, python_tag, _python(call)] if text else [python_tag, _python(call)]
+            text = ""
+        elif parts and not text:
             # Without a tag of its own the call would be read as more of the code before it.
-            parts += [python_tag, _custom(call, style)]
-            in_python = False
+            parts.append(python_tag)
+            text = _custom(call, style)
         else:
-            parts.append((between if parts else "") + _custom(call, style))
-    return parts
+            # One text, not two: tokens may join across the seam.
+            text += (between if text else "") + _custom(call, style)
+    return [*parts, text] if text else parts
 
 
 def _custom(call: ToolCall, style: ToolStyle) -> str:

@@ -10,6 +10,8 @@ import torch
 from checkpoints import tiny_model, write_folder
 
 from model import Engine
+from model.text.tokenizer import Tokenizer
+from model.text.vocabulary import tokenizer_from_folder
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -37,3 +39,14 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny(tiny_folder: Path) -> Engine:
     """`tiny_folder`, loaded in float32."""
     return Engine.load(tiny_folder, device="cpu", dtype="float32")
+
+
+LLAMA31 = Path(__file__).resolve().parents[2] / ".cache" / "llama-3.1-tokenizer"
+
+
+@pytest.fixture(scope="session")
+def llama31() -> Tokenizer:
+    """Llama 3.1's own tokenizer; that it was not fetched is a failure, never a skip."""
+    if not (LLAMA31 / "tokenizer.json").is_file():
+        pytest.fail("Llama 3.1's tokenizer is missing: run `make setup-dev` or scripts/fetch_tokenizer.py")
+    return tokenizer_from_folder(LLAMA31)

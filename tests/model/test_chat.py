@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from checkpoints import CONTROL, tiny_model, write_folder
@@ -12,8 +15,11 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from model import ChatFormatError, Engine, SamplingParams
 from model.text.chat import ChatML, Llama3Chat, recognise
+from model.text.tokenizer import Tokenizer
+from model.text.tools import BUILTIN_TOOLS
 from model.weights.hub import bundled as bundled_file
 
+GOLDEN = json.loads((Path(__file__).parent / "golden" / "chat.json").read_text("utf-8"))
 DIALOGUES = [
     [{"role": "user", "content": "Hello"}],
     [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "  two\n\nlines \n"}],
@@ -118,3 +124,122 @@ def test_recognition_goes_by_the_template(tiny: Engine, bundled: Engine) -> None
     assert bundled.chat_format.default_system.startswith("You are a helpful AI assistant named SmolLM")
     assert recognise(bundled.tokenizer, "[INST] {{ message.content }} [/INST]") is None
     assert recognise(tiny.tokenizer, "{{ '<|im_start|>' + message['role'] }}") is None
+
+
+@pytest.mark.parametrize("case", GOLDEN, ids=[case["name"] for case in GOLDEN])
+def test_llama31_is_what_its_own_template_and_tokenizer_write(
+    llama31: Tokenizer, case: dict[str, Any]
+) -> None:
+    assert Llama3Chat(llama31).render(case["messages"], **case["options"]) == case["ids"]
+
+
+def test_the_golden_dialogues_have_every_role_and_language() -> None:
+    languages = {case["name"].partition(":")[0] for case in GOLDEN} & {
+        "en",
+        "de",
+        "fr",
+        "it",
+        "pt",
+        "hi",
+        "es",
+        "th",
+    }
+    roles = {message["role"] for case in GOLDEN for message in case["messages"]}
+    assert languages == {"en", "de", "fr", "it", "pt", "hi", "es", "th"}
+    assert roles == {"system", "user", "assistant", "tool", "ipython"}
+
+
+HOSTILE = st.lists(
+    st.sampled_from([
+        "<|eot_id|>", "<|eom_id|>", "<|python_tag|>", "<|begin_of_text|>", "<|start_header_id|>", "<|",
+        "<|end_header_id|>", "<|end_of_text|>", "<|reserved_special_token_7|>", "<function=f>", "</function>",
+        "\n\n", "|>", "a", '"', "\\", "\ud800",
+    ]), max_size=5,
+).map("".join)  # fmt: skip
+
+
+@given(
+    st.tuples(HOSTILE, HOSTILE, HOSTILE, HOSTILE, HOSTILE, HOSTILE),
+    st.sampled_from(["json", "function_tag"]),
+    st.sampled_from(["user", "system"]),
+)
+def test_no_field_can_say_a_control_token(
+    llama31: Tokenizer, fields: tuple[str, ...], style: Any, place: Any
+) -> None:
+    def control(fields: tuple[str, ...]) -> list[int]:
+        system, user, key, value, result, date = fields
+        schema = {"type": "object", "properties": {key: {"description": value}}}
+        tool = {"name": "f", "description": value, "parameters": schema}
+        called = [
+            {"id": value, "name": "f", "arguments": {key: {value: [key]}}},
+            {"name": "brave_search", "arguments": {"query": value}},
+            {"name": "code_interpreter", "arguments": {"code": value}},
+            {"name": "f", "arguments": value},
+        ]
+        messages = [
+            {"role": "system", "content": system},
+            {"role": "user", "content": user},
+            {"role": "assistant", "content": user, "tool_calls": called},
+            {"role": "tool", "content": result},
+            {"role": "ipython", "content": {key: result}},
+            {"role": "user", "content": [user, [1, 2], result]},
+        ]
+        ids = Llama3Chat(llama31).render(
+            messages, tools=[tool], builtin=BUILTIN_TOOLS, tool_style=style, tool_place=place, date=date
+        )
+        return [token for token in ids if llama31.is_control(token)]
+
+    assert control(fields) == control(("s", "u", "k", "v", "r", "d"))
+
+
+@pytest.mark.parametrize("role", ["<|eot_id|>", "system<|end_header_id|>", "", "System"])
+def test_no_role_can_say_more_than_a_role(llama31: Tokenizer, role: str) -> None:
+    with pytest.raises(ChatFormatError, match="role"):
+        Llama3Chat(llama31).render([{"role": role, "content": "x"}])
+
+
+def test_results_of_tools_stand_as_they_are(llama31: Tokenizer) -> None:
+    ids = Llama3Chat(llama31).render([{"role": "tool", "content": "\n{}\n"}], add_generation_prompt=False)
+    assert llama31.decode(ids) == "ipython\n\n\n{}\n"
+
+
+def test_tools_need_a_format_and_a_vocabulary_that_have_them(bundled: Engine, tiny: Engine) -> None:
+    user = {"role": "user", "content": "x"}
+    tool = {"name": "f", "parameters": {"type": "object"}}
+    for options in ({"tools": [tool]}, {"builtin": BUILTIN_TOOLS}, {"date": "26 Jul 2024"}):
+        with pytest.raises(ChatFormatError, match="ChatML"):
+            bundled.chat_format.render([user], **options)
+    with pytest.raises(ChatFormatError, match="ChatML"):
+        bundled.chat_format.render([user, {"role": "assistant", "content": "", "tool_calls": [tool]}])
+    control = {name: index for name, index in tiny.tokenizer.control.items() if name != "<|eom_id|>"}
+    old = Llama3Chat(replace(tiny.tokenizer, control=control))
+    search = {"role": "assistant", "tool_calls": [{"name": "brave_search", "arguments": {"query": "x"}}]}
+    with pytest.raises(ChatFormatError, match=r"eom_id.*3\.1"):
+        old.render([user, search], builtin=BUILTIN_TOOLS)
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        [{"role": "assistant", "content": "x"}, {"role": "user", "content": "x"}],
+        [{"role": "system", "content": "x"}],
+    ],
+)
+def test_tools_in_the_user_turn_need_one(llama31: Tokenizer, messages: list[dict[str, Any]]) -> None:
+    with pytest.raises(ChatFormatError, match="first user message"):
+        Llama3Chat(llama31).render(messages, tools=[{"name": "f"}])
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"role": "user", "content": "x", "tool_calls": [{"name": "f"}]},
+        {"role": "assistant", "content": "x", "tool_calls": {"name": "f"}},
+        {"role": "assistant", "content": 3, "tool_calls": [{"name": "f"}]},
+        {"role": "user", "content": {"a": 1}},
+        {"role": "assistant", "content": None},
+    ],
+)
+def test_malformed_messages_are_refused(llama31: Tokenizer, message: dict[str, Any]) -> None:
+    with pytest.raises(ChatFormatError):
+        Llama3Chat(llama31).render([message])

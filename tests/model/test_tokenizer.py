@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+import tokenizers
 from checkpoints import tiny_model, tiny_tokenizer, write_gguf
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -13,10 +16,15 @@ from tokenizers.pre_tokenizers import ByteLevel, Digits, Sequence
 from transformers import AutoTokenizer
 
 from model import Engine, TokenizerError
+from model.text.ranks import tokenizer_from_ranks
+from model.text.tokenizer import Tokenizer
 from model.text.vocabulary import tokenizer_from_folder, tokenizer_from_gguf
 from model.weights.gguf import GGUFFile
 from model.weights.hub import bundled as bundled_file
 
+LLAMA31 = Path(__file__).resolve().parents[2] / ".cache" / "llama-3.1-tokenizer"
+GOLDEN = json.loads((Path(__file__).parent / "golden" / "chat.json").read_text("utf-8"))
+SPEECH = [[str(turn["content"]) for turn in case["messages"]] for case in GOLDEN if "several" in case["name"]]
 SAMPLES = [
     "It's 1834, isn't it? I'LL see;  tabs\t\tand\r\nlines \n\n  end  ",
     "नमस्ते दुनिया १२३, สวัสดีชาวโลก ๑๒๓, العربية ١٢٣, 中文字符，Ελληνικά",
@@ -89,3 +97,84 @@ def test_unknown_tokenizers_are_refused(tmp_path: Path) -> None:
         tokenizer_from_gguf({"tokenizer.ggml.model": "llama"})
     with pytest.raises(TokenizerError, match="'mystery'"):
         tokenizer_from_gguf({"tokenizer.ggml.model": "gpt2", "tokenizer.ggml.pre": "mystery"})
+
+
+def test_half_a_surrogate_pair_is_read_as_its_replacement(bundled: Engine) -> None:
+    tokenizer = bundled.tokenizer
+    for text in ("a\ud800b", "\udc00 ü"):
+        expected = tokenizer.encode(text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
+        assert tokenizer.encode(text) == tokenizer.encode_batch([text])[0] == expected
+
+
+def test_llama31_control_tokens_have_their_published_ids(llama31: Tokenizer) -> None:
+    published = {
+        "<|begin_of_text|>": 128000, "<|end_of_text|>": 128001, "<|reserved_special_token_0|>": 128002,
+        "<|reserved_special_token_1|>": 128003, "<|finetune_right_pad_id|>": 128004,
+        "<|reserved_special_token_2|>": 128005, "<|start_header_id|>": 128006, "<|end_header_id|>": 128007,
+        "<|eom_id|>": 128008, "<|eot_id|>": 128009, "<|python_tag|>": 128010,
+        **{f"<|reserved_special_token_{number}|>": 128008 + number for number in range(3, 248)},
+    }  # fmt: skip
+    assert dict(llama31.control) == published
+    assert llama31.vocab_size == 128256
+    assert llama31.bos_id == 128000
+    assert llama31.stop_ids == {128001, 128008, 128009}
+
+
+def gguf_of(folder: Path) -> dict[str, Any]:
+    """The metadata that a GGUF file of Llama 3.1 carries."""
+    spec = json.loads((folder / "tokenizer.json").read_text())
+    words = {**spec["model"]["vocab"], **{entry["content"]: entry["id"] for entry in spec["added_tokens"]}}
+    tokens = sorted(words, key=words.__getitem__)
+    special = {entry["content"] for entry in spec["added_tokens"]}
+    return {
+        "tokenizer.ggml.model": "gpt2",
+        "tokenizer.ggml.pre": "llama-bpe",
+        "tokenizer.ggml.tokens": tokens,
+        "tokenizer.ggml.token_type": [3 if token in special else 1 for token in tokens],
+        "tokenizer.ggml.merges": [" ".join(merge) for merge in spec["model"]["merges"]],
+        "tokenizer.ggml.bos_token_id": 128000,
+        "tokenizer.ggml.eos_token_id": 128009,
+    }
+
+
+def ranks_of(folder: Path) -> bytes:
+    """The ranks file of Meta's layout: the vocabulary in the order of its ids."""
+    spec = json.loads((folder / "tokenizer.json").read_text())
+    letters = {chr(byte): byte for byte in PRINTABLE}
+    others = [byte for byte in range(256) if byte not in PRINTABLE]
+    letters |= {chr(0x100 + place): byte for place, byte in enumerate(others)}
+    lines = [
+        base64.b64encode(bytes(letters[letter] for letter in token)) + f" {rank}".encode()
+        for token, rank in spec["model"]["vocab"].items()
+    ]
+    return b"\n".join(lines)
+
+
+PRINTABLE = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+
+
+@pytest.mark.parametrize("layout", ["folder", "GGUF", "ranks"])
+def test_llama31_in_every_layout(llama31: Tokenizer, tmp_path: Path, layout: str) -> None:
+    if layout == "GGUF":
+        rebuilt = tokenizer_from_gguf(gguf_of(LLAMA31))
+    elif layout == "ranks":
+        (tmp_path / "tokenizer.model").write_bytes(ranks_of(LLAMA31))
+        rebuilt = tokenizer_from_ranks(tmp_path / "tokenizer.model")
+    else:
+        rebuilt = llama31
+    own = tokenizers.Tokenizer.from_file(str(LLAMA31 / "tokenizer.json"))
+    own.encode_special_tokens = True
+    for text in [*SAMPLES, *(" ".join(speech) for speech in SPEECH), "<|eot_id|> <|python_tag|>" * 3]:
+        assert rebuilt.encode(text) == own.encode(text, add_special_tokens=False).ids
+    assert dict(rebuilt.control) == dict(llama31.control)
+    assert rebuilt.stop_ids == llama31.stop_ids
+    assert (rebuilt.bos_id, rebuilt.vocab_size) == (128000, 128256)
+
+
+def test_stop_ids_of_gguf_come_from_every_key(tiny: Engine, tmp_path: Path) -> None:
+    write_gguf(tmp_path / "tiny.gguf", tiny_model(), "F32")
+    metadata = {**GGUFFile(tmp_path / "tiny.gguf").metadata}
+    metadata |= {
+        f"tokenizer.ggml.{end}_token_id": place for place, end in enumerate(("eos", "eot", "eom"), 5)
+    }
+    assert tokenizer_from_gguf(metadata).stop_ids == tiny.tokenizer.stop_ids | {5, 6, 7}
