@@ -170,12 +170,52 @@ def status(json: Json = False) -> None:
     run(_quiet(settings()), as_json=json)
 
 
-@app.command()
-def models(json: Json = False) -> None:
-    """List the models on this machine, with sizes and paths."""
-    from api.commands.models import run  # noqa: PLC0415
+models_app = typer.Typer(invoke_without_command=True)
+app.add_typer(models_app, name="models")
+Name = Annotated[str, typer.Argument(metavar="NAME")]
 
-    run(_quiet(settings()), as_json=json)
+
+@models_app.callback()
+def models(context: typer.Context, json: Json = False) -> None:
+    """List the models on this machine, with sizes and paths; fetch one, plan for one."""
+    if context.invoked_subcommand is None:
+        from api.commands.models import run  # noqa: PLC0415
+
+        run(_quiet(settings()), as_json=json)
+
+
+@models_app.command("pull")
+def models_pull(name: Name, json: Json = False) -> None:
+    """Fetch a model from the hub into the local cache, by its id `owner/model[@revision]`."""
+    from api.commands.models import run_pull  # noqa: PLC0415
+
+    _quiet(settings())
+    run_pull(name, as_json=json)
+
+
+@models_app.command("plan")
+def models_plan(  # noqa: PLR0917 (typer calls it by name)
+    name: Name,
+    gpus: Annotated[int, typer.Option(min=1, help="GPUs that the model is split over.")] = 1,
+    gpu_memory: Annotated[str, typer.Option(metavar="GB", help="Memory of each: 80, 80GB or 80GiB.")] = "80",
+    context: Annotated[
+        int | None, typer.Option(min=1, help="Tokens of a sequence; the model's window if not given.")
+    ] = None,
+    sequences: Annotated[int, typer.Option(min=1, help="Sequences of that length at a time.")] = 1,
+    dtype: Annotated[
+        str | None, typer.Option(metavar="bf16|fp8|int8", help="Weights; as stored if not given.")
+    ] = None,
+    kv: Annotated[str, typer.Option(metavar="bf16|fp8|int8", help="Keys and values.")] = "bf16",
+    json: Json = False,
+) -> None:
+    """Work out what a model needs on each GPU, and what fits; ends with 1 when it does not."""
+    from api.commands.models import run_plan  # noqa: PLC0415
+
+    _quiet(settings())
+    run_plan(
+        name, gpus=gpus, gpu_memory=gpu_memory, context=context, sequences=sequences, dtype=dtype, kv=kv,
+        as_json=json,
+    )  # fmt: skip
 
 
 @app.command()

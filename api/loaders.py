@@ -25,8 +25,10 @@ def load_embedder(settings: Settings) -> Embedder:
 def load_engine(settings: Settings) -> Engine:
     """The generator that the settings name. Raises as `Engine.load`."""
     from model import Engine  # noqa: PLC0415
+    from model.weights.hub import resolve  # noqa: PLC0415
 
-    return Engine.load(settings.model, settings.device, settings.dtype, cache_path=hardware_cache(settings))
+    path = resolve(settings.model, download=settings.allow_download)
+    return Engine.load(path, settings.device, settings.dtype, cache_path=hardware_cache(settings))
 
 
 def hardware_cache(settings: Settings) -> Path:

@@ -32,6 +32,9 @@ class Settings(BaseSettings):
     embedder: str = Field(
         "auto", description="Folder, hub id in the local cache, or `auto` (multilingual-e5-small)."
     )
+    allow_download: bool = Field(
+        False, description="Whether a `model` that is not in the local cache may be fetched from the hub."
+    )
     device: str = Field("auto", description="`auto`, `cpu`, `cuda` or `cuda:N`.")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto", description="Number format of the weights; `auto` measures what this machine does best."

@@ -1,10 +1,26 @@
-"""`longleaf models`: what is there without a download."""
+"""`longleaf models`: what is there without a download, how to get more, and what it would need."""
 
 from __future__ import annotations
 
+import json
+import re
+import sys
+from pathlib import Path
+from typing import get_args
+
+import typer
+
 from api.inventory import local_models
-from api.terminal import human_bytes, say, say_heading, say_json
+from api.terminal import FAILURE, USAGE, fail, human_bytes, say, say_heading, say_json
+from model.llama.config import LlamaConfig
+from model.llama.presets import PRESETS, preset
+from model.plan import Deployment, KVKind, Plan, WeightKind, plan
+from model.weights.checkpoint import open_checkpoint
+from model.weights.download import DownloadProgress, pull
+from model.weights.hub import cache_folder, hub_parts, resolve
 from rag.settings import Settings
+
+_UNITS = {"": 10**9, "gb": 10**9, "gib": 1 << 30}
 
 
 def run(settings: Settings, *, as_json: bool) -> None:
@@ -19,3 +35,112 @@ def run(settings: Settings, *, as_json: bool) -> None:
         say(f"    {model.path}")
     say()
     say("* in use. LONGLEAF_MODEL and LONGLEAF_EMBEDDER choose others, by folder or by hub id.")
+
+
+def run_pull(name: str, *, as_json: bool) -> None:
+    """Fetch a model into the hub cache. Raises CheckpointError; ends with 2 for what is no hub id."""
+    parts = hub_parts(name)
+    if parts is None:
+        fail(f"{name!r} is no hub id; give owner/model or owner/model@revision", USAGE)
+    with _Bar() as bar:
+        path = pull(*parts, cache_folder(), bar.show)
+    if as_json:
+        say_json({"model": name, "path": str(path)})
+    else:
+        say(str(path))
+
+
+def run_plan(
+    name: str, *, gpus: int, gpu_memory: str, context: int | None, sequences: int, dtype: str | None, kv: str,
+    as_json: bool,
+) -> None:  # fmt: skip
+    """Print what a model needs; the exit code says whether it fits. Raises ModelError."""
+    config, stored = _shape(name)
+    for option, value, kinds in (("--dtype", dtype, get_args(WeightKind)), ("--kv", kv, get_args(KVKind))):
+        if value is not None and value not in kinds:
+            fail(f"{option} is {value!r}; allowed: {', '.join(kinds)}", USAGE)
+    found = plan(
+        config,
+        Deployment(
+            gpus, memory_of(gpu_memory), context or config.context_length, sequences, dtype or stored, kv  # type: ignore[arg-type]
+        ),
+    )  # fmt: skip
+    if as_json:
+        say_json({"model": name, **found.as_dict()})
+    else:
+        _show(name, found)
+    if not found.fits:
+        raise typer.Exit(FAILURE)
+
+
+def memory_of(text: str) -> int:
+    """Bytes of `80`, `80GB` (both 80·10⁹) or `80GiB`; ends with 2 for anything else."""
+    number = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]*)", text.strip().lower())
+    if number is None or number[2] not in _UNITS:
+        fail(f"--gpu-memory is {text!r}; give gigabytes such as 80, 80GB or 80GiB", USAGE)
+    return int(float(number[1]) * _UNITS[number[2]])
+
+
+def _shape(name: str) -> tuple[LlamaConfig, WeightKind]:
+    """Sizes of a preset or of a model on this machine, and how its weights are stored."""
+    if (known := preset(name)) is not None:
+        return known, "bf16"
+    if re.match(r"(?i)llama[^/]*$", name) and not Path(name).exists():
+        fail(f"{name!r} is not known; the shapes that are: {', '.join(PRESETS)}", USAGE)
+    path = resolve(name)
+    config = path / "config.json"
+    quantised = json.loads(config.read_text("utf-8")).get("quantization_config") if config.is_file() else None
+    method = quantised.get("quant_method") if isinstance(quantised, dict) else None
+    return open_checkpoint(path).config, "fp8" if method == "fbgemm_fp8" else "bf16"
+
+
+def _show(name: str, found: Plan) -> None:
+    asked = found.deployment
+    say_heading(
+        name,
+        f"  {found.parameters:,} parameters, weights in {asked.dtype}, keys and values in {asked.kv}, on "
+        f"{asked.gpus} GPU{'s' * (asked.gpus > 1)} of {human_bytes(asked.gpu_memory)}",
+    )
+    many = "" if asked.sequences == 1 else f", {asked.sequences} sequences"
+    repeated = f", each key head on {found.replication} GPUs" if found.replication > 1 else ""
+    token = f"{found.kv_token:,} B a token, {asked.context:,} tokens{many}{repeated}"
+    rows = [
+        ("weights", found.weights, ""),
+        ("keys and values", found.kv, token),
+        ("activations", found.activations, f"of {min(asked.chunk, asked.context):,} prompt tokens at a time"),
+        ("logits", found.logits, ""),
+        ("reserve", found.reserve, "CUDA context, NCCL, workspaces, gaps"),
+        ("needed", found.needed, "fits" if found.fits else "does not fit"),
+    ]  # fmt: skip
+    say("on each GPU:")
+    for label, size, remark in rows:
+        say(f"  {label:16}{human_bytes(size):>10}  {remark}".rstrip())
+    say(f"largest context of one sequence: {found.largest_context:,} tokens")
+    say(f"sequences of {asked.context:,} tokens: {found.most_sequences}")
+
+
+class _Bar:
+    """A progress bar on stderr where that is a terminal; elsewhere the log tells."""
+
+    def __enter__(self) -> _Bar:
+        self._bar = None
+        if sys.stderr.isatty():
+            from rich.console import Console  # noqa: PLC0415
+            from rich.progress import DownloadColumn, Progress, TransferSpeedColumn  # noqa: PLC0415
+
+            columns = (*Progress.get_default_columns(), DownloadColumn(), TransferSpeedColumn())
+            self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
+            self._task = self._bar.add_task("", total=None)
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def show(self, progress: DownloadProgress) -> None:
+        """Draw how far it is."""
+        if self._bar is not None:
+            self._bar.update(
+                self._task, description=progress.model, completed=progress.done, total=progress.total
+            )
