@@ -73,6 +73,7 @@ class Plan:
         replication: on how many GPUs each key head is held.
         kv_token: keys and values of one token.
         kv: of all sequences at the context asked for, in whole blocks.
+        rotation: the table of rotations up to the model's window.
         activations: the most that a forward pass over a chunk holds at a time.
         needed: the sum.
         largest_context: tokens of a single sequence that fit, at most the model's window.
@@ -86,6 +87,7 @@ class Plan:
     weights: int
     kv_token: int
     kv: int
+    rotation: int
     activations: int
     logits: int
     reserve: int
@@ -120,7 +122,8 @@ def plan(config: LlamaConfig, deployment: Deployment) -> Plan:
     activations = activation_bytes(part, min(deployment.chunk, deployment.context), deployment.dtype)
     logits = logit_bytes(config, ROWS)
     reserve = int(RESERVE * deployment.gpu_memory)
-    fixed = weights + activations + logits + reserve
+    rotation = rotation_bytes(config)
+    fixed = weights + rotation + activations + logits + reserve
     room = max(0, deployment.gpu_memory - fixed)
     return Plan(
         deployment=deployment,
@@ -130,6 +133,7 @@ def plan(config: LlamaConfig, deployment: Deployment) -> Plan:
         weights=weights,
         kv_token=kv_token,
         kv=deployment.sequences * sequence,
+        rotation=rotation,
         activations=activations,
         logits=logits,
         reserve=reserve,
@@ -200,6 +204,11 @@ def kv_token_bytes(part: LlamaConfig, kind: KVKind) -> int:
     return 2 * part.layers * part.kv_heads * head
 
 
+def rotation_bytes(config: LlamaConfig) -> int:
+    """A complex64 for each pair of a head's elements and each position of the window."""
+    return config.context_length * config.head_dim // 2 * 8
+
+
 def activation_bytes(part: LlamaConfig, rows: int, dtype: WeightKind = "bf16", size: int = 2) -> int:
     """The most that a forward pass over `rows` tokens holds at a time, the KV cache aside.
 
@@ -220,7 +229,7 @@ def activation_bytes(part: LlamaConfig, rows: int, dtype: WeightKind = "bf16", s
         # The rows are divided by their scale and clamped in float32 before they are rounded to one byte.
         feeding = max(feeding + ffn, size * (hidden + 3 * ffn) + 8 * ffn)
     peak = 2 * size * hidden + max(turning, attending, feeding)
-    # Rotation table (complex64), token ids, slots and positions.
+    # Rotations of these positions (complex64), token ids, slots and positions.
     return rows * (peak + 4 * part.head_dim + 24)
 
 

@@ -107,6 +107,7 @@ def _show(name: str, found: Plan) -> None:
     rows = [
         ("weights", found.weights, ""),
         ("keys and values", found.kv, token),
+        ("rotations", found.rotation, ""),
         ("activations", found.activations, f"of {min(asked.chunk, asked.context):,} prompt tokens at a time"),
         ("logits", found.logits, ""),
         ("reserve", found.reserve, "CUDA context, NCCL, workspaces, gaps"),

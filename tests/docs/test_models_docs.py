@@ -37,7 +37,7 @@ def test_what_fits(row: list[str]) -> None:
     name, gpus, dtype, kv = code(row[0]), int(row[1]), row[2], row[3]
     kinds: dict[str, Any] = {"dtype": dtype, "kv": kv}
     found = plan(PRESETS[name], Deployment(gpus, 80 * GB, 131_072, **kinds))
-    sizes = [found.weights, found.kv, found.activations + found.logits, found.needed]
+    sizes = [found.weights, found.kv, found.rotation + found.activations + found.logits, found.needed]
     assert row[4:8] == [billions(size) for size in sizes]
     assert row[8:] == [f"{found.largest_context:,}", f"{found.most_sequences}"]
 
@@ -51,4 +51,4 @@ def test_the_405b_model_to_the_byte() -> None:
     found = plan(PRESETS["llama-3.1-405b"], Deployment(8, 80 * GB, 131_072, dtype="fp8")).as_dict()
     rows = {code(row[0]): row[1] for row in table(PAGE, "part")}
     assert rows == {part: f"{found[part]:,}" for part in rows}
-    assert set(rows) >= {"weights", "kv", "activations", "logits", "reserve", "needed"}
+    assert set(rows) >= {"weights", "kv", "rotation", "activations", "logits", "reserve", "needed"}

@@ -26,6 +26,7 @@ from model.plan import (
     kv_token_bytes,
     logit_bytes,
     plan,
+    rotation_bytes,
     shard,
     weight_bytes,
 )
@@ -128,6 +129,13 @@ def test_activations_are_what_a_pass_allocates(
         segments = [Segment(0, rows, (0, 1))]
         measured = peak(lambda rows=rows, segments=segments: executor.forward([1] * rows, segments))
         assert activation_bytes(SMALL, rows, kind, dtype.itemsize) == pytest.approx(measured, rel=0.05)
+
+
+def test_rotations_are_what_the_table_holds() -> None:
+    config = replace(SMALL, context_length=8_192)
+    rope = Rope.of(config, CPU)
+    rope.reserve(config.context_length)
+    assert rotation_bytes(config) == rope._table.untyped_storage().nbytes()
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
