@@ -1,6 +1,6 @@
 """How the time and memory of a prefill grow with its length, to the model's whole window.
 
-    python -m bench.growth [--model auto] [--dtype auto] [--threads 2] [--repeats 3] [--svg FILE]
+    python -m bench.growth [--model auto] [--dtype auto] [--threads 2] [--repeats 3] [--cpu-time] [--svg FILE]
 
 One prompt is read from the first to the last position of the window, chunk by chunk as the engine does it;
 the clock and the process's memory are read on the way. Medians over the repeats. The time is fitted by
@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,15 +42,21 @@ class Point:
     bytes: float
 
 
-def measure(executor: LocalExecutor, ids: Sequence[int], marks: Sequence[int], chunk: int) -> list[Point]:
+def measure(
+    executor: LocalExecutor,
+    ids: Sequence[int],
+    marks: Sequence[int],
+    chunk: int,
+    clock: Callable[[], float] = time.perf_counter,
+) -> list[Point]:
     """Read all of `ids`; a point at each mark (multiples of the chunk)."""
-    points, base, begin = [], resident(), time.perf_counter()
+    points, base, begin = [], resident(), clock()
     for start in range(0, len(ids), chunk):
         end = min(start + chunk, len(ids))
         blocks = tuple(range(-(-end // executor.block_size)))
         executor.forward(ids[start:end], [Segment(start, end - start, blocks)])
         if end in marks:
-            points.append(Point(end, time.perf_counter() - begin, resident() - base))
+            points.append(Point(end, clock() - begin, resident() - base))
     return points
 
 
@@ -140,6 +146,9 @@ def main() -> None:
     parser.add_argument("--attention", default="auto")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument(
+        "--cpu-time", action="store_true", help="CPU seconds: with one thread, right on a busy machine too"
+    )
     parser.add_argument("--svg", type=Path)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
@@ -153,8 +162,9 @@ def main() -> None:
     chunk = options.chunk_on("cpu")
     ids = torch.randint(0, config.vocab_size, (window,), generator=torch.Generator().manual_seed(0)).tolist()
     marks = sorted({min(window, n) for n in (*_doublings(2048, window), 3 * window // 4, window)})
+    clock = time.process_time if arguments.cpu_time else time.perf_counter
     measure(executor, ids[:chunk], [], chunk)  # libraries make their plans in the first pass
-    points = medians([measure(executor, ids, marks, chunk) for _ in range(arguments.repeats)])
+    points = medians([measure(executor, ids, marks, chunk, clock) for _ in range(arguments.repeats)])
     title = (
         f"{checkpoint.name}, {dtype}, {executor.kind}, {arguments.threads} threads, {hardware.device_name}"
     )
