@@ -117,7 +117,7 @@ def _pull(
         raise CheckpointError(f"{hub_id} cannot be used: {error}") from error
     entry = cache / f"models--{hub_id.replace('/', '--')}"
     snapshot: Path = entry / "snapshots" / info.sha
-    meter = _Meter(hub_id, sum(files[name].size or 0 for name in wanted), on_progress)
+    meter = Meter(hub_id, sum(files[name].size or 0 for name in wanted), on_progress)
     _log.info("fetching %d files of %s (%s), %d MB", len(wanted), hub_id, info.sha, meter.total // 10**6)
 
     def fetch(name: str) -> None:
@@ -165,7 +165,7 @@ def _check(path: Path, expected: Any, hub_id: str) -> None:
     )
 
 
-class _Meter:
+class Meter:
     """Adds up what all streams have received, and tells it on."""
 
     def __init__(self, model: str, total: int, tell: Progress | None) -> None:
@@ -191,7 +191,9 @@ class _Meter:
         meter = self
 
         class Bar:
-            """Of tqdm's interface, what the library calls."""
+            """Of tqdm's interface, what the library calls. A byte counts when it is stored."""
+
+            total: float | None = None
 
             def __init__(self, *_: object, initial: float = 0, **__: object) -> None:
                 meter.add(initial)
@@ -204,8 +206,15 @@ class _Meter:
             def update(self, n: float | None = 1) -> None:
                 meter.add(n or 0)
 
-            def __getattr__(self, name: str) -> Callable[..., None]:
-                return lambda *_, **__: None
+            def update_transfer(self, n: float | None = 1) -> None: ...
+
+            def set_postfix_str(self, *_: object, **__: object) -> None: ...
+
+            def set_transfer_postfix_str(self, *_: object, **__: object) -> None: ...
+
+            def refresh(self) -> None: ...
+
+            def close(self) -> None: ...
 
         return Bar
 

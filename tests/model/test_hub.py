@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import huggingface_hub
 import pytest
 import torch
 from checkpoints import tiny_model, write_folder
 from hub_server import HUB_ID, Hub, serving
+from huggingface_hub.utils._xet_progress_reporting import XetDownloadProgressReporter
 
 from model import CheckpointError, Engine
-from model.weights.download import DownloadProgress, needed
+from model.weights.download import DownloadProgress, Meter, needed
 from model.weights.hub import cached_models, cached_snapshot, hub_parts, resolve
 
 
@@ -171,6 +173,25 @@ def test_a_snapshot_that_lacks_a_shard_is_completed() -> None:
         resolve(HUB_ID)
     assert resolve(HUB_ID, download=True) == path
     assert torch.isfinite(Engine.load(HUB_ID, "cpu", "float32").logits([1, 2, 3])).all()
+
+
+def test_storage_in_pieces_is_counted_once() -> None:
+    """The hub's newer storage, Xet, reports bytes of the network and bytes of the file to the same bar."""
+    seen: list[DownloadProgress] = []
+    meter = Meter("owner/tiny", 100, seen.append)
+    reporter = XetDownloadProgressReporter(
+        reconstruction_desc="file", total=100, log_level=20, tqdm_class=meter.bar()
+    )
+    with reporter as progress:
+        for done in (40, 100):
+            rates = {"total_bytes_completion_rate": 1.0, "total_transfer_bytes_completion_rate": 1.0}
+            report = {
+                "total_bytes_completed": done,
+                "total_transfer_bytes_completed": done,
+                "total_bytes": 100,
+            }
+            progress.update_progress(SimpleNamespace(**report, **rates))
+    assert [each.done for each in seen if each.done] == [40, 100]
 
 
 def test_hub_ids() -> None:
