@@ -1,11 +1,11 @@
-"""Prefill and decode tokens per second of the engine beside transformers and llama.cpp, in one run.
+"""The engine beside transformers and llama.cpp, and what it does that they do not; one run, two tables.
 
-    python bench/engine.py [--model auto] [--prompts 512,2048] [--new 64] [--repeats 3] [--threads 2]
+    python -m bench.engine [--model auto] [--prompts 2048,8192] [--new 64] [--repeats 3] [--threads 2]
 
-All three read the same random token ids of the same GGUF file and write greedily, one request at a time,
-in a process that does nothing else. transformers runs in the dtype that is fastest for it here, with SDPA;
-llama.cpp on the file's own quantisation, with flash attention. Medians over the repeats, which go round the
-contestants in turn so that a slow minute hits all of them.
+All three read the same GGUF file and write greedily in a process that does nothing else. transformers runs in
+the dtype that is fastest for it here, with SDPA; llama.cpp on the file's own quantisation, with flash
+attention. Medians over the repeats, which go round the contestants in turn so that a slow minute hits all.
+A prompt that would fill the model's window is shortened so that the answer fits.
 """
 
 from __future__ import annotations
@@ -15,145 +15,246 @@ import os
 import platform
 import random
 import statistics
+import tempfile
+import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-import xllamacpp
 from rich.console import Console
 from rich.table import Table
-from transformers import AutoModelForCausalLM, PreTrainedModel
-from transformers.cache_utils import DynamicCache
 
-from model import Engine, SamplingParams, TokenEvent, describe
+from bench.engine_peers import Contestant, LlamaCpp, Ours, Transformers
+from model import Engine, EngineOptions, PrefillProgress, SamplingParams, TokenEvent, describe
 from model.weights.hub import resolve
 
-
-@dataclass(frozen=True)
-class Speed:
-    """Tokens per second of one run."""
-
-    prefill: float
-    decode: float
-
-
-Run = Callable[[list[int], int], Speed]
-
-
-def ours(engine: Engine) -> Run:
-    """The whole path of a request, events and text included."""
-
-    def run(ids: list[int], new: int) -> Speed:
-        engine.forget()
-        params = SamplingParams(max_tokens=new, ignore_eos=True)
-        begin = first = time.perf_counter()
-        for event in engine.generate(ids, params):
-            if isinstance(event, TokenEvent) and event.index == 0:
-                first = time.perf_counter()
-        return Speed(len(ids) / (first - begin), (new - 1) / (time.perf_counter() - first))
-
-    return run
-
-
-def transformers(model: PreTrainedModel) -> Run:
-    """A bare greedy loop: faster than `generate`, which adds its own bookkeeping."""
-
-    @torch.inference_mode()
-    def run(ids: list[int], new: int) -> Speed:
-        cache = DynamicCache(config=model.config)
-        begin = time.perf_counter()
-        out = model(torch.tensor([ids]), past_key_values=cache, use_cache=True, logits_to_keep=1)
-        token = out.logits[:, -1].argmax(-1, keepdim=True)
-        first = time.perf_counter()
-        for _ in range(new - 1):
-            token = model(token, past_key_values=cache, use_cache=True).logits[:, -1].argmax(-1, keepdim=True)
-        token.item()
-        return Speed(len(ids) / (first - begin), (new - 1) / (time.perf_counter() - first))
-
-    return run
-
-
-def llama_cpp(server: xllamacpp.Server) -> Run:
-    """By llama.cpp's own timings, which leave out its HTTP and JSON."""
-
-    def run(ids: list[int], new: int) -> Speed:
-        request = {
-            "prompt": ids,
-            "n_predict": new,
-            "temperature": 0,
-            "ignore_eos": True,
-            "cache_prompt": False,
-        }
-        timings = server.handle_completions(request)["timings"]
-        return Speed(timings["prompt_per_second"], timings["predicted_per_second"])
-
-    return run
-
-
-def start_llama_cpp(path: Path, threads: int, context: int) -> xllamacpp.Server:
-    """A server inside this process, flash attention on."""
-    params = xllamacpp.CommonParams()
-    params.model.path = str(path)
-    params.n_ctx, params.n_parallel = context, 1
-    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
-    params.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_ENABLED
-    params.verbosity = -1
-    return xllamacpp.Server(params)
+STREAMS = 8
 
 
 def main() -> None:
-    """Measure and print one table."""
+    """Measure and print."""
+    options = _options()
+    torch.set_num_threads(options.threads)
+    path = resolve(options.model)
+    chosen = describe("cpu").dtype
+    engine = Engine.load(path, device="cpu")
+    window = engine.context_length
+    lengths = [min(int(each), window - options.new - 8) for each in options.prompts.split(",")]
+    contestants: dict[str, Contestant] = {
+        f"ours ({engine.dtype})": Ours(engine),
+        f"transformers ({chosen})": Transformers(path, chosen),
+        "llama.cpp": LlamaCpp(path, options.threads, max(lengths) + options.new + 8, 1),
+    }
+    several: dict[str, Contestant] = {**contestants}
+    several["llama.cpp"] = LlamaCpp(path, options.threads, 512 + options.new, STREAMS)
+    console = Console(width=150)
+    console.print(_peers(contestants, several, engine, lengths, options))
+    console.print(_alone(engine, path, lengths[-1], options))
+
+
+def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--model", default="auto", help="a GGUF file, or auto")
-    parser.add_argument("--prompts", default="512,2048", help="prompt lengths")
+    parser.add_argument("--prompts", default="2048,8192", help="prompt lengths")
     parser.add_argument("--new", type=int, default=64, help="tokens written after each prompt")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    path, lengths = resolve(options.model), [int(length) for length in options.prompts.split(",")]
-    context = max(lengths) + options.new + 8
+    return parser.parse_args()
 
-    contestants: dict[str, Run] = {"llama.cpp": llama_cpp(start_llama_cpp(path, options.threads, context))}
-    chosen = describe("cpu").dtype
-    for dtype in ("float32", "bfloat16"):
-        engine = Engine.load(path, device="cpu", dtype=dtype)
-        contestants[f"ours {dtype}{' (auto)' if dtype == chosen else ''}"] = ours(engine)
-        peer = AutoModelForCausalLM.from_pretrained(
-            path.parent, gguf_file=path.name, dtype=getattr(torch, dtype), attn_implementation="sdpa"
-        )
-        contestants[f"transformers {dtype}"] = transformers(peer.train(False))
 
-    prompts = {length: random.Random(length).choices(range(100, 40_000), k=length) for length in lengths}
-    speeds: dict[tuple[str, int], list[Speed]] = {}
-    for run in contestants.values():
-        run(prompts[lengths[0]][:64], 4)  # caches, kernels and pages warm
+def _peers(
+    contestants: dict[str, Contestant],
+    several: dict[str, Contestant],
+    engine: Engine,
+    lengths: list[int],
+    options: argparse.Namespace,
+) -> Table:
+    draw = random.Random(0)
+    prompts = {length: draw.choices(range(100, 40_000), k=length) for length in lengths}
+    crowd = [draw.choices(range(100, 40_000), k=256) for _ in range(STREAMS)]
+    quoting = _quoting(engine)
+    values: dict[tuple[str, str], list[float]] = {}
+    for one in [*contestants.values(), several["llama.cpp"]]:
+        one.run(prompts[lengths[0]][:64], 4)  # caches, kernels and pages warm
     for _ in range(options.repeats):
-        for length, ids in prompts.items():
-            for name, run in contestants.items():
-                speeds.setdefault((name, length), []).append(run(ids, options.new))
-
-    hardware = describe("cpu")
-    machine = f"{hardware.device_name} ({' '.join(hardware.features)}), {options.threads} threads"
-    table = Table(
-        title=f"{path.stem}, {machine}, tokens/s",
-        caption=f"torch {torch.__version__}, {platform.system()}, median of {options.repeats}",
-    )
+        for name, one in contestants.items():
+            for length, ids in prompts.items():
+                speed = one.run(ids, options.new)
+                values.setdefault((name, f"prefill {length}"), []).append(speed.prefill)
+                values.setdefault((name, f"decode after {length}"), []).append(speed.decode)
+            values.setdefault((name, "decode after 256"), []).append(one.run(crowd[0], options.new).decode)
+            values.setdefault((name, "quoting"), []).append(one.run(quoting, 2 * options.new).decode)
+            together = several[name].together(crowd, options.new)
+            values.setdefault((name, f"{STREAMS} streams"), []).append(together)
+    columns = list(dict.fromkeys(column for _, column in values))
+    table = Table(title=f"tokens/s, {_machine(options)}", caption=f"median of {options.repeats}")
     table.add_column("engine")
-    for length in lengths:
-        table.add_column(f"prefill {length}", justify="right")
-        table.add_column(f"decode after {length}", justify="right")
+    for column in columns:
+        table.add_column(column, justify="right")
+    medians = {key: statistics.median(runs) for key, runs in values.items()}
     for name in contestants:
-        cells = []
-        for length in lengths:
-            runs = speeds[name, length]
-            cells += [statistics.median(r.prefill for r in runs), statistics.median(r.decode for r in runs)]
-        table.add_row(name, *(f"{cell:.1f}" for cell in cells))
-    Console(width=140).print(table)
+        table.add_row(name, *(f"{medians[name, column]:.1f}" for column in columns))
+    ours, *peers = contestants
+    for peer in peers:
+        ratios = (medians[ours, column] / medians[peer, column] for column in columns)
+        table.add_row(f"ours / {peer}", *(f"{ratio:.2f}" for ratio in ratios))
+    return table
+
+
+def _alone(engine: Engine, path: Path, length: int, options: argparse.Namespace) -> Table:
+    """What there is no peer for."""
+    table = Table(title="ours alone", caption=f"median of {options.repeats}")
+    table.add_column("what")
+    table.add_column("here", justify="right")
+    prompt = random.Random(1).choices(range(100, 40_000), k=length)
+    first, second = [], []
+    for repeat in range(options.repeats):
+        engine.forget()
+        first.append(_first_token(engine, [*prompt[:-8], *range(repeat, repeat + 8)]))
+        second.append(_first_token(engine, [*prompt[:-8], *range(50 + repeat, 58 + repeat)]))
+    cold = statistics.median(first)
+    table.add_row(f"first token after {length} tokens", f"{cold:.2f} s")
+    table.add_row("a second question over the same tokens", f"{statistics.median(second) / cold:.1%} of it")
+    restarted = [_after_restart(path, prompt) for _ in range(options.repeats)]
+    table.add_row("the same after a restart", f"{statistics.median(restarted) / cold:.1%} of it")
+    shares = [_share_beside_a_reader(engine, prompt) for _ in range(options.repeats)]
+    table.add_row("tokens/s of a stream while a prompt is read", f"{statistics.median(shares):.0%} of alone")
+    for what, new in (("reading", 1), ("writing", options.new)):
+        overheads = [
+            _overhead(engine, prompt[:2048] if new == 1 else prompt[:256], new)
+            for _ in range(options.repeats)
+        ]
+        table.add_row(
+            f"{what}: time beside matrix products and attention",
+            f"{statistics.median(overheads):.1%} of them",
+        )
+    return table
+
+
+def _quoting(engine: Engine) -> list[int]:
+    """A real passage and its own beginning: the model goes on as the passage does."""
+    text = (Path(__file__).parent.parent / "LICENSE").read_text("utf-8")
+    ids = engine.tokenizer.encode(text)[:900]
+    return [*ids, *ids[:60]]
+
+
+def _first_token(engine: Engine, ids: list[int]) -> float:
+    begin = time.perf_counter()
+    list(engine.generate(ids, SamplingParams(max_tokens=1, ignore_eos=True)))
+    return time.perf_counter() - begin
+
+
+def _after_restart(path: Path, prompt: list[int]) -> float:
+    with tempfile.TemporaryDirectory() as folder:
+        options = EngineOptions(kv_folder=Path(folder))
+        with Engine.load(path, device="cpu", options=options) as engine:
+            list(engine.generate(prompt, SamplingParams(max_tokens=1)))
+        with Engine.load(path, device="cpu", options=options) as engine:
+            list(engine.generate(prompt[:64], SamplingParams(max_tokens=1)))
+            return _first_token(engine, [*prompt[:-8], *range(8)])
+
+
+def _share_beside_a_reader(engine: Engine, prompt: list[int]) -> float:
+    """Tokens/s of one stream while a long prompt is read, over its tokens/s alone."""
+    engine.forget()
+    stream = engine.generate(prompt[-200:], SamplingParams(max_tokens=4000, ignore_eos=True))
+    times = [time.perf_counter() for event in _until_tokens(stream, 48) if isinstance(event, TokenEvent)]
+    alone = (len(times) - 1) / (times[-1] - times[0])
+    reading, read = threading.Event(), threading.Event()
+
+    def read_it() -> None:
+        for event in engine.generate(prompt, SamplingParams(max_tokens=1)):
+            if isinstance(event, PrefillProgress) and event.read:
+                reading.set()
+        read.set()
+
+    reader = threading.Thread(target=read_it)
+    reader.start()
+    beside: list[float] = []
+    for event in stream:
+        if isinstance(event, TokenEvent) and reading.is_set():
+            beside.append(time.perf_counter())
+        if read.is_set():
+            break
+    stream.close()  # type: ignore[attr-defined]
+    reader.join()
+    return (len(beside) - 1) / (beside[-1] - beside[0]) / alone
+
+
+def _until_tokens(stream, count: int):  # type: ignore[no-untyped-def]
+    for event in stream:
+        yield event
+        count -= isinstance(event, TokenEvent)
+        if not count:
+            return
+
+
+def _overhead(engine: Engine, prompt: list[int], new: int) -> float:
+    """Time of a request outside of matrix products and attention, over the time inside them."""
+    spent = _Timed(engine)
+    engine.forget()
+    begin = time.perf_counter()
+    list(engine.generate(prompt, SamplingParams(max_tokens=new, ignore_eos=True)))
+    total = time.perf_counter() - begin
+    spent.restore()
+    return total / spent.seconds - 1
+
+
+class _Timed:
+    """Adds up the time in the model's linear layers, its head and its attention."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.seconds = 0.0
+        executor = engine._executor
+        self._model, self._executor = executor._model, executor  # type: ignore[attr-defined]
+        self._attend = executor._attend  # type: ignore[attr-defined]
+        self._head = self._model.head
+        self._hooks = []
+        for module in self._model.modules():
+            if "linear" in type(module).__name__.lower():
+                self._hooks.append(module.register_forward_pre_hook(lambda *_: self._start()))
+                self._hooks.append(module.register_forward_hook(lambda *_: self._stop()))
+        executor._attend = _TimedAttend(self, self._attend)  # type: ignore[attr-defined]
+        self._model.head = self._timed_head
+
+    def restore(self) -> None:
+        """Take the clocks out again."""
+        for hook in self._hooks:
+            hook.remove()
+        self._executor._attend = self._attend  # type: ignore[attr-defined]
+        del self._model.head
+
+    def _start(self) -> None:
+        self._begin = time.perf_counter()
+
+    def _stop(self) -> None:
+        self.seconds += time.perf_counter() - self._begin
+
+    def _timed_head(self, x: torch.Tensor) -> torch.Tensor:
+        begin = time.perf_counter()
+        out: torch.Tensor = self._head(x)
+        self.seconds += time.perf_counter() - begin
+        return out
+
+
+class _TimedAttend:
+    def __init__(self, timed: _Timed, attend: object) -> None:
+        self._timed, self._attend = timed, attend
+        self.name, self.plan = attend.name, attend.plan  # type: ignore[attr-defined]
+
+    def __call__(self, *arguments: object) -> torch.Tensor:
+        begin = time.perf_counter()
+        out: torch.Tensor = self._attend(*arguments)  # type: ignore[operator]
+        self._timed.seconds += time.perf_counter() - begin
+        return out
+
+
+def _machine(options: argparse.Namespace) -> str:
+    hardware = describe("cpu")
+    name = f"{hardware.device_name} ({' '.join(hardware.features)}), {options.threads} threads"
+    return f"{resolve(options.model).stem}, {name}, torch {torch.__version__}, {platform.system()}"
 
 
 if __name__ == "__main__":

@@ -35,6 +35,16 @@ from model.sampling import SamplingParams
 from model.stats import Stats
 from model.text.chat import ChatFormat, Content, Message
 from model.text.tokenizer import Tokenizer
+from model.text.tool_parser import (
+    TextDelta,
+    ToolCallBroken,
+    ToolCallDelta,
+    ToolCallEnd,
+    ToolCallParser,
+    ToolCallStart,
+    ToolEvent,
+)
+from model.text.tools import ToolCall, ToolDefinition
 
 __all__ = [
     "ChatFormat",
@@ -63,9 +73,18 @@ __all__ = [
     "Span",
     "Stats",
     "StepError",
+    "TextDelta",
     "TokenEvent",
     "TokenSet",
     "Tokenizer",
     "TokenizerError",
+    "ToolCall",
+    "ToolCallBroken",
+    "ToolCallDelta",
+    "ToolCallEnd",
+    "ToolCallParser",
+    "ToolCallStart",
+    "ToolDefinition",
+    "ToolEvent",
     "describe",
 ]

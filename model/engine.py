@@ -29,8 +29,11 @@ from model.sampling import SamplingParams, token_logprobs
 from model.scheduler import Scheduler
 from model.speculate import Drafter, StepTimes
 from model.stats import Stats
-from model.text.chat import ChatFormat, Message, recognise
+from model.text.chat import ChatFormat, Message, Tools, recognise
 from model.text.tokenizer import Tokenizer
+from model.text.tool_parser import ToolCallParser, ToolEvent
+from model.text.tool_stream import with_tool_events
+from model.text.tools import ToolDefinition, ToolPlace, ToolStyle
 from model.weights.checkpoint import open_checkpoint
 from model.weights.hub import resolve
 
@@ -284,10 +287,22 @@ class Engine:
         messages: Sequence[Message],
         params: SamplingParams | None = None,
         *,
+        tools: Tools = (),
+        builtin: Collection[str] = (),
+        tool_style: ToolStyle = "json",
+        tool_place: ToolPlace = "user",
+        date: str | None = None,
         cancel: threading.Event | None = None,
         on_progress: Callable[[PrefillProgress], None] | None = None,
-    ) -> Iterator[Event]:
+        salt: str = "",
+        tags: Collection[str] = (),
+    ) -> Iterator[Event | ToolEvent]:
         """`generate` of a dialogue in the model's own chat format.
+
+        Args:
+            tools, builtin, tool_style, tool_place, date: see `ChatFormat.render`. With tools, what the model
+                writes comes as tool events among the others: `TextDelta` is the visible text, and a last
+                token `<|eom_id|>` says that the model waits for the results.
 
         Raises:
             ChatFormatError: the model has no known chat format, or the dialogue is malformed.
@@ -297,8 +312,15 @@ class Engine:
             raise ChatFormatError(
                 f"{self.name} has no chat template that is known (Llama 3 and ChatML are); use generate"
             )
-        prompt = self.chat_format.render(messages)
-        return self.generate(prompt, params, cancel=cancel, on_progress=on_progress)
+        prompt = self.chat_format.render(
+            messages, tools=tools, builtin=builtin, tool_style=tool_style, tool_place=tool_place, date=date
+        )
+        events = self.generate(prompt, params, cancel=cancel, on_progress=on_progress, salt=salt, tags=tags)
+        if not tools and not builtin:
+            return events
+        names = [ToolDefinition.of(tool).name for tool in tools]
+        tag = self.tokenizer.control.get("<|python_tag|>")
+        return with_tool_events(events, ToolCallParser(names, builtin, tag))
 
     def _events(
         self, request: Request, on_progress: Callable[[PrefillProgress], None] | None

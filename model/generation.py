@@ -52,7 +52,9 @@ class Generation:
         else:
             # Control tokens are no part of the answer's text.
             control = self._tokenizer.is_control(token)
-            text = self._stream.push(b"" if control else self._tokenizer.token_bytes(token))
+            piece = b"" if control else self._tokenizer.token_bytes(token)
+            # What a control token ends is complete: nothing that follows can belong to a stop string in it.
+            text = self._stream.flush() if control else self._stream.push(piece)
             self._text.append(text)
             if self._stream.stopped is not None:
                 self.reason = "stop_string"

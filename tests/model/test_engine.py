@@ -22,9 +22,12 @@ from model import (
     PrefillProgress,
     PromptError,
     PromptTooLongError,
+    Regex,
     SamplingParams,
     StepError,
+    TextDelta,
     TokenEvent,
+    ToolCallStart,
 )
 
 PASSAGE = (
@@ -273,3 +276,16 @@ def test_stats_count(tiny_folder: Path) -> None:
     assert stats.blocks_free == stats.blocks == SMALL.kv_tokens // SMALL.block_size  # type: ignore[operator]
     assert stats.reading_seconds > 0
     assert stats.writing_seconds > 0
+
+
+def test_tools_come_as_events_among_the_others(tiny_folder: Path) -> None:
+    engine = small(tiny_folder)
+    tool = {"name": "weather", "description": "now", "parameters": {"type": "object", "properties": {}}}
+    call = '{"name": "weather", "parameters": {}}'
+    params = SamplingParams(max_tokens=200, constraint=Regex(call.replace("{", r"\{").replace("}", r"\}")))
+    events = list(engine.chat([{"role": "user", "content": "Rain?"}], params, tools=[tool]))
+    assert [event.name for event in events if isinstance(event, ToolCallStart)] == ["weather"]
+    assert not any(isinstance(event, TextDelta) for event in events)
+    end = events[-1]
+    assert isinstance(end, Finished)
+    assert (end.reason, end.text) == ("stop", call)
