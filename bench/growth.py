@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from xml.sax.saxutils import escape
 
 import torch
 
@@ -97,13 +98,14 @@ def table(points: Sequence[Point], per_token: int) -> str:
     return "\n".join(lines)
 
 
-def svg(points: Sequence[Point], title: str) -> str:
+def svg(points: Sequence[Point], title: str, unit: str = "seconds") -> str:
     """Two panels, time and memory over tokens, as an SVG that is readable on light and dark pages."""
     a, b = fit(points)
+    title = escape(title, {'"': "&quot;"})
     last = points[-1].tokens
     curve = [(n, a * n + b * n * n) for n in range(0, last + 1, max(1, last // 64))]
     panels = [
-        _panel(40, "prefill, seconds", [(p.tokens, p.seconds) for p in points], curve),
+        _panel(40, f"prefill, {unit}", [(p.tokens, p.seconds) for p in points], curve),
         _panel(410, "memory, MiB", [(p.tokens, p.bytes / 2**20) for p in points], None),
     ]
     return (
@@ -163,11 +165,11 @@ def main() -> None:
     ids = torch.randint(0, config.vocab_size, (window,), generator=torch.Generator().manual_seed(0)).tolist()
     marks = sorted({min(window, n) for n in (*_doublings(2048, window), 3 * window // 4, window)})
     clock = time.process_time if arguments.cpu_time else time.perf_counter
+    unit = "CPU seconds" if arguments.cpu_time else "seconds"
     measure(executor, ids[:chunk], [], chunk)  # libraries make their plans in the first pass
     points = medians([measure(executor, ids, marks, chunk, clock) for _ in range(arguments.repeats)])
-    title = (
-        f"{checkpoint.name}, {dtype}, {executor.kind}, {arguments.threads} threads, {hardware.device_name}"
-    )
+    kernels = executor.kind.replace("torch.", "")
+    title = f"{checkpoint.name}: {kernels}, threads: {arguments.threads}, {hardware.device_name}"
     a, b = fit(points)
     print(
         f"{title}\n\n{table(points, 2 * config.layers * config.kv_heads * config.head_dim * dtype.itemsize)}"
@@ -177,7 +179,7 @@ def main() -> None:
         f"at {window:,}"
     )
     if arguments.svg is not None:
-        arguments.svg.write_text(svg(points, title), "utf-8")
+        arguments.svg.write_text(svg(points, title, unit), "utf-8")
 
 
 def _doublings(first: int, last: int) -> list[int]:

@@ -94,9 +94,9 @@ def test_the_fit_finds_both_costs() -> None:
 
 
 def test_the_plot_is_well_formed_and_holds_every_point() -> None:
-    root = ET.fromstring(growth.svg(POINTS, "a model"))  # noqa: S314 (our own text)
+    root = ET.fromstring(growth.svg(POINTS, 'a "model" & more'))  # noqa: S314 (our own text)
     texts = [text.text for text in root.iter("{http://www.w3.org/2000/svg}text")]
-    assert texts[0] == "a model"
+    assert texts[0] == 'a "model" & more'
     assert {"2k", "4k", "8k", "4.5", "9.9", "23"} <= set(texts)
     assert len(list(root.iter("{http://www.w3.org/2000/svg}circle"))) == 2 * len(POINTS)
 
