@@ -37,6 +37,9 @@ from model.text.tools import ToolDefinition, ToolPlace, ToolStyle
 from model.weights.checkpoint import open_checkpoint
 from model.weights.hub import resolve
 
+_WEIGHTS = {"auto": "packed", "int8": "int8"}
+"""How weights are held for the names of dtypes that are none."""
+
 
 class Engine:
     """One model in memory. Safe to use from several threads, whose requests share every step.
@@ -108,7 +111,8 @@ class Engine:
             path: a safetensors folder, a .gguf file, a hub id that is in the local hub cache, or "auto"
                 for the bundled model.
             device: "auto" (a GPU where there is one), "cpu", "cuda" or "cuda:N".
-            dtype: "auto" (what this machine is fast in), "float32", "bfloat16" or "float16".
+            dtype: "auto" (what this machine is fast in; on a CPU the matrices of a GGUF file stay packed),
+                "int8" (on a CPU: as "auto", with eight bits a weight), "float32", "bfloat16" or "float16".
             options: memory and steps.
             cache_path: JSON file that keeps the measurement behind `dtype="auto"`.
 
@@ -119,10 +123,10 @@ class Engine:
         """
         options = options or EngineOptions()
         target = resolve_device(device)
-        kind = resolve_dtype(describe(device, cache_path).dtype if dtype == "auto" else dtype)
+        kind = resolve_dtype(describe(device, cache_path).dtype if dtype in _WEIGHTS else dtype)
         checkpoint = open_checkpoint(resolve(path))
         tokenizer = checkpoint.tokenizer()
-        executor, parameters = load_executor(checkpoint, target, kind, options)
+        executor, parameters = load_executor(checkpoint, target, kind, options, _WEIGHTS.get(dtype, "dense"))
         return cls(
             executor,
             checkpoint.config,

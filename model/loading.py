@@ -12,26 +12,42 @@ from model.kv.pool import KVPool
 from model.llama.config import LlamaConfig
 from model.llama.rope import Rope
 from model.llama.transformer import Transformer
+from model.native import available
 from model.options import EngineOptions
+from model.quant.packed import quantise_layers
 from model.weights.checkpoint import Checkpoint
 
 
 def load_executor(
-    checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype, options: EngineOptions
+    checkpoint: Checkpoint,
+    device: torch.device,
+    dtype: torch.dtype,
+    options: EngineOptions,
+    weights: str = "dense",
 ) -> tuple[LocalExecutor, int]:
     """The executor of a model in this process, and how many parameters it has.
 
+    Args:
+        dtype: of activations and KV cache, and of dense weights.
+        weights: "dense", "packed" (as few bits as in the file, where this processor has the kernels for it)
+            or "int8" (eight bits of whatever the file holds, on such a processor only).
+
     Raises:
         CheckpointError: the weights cannot be read.
-        HardwareError: no room for a single chunk of KV cache.
+        HardwareError: no room for a single chunk of KV cache, or "int8" without the kernels.
     """
     config = checkpoint.config
+    if weights == "int8" and not (device.type == "cpu" and available()):
+        raise HardwareError("int8 needs a CPU and our kernels: run python -m model.native.build")
     with torch.device("meta"):
         model = Transformer(config)
     model = model.to(dtype)
-    checkpoint.prepare(model, device)
+    count = sum(parameter.numel() for parameter in model.parameters())
+    checkpoint.prepare(model, device, packed=weights == "packed")
     model = model.to_empty(device=device).requires_grad_(False).eval()
     checkpoint.fill(model)
+    if weights == "int8":
+        quantise_layers(model)
     rope = Rope.of(config, device, checkpoint.rope_divisors)
     pool = KVPool(
         config.layers, blocks_for(config, device, dtype, options), options.block_size,
@@ -40,7 +56,6 @@ def load_executor(
     attend = select_attention(
         device, dtype, options.attention, head_dim=config.head_dim, block_size=options.block_size
     )
-    count = sum(parameter.numel() for parameter in model.parameters())
     return LocalExecutor(model, rope, attend, pool), count
 
 

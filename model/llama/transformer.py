@@ -6,16 +6,12 @@ which kernel attends are in the `Batch`; the modules hold weights and nothing el
 
 from __future__ import annotations
 
-import torch.nn.functional as F
+import torch
 from torch import Tensor, nn
 
 from model.attention.batch import Batch
 from model.llama.config import LlamaConfig
-from model.llama.rope import rotate
-
-
-class RMSNorm(nn.RMSNorm):
-    """x / sqrt(mean(x²) + eps) · weight (Zhang & Sennrich 2019), accumulated in float32."""
+from model.llama.layers import Embedding, Linear, RMSNorm, rotate_and_store, swiglu
 
 
 class Attention(nn.Module):
@@ -26,17 +22,14 @@ class Attention(nn.Module):
         self.heads, self.kv_heads, self.head_dim = config.heads, config.kv_heads, config.head_dim
         # One matrix for q, k and v: one product instead of three, and q and k are rotated together.
         rows = (config.heads + 2 * config.kv_heads) * config.head_dim
-        self.qkv = nn.Linear(config.hidden_size, rows, bias=False)
-        self.out = nn.Linear(config.heads * config.head_dim, config.hidden_size, bias=False)
+        self.qkv = Linear(config.hidden_size, rows, bias=False)
+        self.out = Linear(config.heads * config.head_dim, config.hidden_size, bias=False)
 
     def forward(self, x: Tensor, batch: Batch, layer: int) -> Tensor:
         """[n, hidden] -> [n, hidden]; writes the n new keys and values of `layer` into the KV pool."""
         n = x.shape[0]
         qkv = self.qkv(x).view(n, self.heads + 2 * self.kv_heads, self.head_dim)
-        rotated = rotate(qkv[:, : self.heads + self.kv_heads], batch.rotation)
-        queries, new_keys = rotated[:, : self.heads], rotated[:, self.heads :]
-        new_values = qkv[:, self.heads + self.kv_heads :]
-        batch.pool.write(layer, batch.slots, new_keys, new_values)
+        queries = rotate_and_store(qkv, self.heads, batch, layer)
         mixed = batch.attend(queries, batch.pool.keys(layer), batch.pool.values(layer), batch.plan)
         return self.out(mixed.reshape(n, self.heads * self.head_dim))  # type: ignore[no-any-return]
 
@@ -46,13 +39,12 @@ class FeedForward(nn.Module):
 
     def __init__(self, config: LlamaConfig) -> None:
         super().__init__()
-        self.gate_up = nn.Linear(config.hidden_size, 2 * config.ffn_size, bias=False)
-        self.down = nn.Linear(config.ffn_size, config.hidden_size, bias=False)
+        self.gate_up = Linear(config.hidden_size, 2 * config.ffn_size, bias=False)
+        self.down = Linear(config.ffn_size, config.hidden_size, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """[n, hidden] -> [n, hidden]."""
-        gate, up = self.gate_up(x).chunk(2, dim=-1)
-        return self.down(F.silu(gate).mul_(up))  # type: ignore[no-any-return]
+        return self.down(swiglu(self.gate_up(x)))  # type: ignore[no-any-return]
 
 
 class Block(nn.Module):
@@ -76,11 +68,11 @@ class Transformer(nn.Module):
 
     def __init__(self, config: LlamaConfig) -> None:
         super().__init__()
-        self.embed = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.embed = Embedding(config.vocab_size, config.hidden_size)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
         self.norm = RMSNorm(config.hidden_size, eps=config.norm_eps)
         # A tied model has no matrix of its own here: moving or casting modules would silently untie one.
-        self.output = None if config.tied else nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        self.output = None if config.tied else Linear(config.hidden_size, config.vocab_size, bias=False)
 
     def forward(self, tokens: Tensor, batch: Batch) -> Tensor:
         """Token ids [n] -> final hidden states [n, hidden]."""
@@ -91,5 +83,5 @@ class Transformer(nn.Module):
 
     def head(self, x: Tensor) -> Tensor:
         """Hidden states [m, hidden] -> logits [m, vocab], float32."""
-        matrix = self.embed.weight if self.output is None else self.output.weight
-        return F.linear(self.norm(x), matrix).float()
+        matrix = self.embed if self.output is None else self.output
+        return matrix.project(self.norm(x), torch.float32)

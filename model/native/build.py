@@ -1,6 +1,6 @@
-"""Compiles the kernels for every instruction-set level of this kind of machine: `python -m model.native.build`.
+"""Compiles the kernels for every instruction-set level: `python -m model.native.build`.
 
-Uses the system's C compiler (`CC`, cc, gcc or clang) or, where there is none, the one in the `ziglang` package.
+Uses the system's C compiler (`CC`, cc, gcc or clang) or, where there is none, the `ziglang` package's.
 """
 
 from __future__ import annotations

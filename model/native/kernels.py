@@ -1,7 +1,7 @@
 """The kernels as functions of tensors. Callers ask `fits` first; there is no check below it.
 
-All take contiguous CPU tensors in float32 or bfloat16, add in float32 and round once. A row's result is the same
-bits whatever other rows there are and on any number of threads.
+All take CPU tensors in float32 or bfloat16, add in float32 and round once. A row's result is the same bits
+whatever other rows there are and on any number of threads.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ _DTYPES = (torch.float32, torch.bfloat16)
 
 
 def fits(x: Tensor) -> bool:
-    """Whether the kernels can take this tensor: a library is there, and it is on the CPU in a dtype they know."""
+    """Whether the kernels can take this tensor: it is on the CPU, in a dtype they know, and they are there."""
     return library() is not None and x.device.type == "cpu" and x.dtype in _DTYPES
 
 
 def linear(x: Tensor, matrix: Matrix, dtype: torch.dtype | None = None) -> Tensor:
-    """x [n, cols] times a matrix [rows, cols] transposed: [n, rows] in `dtype`, that of x where it is None."""
+    """x [n, cols] times a matrix [rows, cols] transposed: [n, rows] in `dtype`, by default that of x."""
     x = x.contiguous()
     out = torch.empty(x.shape[0], matrix.rows, dtype=dtype or x.dtype)
     _call().longleaf_linear(
@@ -110,11 +110,11 @@ class Attention(ctypes.Structure):
             "block_size",
             "query_stride",
             "is_bf16",
-        )  # fmt: skip
+        )
     )
 
 
-def attend(
+def attend(  # noqa: PLR0917
     queries: Tensor, keys: Tensor, values: Tensor, segments: Tensor, table: Tensor, lse: Tensor | None
 ) -> Tensor:
     """Causal attention over paged keys.

@@ -12,7 +12,8 @@ HERE = Path(__file__).resolve().parent
 SOURCES = HERE / "src"
 LIBRARIES = HERE / "lib"
 FLAGS = (
-    "-std=gnu11", "-O3", "-fPIC", "-shared", "-fvisibility=hidden", "-pthread", "-Wall", "-Wextra", "-Wno-psabi",
+    "-std=gnu11", "-O3", "-fPIC", "-shared", "-fvisibility=hidden", "-pthread",
+    "-Wall", "-Wextra", "-Wno-psabi",
     # One rounding for a product and a sum, in every variant of a loop; no other liberty with arithmetic.
     "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math",
 )  # fmt: skip

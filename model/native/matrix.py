@@ -1,7 +1,7 @@
 """Weight matrices in the order in which the kernels read them: 16 rows side by side, one in each lane.
 
-Codes stay what the file says, so that a packed matrix stands for exactly the same real numbers. The layouts are
-written down in `src/matrix.h`.
+Codes stay what the file says, so that a packed matrix stands for exactly the same real numbers. The layouts
+are written down in `src/matrix.h`.
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ def quantise(weight: Tensor) -> Codes:
 
 
 def floats(codes: Codes) -> Tensor:
-    """The real numbers [rows, cols] that a quantised matrix stands for, float32; the yardstick of the kernels."""
+    """The real numbers [rows, cols] that a quantised matrix stands for, float32: the kernels' yardstick."""
     rows, cols = codes.values.shape
     scales = codes.scales.float()
     if codes.supers is not None:

@@ -11,6 +11,8 @@ from torch import Tensor
 from model.errors import CheckpointError
 from model.llama.config import LlamaConfig
 from model.llama.transformer import Transformer
+from model.native import available
+from model.quant.packed import keep_packed
 from model.quant.stored import StoredRows
 from model.text.tokenizer import Tokenizer
 from model.text.vocabulary import tokenizer_from_folder, tokenizer_from_gguf
@@ -44,12 +46,16 @@ class Checkpoint(Protocol):
 
     def tokenizer(self) -> Tokenizer: ...
 
-    def prepare(self, model: Transformer, device: torch.device) -> None:
-        """Give `model`, still on the meta device, the layers that hold the weights as they are stored."""
+    def prepare(self, model: Transformer, device: torch.device, *, packed: bool = False) -> None:
+        """Give `model`, still on the meta device, the layers that hold the weights as they are stored.
+
+        Args:
+            packed: whether matrices of few bits may stay so where that is faster.
+        """
         ...
 
-    def sources(self) -> Sources:
-        """All weights, dense, and where they go: for a converter."""
+    def sources(self, model: Transformer | None = None) -> Sources:
+        """All weights and where they go: dense, or as the layers of a model want them that `prepare` saw."""
         ...
 
     def fill(self, model: Transformer) -> None:
@@ -86,6 +92,7 @@ class GGUFCheckpoint:
 
     def __init__(self, path: Path) -> None:
         self._file = GGUFFile(path)
+        self._packed: set[str] = set()
         names = set(self._file.names())
         if "token_embd.weight" not in names:
             raise CheckpointError(f"{path} holds no token_embd.weight: it is no language model")
@@ -104,17 +111,24 @@ class GGUFCheckpoint:
         """Rebuilt from the metadata."""
         return tokenizer_from_gguf(self._file.metadata)
 
-    def prepare(self, model: Transformer, device: torch.device) -> None:
-        """Nothing: all layers are dense."""
+    def prepare(self, model: Transformer, device: torch.device, *, packed: bool = False) -> None:
+        """Leave quantised layers packed where that is wanted and this processor has the kernels."""
+        if packed and device.type == "cpu" and available():
+            self._packed = keep_packed(model, self._file, gguf_placements(self.config))
 
-    def sources(self) -> Sources:
+    def sources(self, model: Transformer | None = None) -> Sources:  # noqa: ARG002
         """Tensors dequantised to float32."""
         return gguf_placements(self.config), lambda name: self._file.tensor(name, torch.float32)
 
     def fill(self, model: Transformer) -> None:
         """Dequantise tensor by tensor into the model."""
-        dtype = model.embed.weight.dtype
-        fill(model, gguf_placements(self.config), lambda name: self._file.tensor(name, dtype))
+        dtype = model.norm.weight.dtype
+        placements = {
+            name: place
+            for name, place in gguf_placements(self.config).items()
+            if place.parameter not in self._packed
+        }
+        fill(model, placements, lambda name: self._file.tensor(name, dtype))
 
     def fingerprint(self) -> str:
         """Of the header with tokenizer and tensor table, and of samples of the weights."""
@@ -144,17 +158,19 @@ class FolderCheckpoint:
         """From tokenizer.json."""
         return tokenizer_from_folder(self._folder)
 
-    def prepare(self, model: Transformer, device: torch.device) -> None:
+    def prepare(self, model: Transformer, device: torch.device, *, packed: bool = False) -> None:  # noqa: ARG002
         """FP8 layers where the files hold e4m3 matrices with scales."""
         self._rows.prepare(model, device)
 
-    def sources(self) -> Sources:
-        """Tensors in the dtype of the files, float32 for those with scales."""
-        return self._rows.dense()
+    def sources(self, model: Transformer | None = None) -> Sources:
+        """Tensors in the dtype of the files, float32 for those with scales that no layer of `model` holds."""
+        if model is None:
+            return self._rows.dense()
+        return self._rows.placements(model), self._rows.reader(model)
 
     def fill(self, model: Transformer) -> None:
         """Copy tensor by tensor; the copy casts."""
-        fill(model, self._rows.placements(model), self._rows.reader(model))
+        fill(model, *self.sources(model))
 
     def fingerprint(self) -> str:
         """Of config and tokenizer whole, and of samples of the weights."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import mmap
 import struct
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,6 +96,19 @@ class GGUFFile:
     def shape(self, name: str) -> tuple[int, ...]:
         """Shape of a tensor, outermost axis first as in torch."""
         return self._entries[name].shape
+
+    def form(self, name: str) -> str:
+        """GGUF's name of a tensor's type, such as "Q4_K"."""
+        return self._entries[name].format.name
+
+    def raw(self, name: str) -> Tensor:
+        """The bytes of a matrix as they are in the file, a view: uint8 [rows, bytes of a row]."""
+        entry = self._entries[name]
+        size = math.prod(entry.shape) // entry.format.weights * entry.format.size
+        flat = np.frombuffer(self._bytes, np.uint8, size, self._data + entry.offset)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that it must not be written to
+            return torch.from_numpy(flat).view(entry.shape[0], -1)
 
     def tensor(self, name: str, dtype: torch.dtype) -> Tensor:
         """Decode one tensor; `dtype` is that of the result, the arithmetic is float32."""

@@ -62,10 +62,10 @@ class MetaCheckpoint:
         """From tokenizer.model."""
         return tokenizer_from_ranks(self._folder / "tokenizer.model")
 
-    def prepare(self, model: Transformer, device: torch.device) -> None:
+    def prepare(self, model: Transformer, device: torch.device, *, packed: bool = False) -> None:
         """Nothing: all layers are dense."""
 
-    def sources(self) -> Sources:
+    def sources(self, model: Transformer | None = None) -> Sources:  # noqa: ARG002
         """The shards, joined."""
         return meta_placements(self.config), self._tensor
 

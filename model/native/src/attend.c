@@ -67,7 +67,7 @@ static void merge_row(const attention *a, state to, state from, int64_t r) {
 typedef struct {
     uint32_t *keys;    // [key / LANES][depth][LANES]
     uint32_t *values;  // dot: [key / 2][padded dim], a pair of keys in each word; else [key][padded dim]
-    uint32_t *rows;    // queries [rows][depth]
+    uint32_t *rows;    // queries [rows / ROWS][depth][ROWS]
     int64_t depth;     // words of a key: dim / 2 or dim
 } panel;
 
@@ -142,18 +142,18 @@ INLINE vf multiply_add(const int dot, vf sum, vu a, uint32_t b) {
 // scores[r][key] of C vectors of keys from `key` on, masked, times `scale`.
 INLINE void score(const int dot, const int R, const int C, panel p, const uint32_t *rows, int key, const int *visible,
                   float scale, float *scores, vf *largest) {
-    vf sum[R][C];
-    for (int r = 0; r < R; r++)
-        for (int c = 0; c < C; c++) sum[r][c] = splat(0);
+    vf sum[ROWS][WIDE];
+    UNROLL for (int r = 0; r < R; r++)
+        UNROLL for (int c = 0; c < C; c++) sum[r][c] = splat(0);
     const uint32_t *keys = p.keys + key * p.depth;
     for (int64_t w = 0; w < p.depth; w++) {
-        vu k[C];
-        for (int c = 0; c < C; c++) k[c] = load_words(keys + (c * p.depth + w) * LANES);
-        for (int r = 0; r < R; r++)
-            for (int c = 0; c < C; c++) sum[r][c] = multiply_add(dot, sum[r][c], k[c], rows[r * p.depth + w]);
+        vu k[WIDE];
+        UNROLL for (int c = 0; c < C; c++) k[c] = load_words(keys + (c * p.depth + w) * LANES);
+        UNROLL for (int r = 0; r < R; r++)
+            UNROLL for (int c = 0; c < C; c++) sum[r][c] = multiply_add(dot, sum[r][c], k[c], rows[w * ROWS + r]);
     }
-    for (int r = 0; r < R; r++)
-        for (int c = 0; c < C; c++) {
+    UNROLL for (int r = 0; r < R; r++)
+        UNROLL for (int c = 0; c < C; c++) {
             int from = key + c * LANES;
             vf s = sum[r][c] * splat(scale);
             if (from + LANES > visible[r]) s = choose(lane_numbers() + from < visible[r] - (vi){0}, s, splat(-INFINITY));
@@ -165,35 +165,35 @@ INLINE void score(const int dot, const int R, const int C, panel p, const uint32
 // out[r] = C vectors, from `column` on, of the weighted sum of values.
 INLINE void mix(const int dot, const int R, const int C, panel p, int64_t width, int64_t column, int steps,
                 const uint32_t *weights, float *out) {
-    vf sum[R][C];
-    for (int r = 0; r < R; r++)
-        for (int c = 0; c < C; c++) sum[r][c] = splat(0);
+    vf sum[ROWS][WIDE];
+    UNROLL for (int r = 0; r < R; r++)
+        UNROLL for (int c = 0; c < C; c++) sum[r][c] = splat(0);
     for (int k = 0; k < steps; k++) {
-        vu v[C];
-        for (int c = 0; c < C; c++) v[c] = load_words(p.values + k * width + column + c * LANES);
-        for (int r = 0; r < R; r++)
-            for (int c = 0; c < C; c++) sum[r][c] = multiply_add(dot, sum[r][c], v[c], weights[r * BLOCK + k]);
+        vu v[WIDE];
+        UNROLL for (int c = 0; c < C; c++) v[c] = load_words(p.values + k * width + column + c * LANES);
+        UNROLL for (int r = 0; r < R; r++)
+            UNROLL for (int c = 0; c < C; c++) sum[r][c] = multiply_add(dot, sum[r][c], v[c], weights[r * BLOCK + k]);
     }
-    for (int r = 0; r < R; r++)
-        for (int c = 0; c < C; c++) store(out + r * width + column + c * LANES, sum[r][c]);
+    UNROLL for (int r = 0; r < R; r++)
+        UNROLL for (int c = 0; c < C; c++) store(out + r * width + column + c * LANES, sum[r][c]);
 }
 
 // R rows over one block, merged into `s` from row `row` on. visible[r]: how many of the block's keys row r sees.
 INLINE void attend_rows(const int dot, const int R, const attention *a, panel p, const uint32_t *rows, const int *visible,
                         float scale, state s, int64_t row, float *own) {
-    float scores[R * BLOCK] __attribute__((aligned(64)));
-    uint32_t weights[R * BLOCK] __attribute__((aligned(64)));
+    float scores[ROWS * BLOCK] __attribute__((aligned(64)));
+    uint32_t weights[ROWS * BLOCK] __attribute__((aligned(64)));
     const int64_t width = padded(a->dim);
     int most = 0;
-    for (int r = 0; r < R; r++) most = visible[r] > most ? visible[r] : most;
+    UNROLL for (int r = 0; r < R; r++) most = visible[r] > most ? visible[r] : most;
     int end = (most + LANES - 1) / LANES * LANES, key = 0;
-    vf largest[R];
-    for (int r = 0; r < R; r++) largest[r] = splat(-INFINITY);
+    vf largest[ROWS];
+    UNROLL for (int r = 0; r < R; r++) largest[r] = splat(-INFINITY);
     for (; key + WIDE * LANES <= end; key += WIDE * LANES)
         score(dot, R, WIDE, p, rows, key, visible, scale, scores, largest);
     for (; key < end; key += LANES) score(dot, R, 1, p, rows, key, visible, scale, scores, largest);
     state block = state_at(a, own, R);
-    for (int r = 0; r < R; r++) {
+    UNROLL for (int r = 0; r < R; r++) {
         block.m[r] = max_lanes(largest[r]), block.l[r] = 0;
         vf sum = splat(0), m = splat(visible[r] > 0 ? block.m[r] : 0.0f);
         for (int k = 0; k < end; k += LANES) {
@@ -214,7 +214,7 @@ INLINE void attend_rows(const int dot, const int R, const attention *a, panel p,
     for (; column + WIDE * LANES <= width; column += WIDE * LANES)
         mix(dot, R, WIDE, p, width, column, steps, weights, block.o);
     for (; column < width; column += LANES) mix(dot, R, 1, p, width, column, steps, weights, block.o);
-    for (int r = 0; r < R; r++) {
+    UNROLL for (int r = 0; r < R; r++) {
         state from = {block.o + r * width, block.m + r, block.l + r};
         merge_row(a, (state){s.o + (row + r) * width, s.m + row + r, s.l + row + r}, from, 0);
     }
@@ -239,7 +239,7 @@ INLINE void run_piece(const int dot, const attention *a, const piece *t) {
     const int64_t group = a->heads / a->kv_heads, rows = t->count * group, first = segment[1] + t->query;
     const int64_t end = first + t->count, width = padded(a->dim), size = state_size(a, rows);
     panel p = {.depth = dot ? a->dim / 2 : a->dim};
-    p.keys = scratch(SCRATCH_ROWS, (size_t)(BLOCK * (p.depth + width) + rows * p.depth) * 4);
+    p.keys = scratch(SCRATCH_ROWS, (size_t)(BLOCK * (p.depth + width) + (rows + ROWS) * p.depth) * 4);
     p.values = p.keys + BLOCK * p.depth;
     p.rows = p.values + BLOCK * width;
     float *memory = scratch(SCRATCH_TILE, (size_t)(2 * size + state_size(a, ROWS)) * 4);
@@ -248,10 +248,11 @@ INLINE void run_piece(const int dot, const attention *a, const piece *t) {
 
     for (int64_t r = 0; r < rows; r++) {
         int64_t at = (segment[0] + t->query + r / group) * a->query_stride + (t->head * group + r % group) * a->dim;
+        uint32_t *to = p.rows + r / ROWS * ROWS * p.depth + r % ROWS;
         for (int64_t w = 0; w < p.depth; w++) {
-            if (dot) memcpy(p.rows + r * p.depth + w, (const bf16 *)a->queries + at + 2 * w, 4);
-            else if (a->is_bf16) p.rows[r * p.depth + w] = (uint32_t)((const bf16 *)a->queries)[at + w] << 16;
-            else memcpy(p.rows + r * p.depth + w, (const float *)a->queries + at + w, 4);
+            if (dot) memcpy(to + w * ROWS, (const bf16 *)a->queries + at + 2 * w, 4);
+            else if (a->is_bf16) to[w * ROWS] = (uint32_t)((const bf16 *)a->queries)[at + w] << 16;
+            else memcpy(to + w * ROWS, (const float *)a->queries + at + w, 4);
         }
     }
     if (!t->part) clear(a, whole, rows);

@@ -35,22 +35,22 @@ INLINE void packed_block(const int format, const int dot, const int R, const int
     const matrix *w = j->w;
     const int64_t cols = w->cols, groups = cols / group_size(format);
     const int words = group_words(format), per_word = group_size(format) / words;
-    vf total[T][R];
-    for (int t = 0; t < T; t++)
-        for (int r = 0; r < R; r++) total[t][r] = splat(0);
+    vf total[4][8];
+    UNROLL for (int t = 0; t < T; t++)
+        UNROLL for (int r = 0; r < R; r++) total[t][r] = splat(0);
     for (int64_t g = 0; g < groups; g++) {
-        vf part[T][R];
-        for (int t = 0; t < T; t++)
-            for (int r = 0; r < R; r++) part[t][r] = splat(0);
+        vf part[4][8];
+        UNROLL for (int t = 0; t < T; t++)
+            UNROLL for (int r = 0; r < R; r++) part[t][r] = splat(0);
         for (int i = 0; i < words; i++) {
             const int64_t column = g * group_size(format) + i * per_word;
-            for (int t = 0; t < T; t++) {
+            UNROLL for (int t = 0; t < T; t++) {
                 vu word = load_words(group_codes(format, w, tile + t, g, lane) + i * TILE);
 #if HAS_DOT
                 if (dot) {
-                    for (int p = 0; p < per_word / 2; p++) {
+                    UNROLL for (int p = 0; p < per_word / 2; p++) {
                         __m512bh pairs = code_pairs(format, (__m512i)word, p);
-                        for (int r = 0; r < R; r++) {
+                        UNROLL for (int r = 0; r < R; r++) {
                             int32_t x;
                             memcpy(&x, (const bf16 *)j->x + (row + r) * cols + column + 2 * p, 4);
                             part[t][r] = (vf)_mm512_dpbf16_ps((__m512)part[t][r], pairs, (__m512bh)_mm512_set1_epi32(x));
@@ -59,26 +59,26 @@ INLINE void packed_block(const int format, const int dot, const int R, const int
                     continue;
                 }
 #endif
-                for (int c = 0; c < per_word; c++) {
+                UNROLL for (int c = 0; c < per_word; c++) {
                     vf code = code_float(format, word, c);
-                    for (int r = 0; r < R; r++)
+                    UNROLL for (int r = 0; r < R; r++)
                         part[t][r] += code * splat(((const float *)j->x)[(row + r) * cols + column + c]);
                 }
             }
         }
-        for (int t = 0; t < T; t++) {
+        UNROLL for (int t = 0; t < T; t++) {
             vf scale, minimum = splat(0);
             group_scales(format, w, tile + t, g, lane, &scale, &minimum);
-            for (int r = 0; r < R; r++) {
+            UNROLL for (int r = 0; r < R; r++) {
                 total[t][r] += scale * part[t][r];
                 if (has_minimum(format)) total[t][r] += minimum * splat(j->sums[(row + r) * groups + g]);
             }
         }
     }
-    for (int t = 0; t < T; t++) {
+    UNROLL for (int t = 0; t < T; t++) {
         int64_t first = (tile + t) * TILE + lane;
         int count = w->rows - first < LANES ? (int)(w->rows - first) : LANES;
-        for (int r = 0; r < R; r++) put(j, row + r, first, count, total[t][r]);
+        UNROLL for (int r = 0; r < R; r++) put(j, row + r, first, count, total[t][r]);
     }
 }
 
@@ -127,18 +127,18 @@ static const task packed_tasks[2][4] = {{q4_float, q4k_float, q8_float, q6k_floa
 INLINE void dense_block(const int wide, const int dot, const int R, const int T, const job *j, int64_t output, int64_t row) {
     const int64_t cols = j->w->cols;
     const char *weights = j->w->codes;
-    vf total[T][R];
-    for (int t = 0; t < T; t++)
-        for (int r = 0; r < R; r++) total[t][r] = splat(0);
+    vf total[4][8];
+    UNROLL for (int t = 0; t < T; t++)
+        UNROLL for (int r = 0; r < R; r++) total[t][r] = splat(0);
     const int step = dot ? 2 * LANES : LANES;
     int64_t c = 0;
     for (; c + step <= cols; c += step) {
-        for (int t = 0; t < T; t++) {
+        UNROLL for (int t = 0; t < T; t++) {
             int64_t at = (output + t) * cols + c;
 #if HAS_DOT
             if (dot) {
                 __m512bh pairs = (__m512bh)_mm512_loadu_si512((const bf16 *)weights + at);
-                for (int r = 0; r < R; r++) {
+                UNROLL for (int r = 0; r < R; r++) {
                     __m512bh x = (__m512bh)_mm512_loadu_si512((const bf16 *)j->x + (row + r) * cols + c);
                     total[t][r] = (vf)_mm512_dpbf16_ps((__m512)total[t][r], pairs, x);
                 }
@@ -146,11 +146,11 @@ INLINE void dense_block(const int wide, const int dot, const int R, const int T,
             }
 #endif
             vf weight = wide ? load((const float *)weights + at) : load_bf16((const bf16 *)weights + at);
-            for (int r = 0; r < R; r++) total[t][r] += weight * load((const float *)j->x + (row + r) * cols + c);
+            UNROLL for (int r = 0; r < R; r++) total[t][r] += weight * load((const float *)j->x + (row + r) * cols + c);
         }
     }
-    for (int t = 0; t < T; t++)
-        for (int r = 0; r < R; r++) {
+    UNROLL for (int t = 0; t < T; t++)
+        UNROLL for (int r = 0; r < R; r++) {
             float sum = sum_lanes(total[t][r]);
             for (int64_t rest = c; rest < cols; rest++) {
                 int64_t at = (output + t) * cols + rest, from = (row + r) * cols + rest;

@@ -9,6 +9,12 @@
 #endif
 
 #define INLINE static inline __attribute__((always_inline))
+// Loops over registers must vanish, or the sums live in memory.
+#if defined(__clang__)
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define UNROLL _Pragma("GCC unroll 16")
+#endif
 #define EXPORT __attribute__((visibility("default")))
 
 #if defined(__AVX512F__)

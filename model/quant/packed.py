@@ -1,0 +1,107 @@
+"""Layers whose weights stay as small as in the file: GGUF's 4-, 6- and 8-bit blocks, and 8 bits of any model.
+
+Few rows go to the kernel, which reads the packed weights once. For many rows a matrix is unpacked into
+memory that the next one reuses: their product is bound by arithmetic, where torch is at the processor's limit.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from model.native import FEW_ROWS, kernels
+from model.native.matrix import Arena, Matrix, pack, packs, quantise
+from model.weights.codes import KINDS, codes
+from model.weights.gguf import GGUFFile
+from model.weights.mapping import Placement
+
+_spare: dict[torch.dtype, Tensor] = {}
+"""One unpacked matrix for each dtype; the engine runs one pass at a time."""
+
+
+class PackedLinear(nn.Module):
+    """x Wᵀ with a packed W [out, in]."""
+
+    def __init__(self, matrix: Matrix) -> None:
+        super().__init__()
+        self.matrix = matrix
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[n, in] -> [n, out]."""
+        return self.project(x, x.dtype)
+
+    def project(self, x: Tensor, dtype: torch.dtype) -> Tensor:
+        """The same in another dtype; logits are wanted in float32."""
+        if len(x) <= FEW_ROWS:
+            return kernels.linear(x, self.matrix, dtype)
+        size = self.matrix.rows * self.matrix.cols
+        room = _spare.get(x.dtype)
+        if room is None or len(room) < size:
+            room = _spare[x.dtype] = torch.empty(size, dtype=x.dtype)
+        weight = kernels.unpack(self.matrix, room[:size].view(self.matrix.rows, self.matrix.cols))
+        return F.linear(x, weight).to(dtype)
+
+
+class PackedEmbedding(PackedLinear):
+    """Rows by token id, and the head of a tied model."""
+
+    def __init__(self, matrix: Matrix, dtype: torch.dtype) -> None:
+        super().__init__(matrix)
+        self._dtype = dtype
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Token ids [n] -> [n, hidden]."""
+        return kernels.take(self.matrix, tokens, self._dtype)
+
+
+def keep_packed(model: nn.Module, file: GGUFFile, placements: dict[str, Placement]) -> set[str]:
+    """Replace every layer whose tensors are all quantised in one format by one that holds them as they are.
+
+    Args:
+        model: on the meta device, in the dtype of the activations.
+
+    Returns:
+        Names of the parameters that are gone; the others are to be filled as ever.
+    """
+    sources: dict[str, list[tuple[Placement, str]]] = defaultdict(list)
+    for name, place in placements.items():
+        sources[place.parameter].append((place, name))
+    arena, gone = Arena(), set()
+    for parameter, parts in sources.items():
+        forms = {file.form(name) for _, name in parts}
+        form = next(iter(forms))
+        weight = model.get_parameter(parameter)
+        whole = len(forms) == 1 and form in KINDS and not any(place.weave for place, _ in parts)
+        shapes_match = all(file.shape(name) == (place.rows, *weight.shape[1:]) for place, name in parts)
+        # A wrong shape is left to the filling, which says what is wrong with it.
+        if not (whole and shapes_match and packs(weight.shape[1], KINDS[form])):
+            continue
+        parts.sort(key=lambda part: part[0].first)
+        raw = torch.cat([file.raw(name) for _, name in parts])
+        _replace(model, parameter, pack(codes(form, raw), arena))
+        gone.add(parameter)
+    return gone
+
+
+def quantise_layers(model: nn.Module) -> None:
+    """Replace the linear layers and the embedding of a loaded model by 8-bit ones (see `matrix.quantise`)."""
+    arena = Arena()
+    for parameter in [name for name, weight in model.named_parameters() if weight.ndim == 2]:
+        weight = model.get_parameter(parameter)
+        owner = model.get_submodule(parameter.rpartition(".")[0])
+        if type(owner).__name__ in ("Linear", "Embedding") and packs(weight.shape[1], "q8"):
+            _replace(model, parameter, pack(quantise(weight.detach()), arena))
+
+
+def _replace(model: nn.Module, parameter: str, matrix: Matrix) -> None:
+    path = parameter.removesuffix(".weight")
+    above, _, name = path.rpartition(".")
+    owner: Any = model.get_submodule(above)
+    old = model.get_submodule(path)
+    dtype = model.get_parameter(parameter).dtype
+    made = PackedEmbedding(matrix, dtype) if isinstance(old, nn.Embedding) else PackedLinear(matrix)
+    setattr(owner, name, made)
