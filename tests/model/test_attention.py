@@ -110,7 +110,9 @@ def assert_formula(made: Layer, name: str) -> None:
     assert out.dtype == made.queries.dtype
     assert lse.dtype == F32
     coarse = made.queries.dtype == BF16
-    torch.testing.assert_close(out.double(), exact, rtol=0, atol=0.02 if coarse else 2e-5)
+    # By head and query: what a query takes from many keys is small, and so would its error be.
+    apart = (out.double() - exact).norm(dim=-1) / exact.norm(dim=-1)
+    assert float(apart.max()) < (0.02 if coarse else 1e-4)
     torch.testing.assert_close(lse, exact_lse, rtol=1e-6, atol=2e-3 if coarse else 2e-5)
     plan = backend(name).plan(made.segments, made.pool)
     plain = backend(name)(made.queries, made.pool.keys(0), made.pool.values(0), plan)

@@ -11,11 +11,9 @@ from checkpoints import gguf_name, tiny_model, write_folder, write_gguf
 from torch import Tensor
 from transformers import LlamaConfig as LlamaPeerConfig
 from transformers import LlamaForCausalLM
-from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
 from model import CheckpointError, Engine
 from model.llama.config import LlamaConfig
-from model.llama.rope import Rope
 from model.llama.transformer import Transformer
 from model.weights.hub import bundled as bundled_file
 
@@ -114,20 +112,6 @@ def test_gguf_frequencies_are_not_stretched_twice(tmp_path: Path) -> None:
     engine = Engine.load(tmp_path / "tiny.gguf", device="cpu", dtype="float32")
     ids = random_ids(8_300)
     assert distance(engine.logits(ids)[-100:], peer_logits(peer, ids)[-100:]) < TOLERANCE
-
-
-@pytest.mark.parametrize("scaled", [True, False])
-def test_rope_tables(scaled: bool) -> None:
-    changes = {} if scaled else {"rope_parameters": {"rope_type": "default", "rope_theta": 10_000.0}}
-    config = tiny_model(**changes).config
-    theirs = LlamaRotaryEmbedding(config)
-    rope = Rope.of(LlamaConfig.from_hf(config.to_dict()), torch.device("cpu"))
-    positions = torch.cat([torch.arange(0, 16_384), torch.arange(131_000, 131_072)])
-    cos, sin = theirs(torch.zeros(1, dtype=torch.float32), positions[None])
-    table = rope.table(positions)[:, 0]
-    half = table.shape[1]
-    torch.testing.assert_close(table.real, cos[0, :, :half], rtol=0, atol=1.2e-7)
-    torch.testing.assert_close(table.imag, sin[0, :, :half], rtol=0, atol=1.2e-7)
 
 
 def test_casting_the_model_leaves_the_rotation_in_float32(tiny_folder: Path) -> None:
