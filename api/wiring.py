@@ -144,7 +144,8 @@ class Service:
         except LongleafError as error:
             checks["schema" if error.code == "unmigrated" else "database"] = error.detail
         checks["embedder"] = self.embedder.state
-        checks["engine"] = self.engine.state
+        failure = engine.failure if (engine := self.engine.now()) is not None else None
+        checks["engine"] = self.engine.state if failure is None else str(failure)
         checks["worker"] = self.worker.state if self.settings.ingest_workers else "ok"
         return checks
 

@@ -120,13 +120,23 @@ class Engine:
             CheckpointError: no model there, or one that cannot be read.
             TokenizerError: its tokenizer is missing or of another kind.
             HardwareError: unknown device or dtype, or no room for the KV cache.
+            ParameterError: the model's sizes cannot be divided by `options.processes`.
+            EngineDeadError: one of the processes died while loading.
         """
         options = options or EngineOptions()
         target = resolve_device(device)
         kind = resolve_dtype(describe(device, cache_path).dtype if dtype in _WEIGHTS else dtype)
-        checkpoint = open_checkpoint(resolve(path))
+        found = resolve(path)
+        checkpoint = open_checkpoint(found)
         tokenizer = checkpoint.tokenizer()
-        executor, parameters = load_executor(checkpoint, target, kind, options, _WEIGHTS.get(dtype, "dense"))
+        weights = _WEIGHTS.get(dtype, "dense")
+        executor: Executor
+        if options.processes > 1:
+            from model.parallel.executor import load_parallel  # noqa: PLC0415 - torch.distributed is large
+
+            executor, parameters = load_parallel(found, checkpoint.config, target, kind, options, weights)
+        else:
+            executor, parameters = load_executor(checkpoint, target, kind, options, weights)
         return cls(
             executor,
             checkpoint.config,
@@ -171,7 +181,7 @@ class Engine:
     @property
     def failure(self) -> ModelError | None:
         """Why the engine takes no more requests; None while it does."""
-        return self._loop.failure
+        return self._loop.failure or self._executor.failure
 
     def stats(self) -> Stats:
         """What the engine has done and holds; may be asked at any time, between two steps or in one."""

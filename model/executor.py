@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from model.attention import Attend, Batch, Segment
+from model.errors import ModelError
 from model.kv.pool import KVPool
 from model.llama.rope import Rope
 from model.llama.transformer import Transformer
@@ -42,8 +43,17 @@ class Executor(Protocol):
     @property
     def block_size(self) -> int: ...
 
+    @property
+    def failure(self) -> ModelError | None:
+        """Why there can be no more passes; None while there can."""
+        ...
+
     def forward(self, tokens: Sequence[int], segments: Sequence[Segment]) -> Tensor:
-        """Hidden states [n, hidden] of the segments' new tokens; their keys and values are kept."""
+        """Hidden states [n, hidden] of the segments' new tokens; their keys and values are kept.
+
+        Or other rows that stand for them: all that is done with them is that some go to `head`, before the
+        next pass.
+        """
         ...
 
     def head(self, hidden: Tensor) -> Tensor:
@@ -65,6 +75,8 @@ class Executor(Protocol):
 
 class LocalExecutor:
     """The whole model in this process, on one device."""
+
+    failure: ModelError | None = None
 
     def __init__(self, model: Transformer, rope: Rope, attend: Attend, pool: KVPool) -> None:
         self._model, self._rope, self._attend, self._pool = model, rope, attend, pool

@@ -70,7 +70,10 @@ def blocks_for(config: LlamaConfig, device: torch.device, dtype: torch.dtype, op
     if options.kv_tokens is not None:
         room = options.kv_tokens // size
     elif device.type == "cpu":
-        room = min(2 * -(-config.context_length // size), (memory_bytes() or 1 << 62) // 4 // block)
+        room = min(
+            2 * -(-config.context_length // size),
+            (memory_bytes() or 1 << 62) // (4 * options.processes) // block,
+        )
     else:
         free, _ = torch.cuda.mem_get_info(device)
         # Room for the activations of a step: the widest are the gate and up rows, in a few copies.

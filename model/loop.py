@@ -122,7 +122,8 @@ class Loop:
                 self._step()
             except Exception as error:  # a fault of ours: nobody may be left waiting for it
                 log.exception("the scheduler failed")
-                self._dead = EngineDeadError(f"the scheduler failed: {error}")
+                known = error if isinstance(error, EngineDeadError) else None
+                self._dead = known or EngineDeadError(f"the scheduler failed: {error}")
         if self._closed or self._dead is not None:
             self._abandon()
 

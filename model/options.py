@@ -27,6 +27,9 @@ class EngineOptions:
         attention: a backend by name, or "auto".
         kv_folder: folder of the disk tier of the prefix cache; None for none.
         kv_memory_bytes, kv_disk_bytes: limits of the tiers in memory and on disk.
+        processes: over how many the model is split (tensor parallelism), each with a GPU of its own or a
+            share of the CPU's threads.
+        process_seconds: how long one of them may take over a forward pass before it counts as dead.
     """
 
     chunk: int | None = None
@@ -39,12 +42,16 @@ class EngineOptions:
     kv_folder: Path | None = None
     kv_memory_bytes: int = 0
     kv_disk_bytes: int = 4 * GiB
+    processes: int = 1
+    process_seconds: float = 300.0
 
     def __post_init__(self) -> None:
-        for name in ("chunk", "block_size", "kv_tokens", "step_tokens", "most_running"):
+        for name in ("chunk", "block_size", "kv_tokens", "step_tokens", "most_running", "processes"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ParameterError(f"{name} is {value}; allowed: at least 1")
+        if not self.process_seconds > 0:
+            raise ParameterError(f"process_seconds is {self.process_seconds}; allowed: more than 0")
         if self.chunk is not None and self.chunk % self.block_size:
             raise ParameterError(
                 f"chunk is {self.chunk}; allowed: multiples of block_size, which is {self.block_size}"

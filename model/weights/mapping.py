@@ -107,11 +107,21 @@ def _placements(config: LlamaConfig, names: _Names, *, weave: bool) -> Iterator[
             yield f"{names.block}.{layer}.{name}.weight", placement
 
 
-def fill(model: nn.Module, placements: dict[str, Placement], read: Callable[[str], Tensor]) -> None:
+Cut = Callable[[Placement, Tensor], tuple[Placement, Tensor]]
+"""Takes a process's part of a tensor, and says where it goes in the process's part of the model."""
+
+
+def fill(
+    model: nn.Module,
+    placements: dict[str, Placement],
+    read: Callable[[str], Tensor],
+    cut: Cut | None = None,
+) -> None:
     """Copy every placed tensor into the model, one at a time.
 
     Args:
         read: gives a tensor by its name in the checkpoint; raises KeyError where there is none.
+        cut: for a model that is a part of the whole.
 
     Raises:
         CheckpointError: a tensor is missing, or its shape or its kind is not what the configuration says.
@@ -119,11 +129,13 @@ def fill(model: nn.Module, placements: dict[str, Placement], read: Callable[[str
     tensors = dict(model.named_parameters()) | dict(model.named_buffers())
     with torch.no_grad():
         for name, place in placements.items():
-            target = tensors[place.parameter].narrow(0, place.first, place.rows)
             try:
                 source = read(name)
             except KeyError as missing:
                 raise CheckpointError(f"the checkpoint lacks the tensor {name}") from missing
+            if cut is not None:
+                place, source = cut(place, source)  # noqa: PLW2901
+            target = tensors[place.parameter].narrow(0, place.first, place.rows)
             if source.shape != target.shape:
                 found, wanted = tuple(source.shape), tuple(target.shape)
                 raise CheckpointError(f"tensor {name} has shape {found}; the configuration asks for {wanted}")

@@ -1,0 +1,296 @@
+"""One model over several processes, behind the interface of one in this process.
+
+No rank lives in this process: a collective that waits for a rank that is stopped cannot be interrupted, a
+process can. This one only talks to the ranks, always until a deadline.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import weakref
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from model.attention import Segment
+from model.errors import EngineDeadError, HardwareError, ModelError
+from model.llama.config import LlamaConfig
+from model.llama.transformer import Transformer
+from model.options import EngineOptions
+from model.parallel.channel import Channel, tensor_from
+from model.parallel.group import Progress
+from model.parallel.shard import Split
+from model.parallel.worker import Job, Loaded
+
+log = logging.getLogger(__name__)
+
+_LOAD_SECONDS = 3600.0
+"""How long loading may take: 405 billion weights from a slow disk."""
+_LOOK_SECONDS = 0.5
+_GRACE_SECONDS = 1.0
+"""A rank that dies makes the others fail too, and they may be the first to be heard."""
+
+
+class ParallelExecutor:
+    """`model.executor.Executor` over `options.processes` ranks.
+
+    `forward` leaves the hidden states with the ranks and gives the numbers of their rows, int64 [n, 1], which
+    `head` takes; they are good until the next `forward`. Logits come back on the CPU.
+
+    Attributes:
+        failure: why the ranks are gone; None while they work.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Path,
+        config: LlamaConfig,
+        device: torch.device,
+        dtype: torch.dtype,
+        options: EngineOptions,
+        *,
+        int8: bool = False,
+    ) -> None:
+        """Start the ranks and have each load its part.
+
+        Raises:
+            ParameterError: the model's sizes cannot be divided by `options.processes`.
+            CheckpointError: the weights cannot be read.
+            HardwareError: no room for a chunk of KV cache, or fewer GPUs than processes.
+            EngineDeadError: a rank died while loading.
+        """
+        self._splits = [Split(config, rank, options.processes) for rank in range(options.processes)]
+        self._config, self._seconds = config, options.process_seconds
+        part = self._splits[0].part
+        self.device, self.dtype = device, dtype
+        self.block_size = options.block_size
+        self._block_shape = (part.layers, 2, options.block_size, part.kv_heads, part.head_dim)
+        self._lock = threading.Lock()
+        self._failure: ModelError | None = None
+        self._loading, self._closed = True, False
+        devices = _devices(device, options.processes)
+        folder = Path(tempfile.mkdtemp(prefix="longleaf-ranks-"))
+        try:
+            self._progress = Progress(folder, options.processes, create=True)
+            self._ranks = [_start() for _ in devices]
+            self._end = weakref.finalize(self, _end, self._ranks)
+            self._end.atexit = False  # they watch this process themselves
+            threads = max(1, torch.get_num_threads() // options.processes)
+            jobs = [
+                Job(checkpoint, rank, each, str(dtype).removeprefix("torch."), int8, options, folder, threads)
+                for rank, each in enumerate(devices)
+            ]
+            answers = self._ask(dict(enumerate(jobs)), seconds=_LOAD_SECONDS)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        self._loading = False
+        loaded: list[Loaded] = [answer for answer, _ in answers.values()]
+        self.blocks = min(each.blocks for each in loaded)
+        self.kind = f"{device.type} {dtype} {loaded[0].attention} over {options.processes}"
+
+    @property
+    def failure(self) -> ModelError | None:
+        """See the class. Looks at the processes, so that a death is seen before the next request."""
+        # Whoever holds the lock finds out, and says more.
+        if self._lock.acquire(blocking=False):
+            try:
+                if self._failure is None and not self._closed and (dead := self._deaths()):
+                    self._fail("; ".join(dead))
+            finally:
+                self._lock.release()
+        return self._failure
+
+    @property
+    def processes(self) -> list[int]:
+        """The ranks' process ids."""
+        return [process.pid for process, _ in self._ranks]
+
+    def forward(self, tokens: Sequence[int], segments: Sequence[Segment]) -> Tensor:
+        """See `Executor.forward`; the rows' numbers, int64 [n, 1], stand for the hidden states."""
+        self._all("forward", list(tokens), list(segments))
+        return torch.arange(len(tokens))[:, None]
+
+    def head(self, hidden: Tensor) -> Tensor:
+        """See `Executor.head`; takes rows of what the last `forward` gave. Logits are on the CPU."""
+        raw = self._all("head", hidden.flatten().tolist())[0][1]
+        return tensor_from(raw, torch.float32, (len(hidden), self._config.vocab_size))
+
+    def read(self, block: int) -> Tensor:
+        """See `Executor.read`."""
+        message = ("read", (block,))
+        answers = self._ask(dict.fromkeys(self._holders(), message))
+        parts = [tensor_from(raw, self.dtype, self._block_shape) for _, raw in answers.values()]
+        return torch.cat(parts, dim=3)
+
+    def load(self, block: int, content: Tensor) -> None:
+        """See `Executor.load`."""
+        heads = self._block_shape[3]
+        message = ("load", (block,))
+        parts = [content.narrow(3, split.kv_head, heads).contiguous() for split in self._splits]
+        self._ask(dict.fromkeys(range(len(self._ranks)), message), parts)
+
+    def close(self) -> None:
+        """End the ranks."""
+        with self._lock:
+            self._closed = True
+            self._end()
+
+    def _holders(self) -> list[int]:
+        """Ranks that hold all key heads together, each head once."""
+        copies = max(1, len(self._ranks) // self._config.kv_heads)
+        return list(range(0, len(self._ranks), copies))
+
+    def _all(self, command: str, *arguments: Any) -> dict[int, tuple[Any, bytearray]]:
+        return self._ask(dict.fromkeys(range(len(self._ranks)), (command, arguments)))
+
+    def _ask(
+        self,
+        messages: dict[int, Any],
+        tensors: Sequence[Tensor] | None = None,
+        seconds: float | None = None,
+    ) -> dict[int, tuple[Any, bytearray]]:
+        """Send a message to each of some ranks and wait for all answers, in the order of the ranks."""
+        seconds = seconds or self._seconds
+        deadline = time.monotonic() + seconds
+        with self._lock:
+            if self._failure is not None:
+                raise self._failure
+            if self._closed:
+                raise EngineDeadError("the engine is closed and takes no requests")
+            answers: dict[int, tuple[Any, bytearray]] = {}
+            rank = -1
+            try:
+                for rank, message in messages.items():
+                    self._channel(rank).send(message, tensors[rank] if tensors else None, deadline)
+                while len(answers) < len(messages):
+                    waiting = [rank for rank in messages if rank not in answers]
+                    for rank in self._ready(waiting, deadline):
+                        answers[rank] = self._channel(rank).receive(deadline)
+                        if isinstance(answers[rank][0], Exception):
+                            raise self._failed(rank, answers[rank][0])
+            except TimeoutError:
+                waiting = [each for each in messages if each not in answers]
+                raise self._silent(waiting, seconds) from None
+            except (EOFError, OSError) as error:
+                raise self._failed(rank, error) from error
+        return {rank: answers[rank] for rank in messages}
+
+    def _ready(self, ranks: list[int], deadline: float) -> list[int]:
+        channels = {self._channel(rank).fileno(): rank for rank in ranks}
+        poll = select.poll()
+        for number in channels:
+            poll.register(number, select.POLLIN)
+        while (left := deadline - time.monotonic()) > 0:
+            if found := poll.poll(min(left, _LOOK_SECONDS) * 1000):
+                return [channels[number] for number, _ in found]
+            # A process forked off this one may hold a dead rank's socket open.
+            if self._deaths():
+                raise EOFError
+        raise TimeoutError
+
+    def _channel(self, rank: int) -> Channel:
+        return self._ranks[rank][1]
+
+    def _failed(self, rank: int, error: Exception) -> ModelError:
+        """End everything because of what a rank said, or because it says nothing any more."""
+        patience = time.monotonic() + _GRACE_SECONDS
+        while not (dead := self._deaths()) and time.monotonic() < patience:
+            time.sleep(0.02)
+        if dead:
+            return self._fail("; ".join(dead))
+        if isinstance(error, ModelError) and self._loading:
+            self._fail(f"rank {rank} of {len(self._ranks)}: {error}")
+            return error
+        return self._fail(f"rank {rank} of {len(self._ranks)} failed: {error}")
+
+    def _silent(self, waiting: list[int], seconds: float) -> ModelError:
+        late = [rank for rank in self._progress.behind() if rank in waiting] or waiting
+        names = ", ".join(str(rank) for rank in late)
+        return self._fail(
+            f"rank {names} of {len(self._ranks)} gave no sign of life within {seconds:g} seconds "
+            "(process_seconds)"
+        )
+
+    def _deaths(self) -> list[str]:
+        codes = [(rank, process.poll()) for rank, (process, _) in enumerate(self._ranks)]
+        count = len(codes)
+        return [f"rank {rank} of {count} {_ending(code)}" for rank, code in codes if code is not None]
+
+    def _fail(self, reason: str) -> ModelError:
+        failure = EngineDeadError(f"{reason}; the model is spread over all of them: restart the service")
+        self._failure = failure
+        log.error("%s", failure)
+        self._end()
+        return failure
+
+
+def load_parallel(  # noqa: PLR0917 - those of load_executor
+    checkpoint: Path,
+    config: LlamaConfig,
+    device: torch.device,
+    dtype: torch.dtype,
+    options: EngineOptions,
+    weights: str = "dense",
+) -> tuple[ParallelExecutor, int]:
+    """As `model.loading.load_executor`, over `options.processes` processes.
+
+    "packed" weights of few bits become dense ones: their blocks cannot be cut by columns everywhere.
+    """
+    with torch.device("meta"):
+        count = sum(parameter.numel() for parameter in Transformer(config).parameters())
+    return ParallelExecutor(checkpoint, config, device, dtype, options, int8=weights == "int8"), count
+
+
+def _devices(device: torch.device, ranks: int) -> list[str]:
+    if device.type == "cpu":
+        return ["cpu"] * ranks
+    first, there = device.index or 0, torch.cuda.device_count()
+    if first + ranks > there:
+        raise HardwareError(f"{ranks} processes want GPUs {first} to {first + ranks - 1}; there are {there}")
+    return [f"{device.type}:{first + rank}" for rank in range(ranks)]
+
+
+def _start() -> tuple[subprocess.Popen[bytes], Channel]:
+    ours, theirs = socket.socketpair()
+    # The same packages as here, whatever this process was started from.
+    paths = [str(Path(__file__).resolve().parents[2]), *filter(None, sys.path)]
+    code = "from model.parallel.worker import main; main()"
+    # -P: the folder that we happen to be in holds no packages of ours.
+    command = [sys.executable, "-P", "-c", code, str(os.getpid()), str(theirs.fileno())]
+    with theirs:
+        process = subprocess.Popen(  # noqa: S603 - our own interpreter and code
+            command,
+            stdin=subprocess.DEVNULL,
+            pass_fds=[theirs.fileno()],
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
+        )
+    return process, Channel(ours)
+
+
+def _end(ranks: list[tuple[subprocess.Popen[bytes], Channel]]) -> None:
+    for process, channel in ranks:
+        channel.close()
+        process.kill()  # works on one that is stopped, too; there is nothing that it would have to save
+    for process, _ in ranks:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(10)
+
+
+def _ending(code: int) -> str:
+    if code >= 0:
+        return f"ended with exit code {code}"
+    return f"was killed by {signal.Signals(-code).name}"

@@ -1,0 +1,174 @@
+"""One rank's process: it loads its part of the model and does what the parent says, until that is gone."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import sys
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from model.attention import select_attention
+from model.executor import LocalExecutor
+from model.hardware import resolve_dtype
+from model.kv.pool import KVPool
+from model.llama.rope import Rope
+from model.llama.transformer import Transformer
+from model.loading import blocks_for
+from model.options import EngineOptions
+from model.parallel.channel import Channel, tensor_from
+from model.parallel.group import Group
+from model.parallel.shard import Split
+from model.quant.packed import quantise_layers
+from model.weights.checkpoint import open_checkpoint
+from model.weights.mapping import fill
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a worker is told first.
+
+    Attributes:
+        device: "cpu" or "cuda:N".
+        dtype: such as "float32"; of activations, KV cache and dense weights.
+        int8: whether matrices are held in eight bits.
+        folder: where the ranks meet while they load.
+        threads: of each CPU operation.
+    """
+
+    checkpoint: Path
+    rank: int
+    device: str
+    dtype: str
+    int8: bool
+    options: EngineOptions
+    folder: Path
+    threads: int
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What a worker says when it is ready."""
+
+    blocks: int
+    attention: str
+
+
+class Worker:
+    """One rank's part of a model. Every rank is told the same, in the same order."""
+
+    def __init__(self, job: Job) -> None:
+        """Load the part and meet the other ranks.
+
+        Raises:
+            CheckpointError: the weights cannot be read.
+            HardwareError: no room for a single chunk of KV cache, or no such attention backend.
+        """
+        torch.set_num_threads(job.threads)
+        device, options = torch.device(job.device), job.options
+        if device.type == "cuda":
+            torch.cuda.set_device(device)
+        checkpoint = open_checkpoint(job.checkpoint)
+        split = Split(checkpoint.config, job.rank, options.processes)
+        part, dtype = split.part, resolve_dtype(job.dtype)
+        with torch.device("meta"):
+            model = Transformer(part)
+        model = model.to(dtype)
+        checkpoint.prepare(model, device)
+        model = model.to_empty(device=device).requires_grad_(False).eval()
+        fill(model, *checkpoint.sources(model), split.cut)
+        if job.int8:
+            quantise_layers(model)
+        # Collectives take as long as the slowest rank; the parent ends everybody before this runs out.
+        seconds = options.process_seconds + 60
+        self._group = Group(job.rank, options.processes, device, job.folder, seconds)
+        split.join(model, self._group)
+        pool = KVPool(
+            part.layers, blocks_for(part, device, dtype, options), options.block_size,
+            part.kv_heads, part.head_dim, device, dtype,
+        )  # fmt: skip
+        attend = select_attention(
+            device, dtype, options.attention, head_dim=part.head_dim, block_size=options.block_size
+        )
+        rope = Rope.of(checkpoint.config, device, checkpoint.rope_divisors)
+        self._executor = LocalExecutor(model, rope, attend, pool)
+        self._shape = (part.layers, 2, options.block_size, part.kv_heads, part.head_dim)
+        self._hidden = torch.empty(0, part.hidden_size, dtype=dtype, device=device)
+        words = [Split(checkpoint.config, rank, options.processes).words for rank in range(options.processes)]
+        self._sizes = [last - first for first, last in words]
+        self.loaded = Loaded(pool.blocks, attend.name)
+
+    @torch.inference_mode()
+    def do(self, command: str, arguments: tuple[Any, ...], raw: bytearray) -> torch.Tensor | None:
+        """One command of `ParallelExecutor`; gives the tensor that it answers with, if any."""
+        if command == "forward":
+            self._hidden = self._executor.forward(*arguments)
+            return None
+        if command == "head":
+            rows = torch.tensor(arguments[0], dtype=torch.int64, device=self._hidden.device)
+            logits = self._group.gather(self._executor.head(self._hidden[rows]), self._sizes)
+            return None if logits is None else logits.cpu()
+        if command == "read":
+            return self._executor.read(*arguments).contiguous()
+        if command == "load":
+            self._executor.load(arguments[0], tensor_from(raw, self._executor.dtype, self._shape))
+            return None
+        raise ValueError(f"unknown command {command!r}")
+
+
+def serve(channel: Channel) -> None:
+    """Load what the first message says, then answer commands until the parent closes its end."""
+    try:
+        worker = Worker(channel.receive()[0])
+        channel.send(worker.loaded)
+        while True:
+            (command, arguments), raw = channel.receive()
+            channel.send(None, worker.do(command, arguments, raw))
+    except (EOFError, ConnectionError):
+        return
+    except Exception as error:  # the parent ends all ranks, and its requests with this
+        channel.send(error if type(error).__module__.startswith("model.") else RuntimeError(_words(error)))
+        channel.receive()
+
+
+def _words(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+def leave_with(parent: int) -> None:
+    """End this process as soon as its parent ends, however that ends, whatever this process is doing.
+
+    A socket's end of file would not do: processes that the parent has forked may hold its end open. Nor would
+    PR_SET_PDEATHSIG, which speaks of the thread that started us.
+    """
+
+    def watch() -> None:
+        try:
+            select.select([os.pidfd_open(parent)], [], [])
+        except (AttributeError, OSError):  # no such call here, or the parent is gone already
+            while os.getppid() == parent:
+                threading.Event().wait(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, name="parent-watch", daemon=True).start()
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def main() -> None:
+    """Arguments: the parent's process id, and the number of the socket to it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # from a terminal it goes to us too; the parent decides
+    leave_with(int(sys.argv[1]))
+    try:
+        serve(Channel(socket.socket(fileno=int(sys.argv[2]))))
+    except (EOFError, OSError):
+        pass  # the parent has closed its end
+    finally:
+        # Tearing down a group whose other ranks are gone can wait for them.
+        os._exit(0)
