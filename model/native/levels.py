@@ -60,3 +60,9 @@ def fingerprint() -> str:
     for path in sorted(SOURCES.iterdir()):
         digest.update(path.name.encode() + path.read_bytes())
     return digest.hexdigest()[:15]
+
+
+def is_built() -> bool:
+    """Whether the libraries of these very sources are there."""
+    stamp = LIBRARIES / "stamp"
+    return stamp.is_file() and stamp.read_text() == fingerprint()

@@ -1,7 +1,8 @@
 """Layers whose weights stay as small as in the file: GGUF's 4-, 6- and 8-bit blocks, and 8 bits of any model.
 
 Few rows go to the kernel, which reads the packed weights once. For many rows a matrix is unpacked into
-memory that the next one reuses: their product is bound by arithmetic, where torch is at the processor's limit.
+memory that the next one reuses: their product is bound by arithmetic, where torch is at the
+processor's limit.
 """
 
 from __future__ import annotations
