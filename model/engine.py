@@ -23,6 +23,7 @@ from model.llama.config import LlamaConfig
 from model.loading import load_executor
 from model.loop import Loop, drafts
 from model.options import EngineOptions
+from model.parallel.executor import load_parallel
 from model.request import Request
 from model.runner import Runner
 from model.sampling import SamplingParams, token_logprobs
@@ -132,8 +133,6 @@ class Engine:
         weights = _WEIGHTS.get(dtype, "dense")
         executor: Executor
         if options.processes > 1:
-            from model.parallel.executor import load_parallel  # noqa: PLC0415 - torch.distributed is large
-
             executor, parameters = load_parallel(found, checkpoint.config, target, kind, options, weights)
         else:
             executor, parameters = load_executor(checkpoint, target, kind, options, weights)
