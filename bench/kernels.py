@@ -85,11 +85,11 @@ def attention(dtype: torch.dtype, cases: list[tuple[int, int]], repeats: int) ->
             queries = torch.randn(count, heads, dim).to(dtype)
             attend = NativeAttend()
             plan = attend.plan([Segment(past, count, tuple(range(pool.blocks)))], pool)
-            flat = [x.flatten(0, 1)[:total].transpose(0, 1)[None] for x in (keys, values)]
+            k, v = (x.flatten(0, 1)[:total].transpose(0, 1)[None] for x in (keys, values))
             q, causal = queries.transpose(0, 1)[None], past == 0 and count > 1
 
             # All keys to all queries where there is a past: the part without a mask, which is most of it.
-            theirs = partial(F.scaled_dot_product_attention, q, *flat, is_causal=causal, enable_gqa=True)
+            theirs = partial(F.scaled_dot_product_attention, q, k, v, is_causal=causal, enable_gqa=True)
             ours = partial(attend, queries, keys, values, plan)
             times = best([ours, theirs], repeats)
             for name, spent, pairs in zip(
