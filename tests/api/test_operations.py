@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable
+from typing import cast
 
 from fastapi.testclient import TestClient
 
 from api.app import create_app
 from api.loaders import Loaders
 from api.wiring import Service
-from model import Engine
+from model import Engine, EngineDeadError
 from rag.settings import Settings
 from tests.api.conftest import problem, until, upload, wait_for
 
@@ -57,6 +58,21 @@ def test_a_model_that_cannot_be_loaded_is_named(
         body = problem(client.post("/query", json={"question": "why?"}), 503, "engine_unavailable")
         assert "/nowhere/model.gguf" in body["detail"]
         assert "/nowhere/model.gguf" in client.get("/readyz").json()["checks"]["engine"]
+
+
+def test_a_model_that_has_failed_for_good_is_not_ready(
+    make_settings: Callable[..., Settings], loaders: Loaders
+) -> None:
+    class Failed:
+        failure = EngineDeadError("rank 1 of 2 was killed by SIGKILL")
+        fingerprint = "0" * 64
+
+    settings = make_settings()
+    broken = Loaders(embedder=loaders.embedder, engine=lambda _: cast(Engine, Failed()))
+    app = create_app(settings, Service(settings, broken))
+    with TestClient(app, raise_server_exceptions=False) as client:
+        until(lambda: "rank 1 of 2" in client.get("/readyz").json()["checks"]["engine"])
+        assert client.get("/readyz").status_code == 503
 
 
 def test_page_and_reference_ask_no_other_machine(sqlite_client: TestClient) -> None:
