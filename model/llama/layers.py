@@ -12,17 +12,14 @@ from model.native import FEW_ROWS, kernels
 from model.native.matrix import Matrix, dense
 
 
-class Linear(nn.Linear):
+class Projection(nn.Module):
     """x Wᵀ; few rows on a CPU go to the kernel that computes each the same whatever the others are."""
 
+    weight: Tensor
     _matrix: Matrix | None = None
 
-    def forward(self, x: Tensor) -> Tensor:
-        """[n, in] -> [n, out]."""
-        return self.project(x, x.dtype)
-
     def project(self, x: Tensor, dtype: torch.dtype) -> Tensor:
-        """The same in another dtype; logits are wanted in float32."""
+        """[n, in] -> [n, out] in `dtype`; logits are wanted in float32."""
         if len(x) > FEW_ROWS or not kernels.fits(x):
             return F.linear(x, self.weight).to(dtype)
         # Loading and sharding replace the weight: what was seen of it before may be gone.
@@ -31,11 +28,16 @@ class Linear(nn.Linear):
         return kernels.linear(x, self._matrix, dtype)
 
 
-class Embedding(nn.Embedding):
-    """Rows by token id; where the head is tied to it, also the head."""
+class Linear(Projection, nn.Linear):
+    """A projection in the dtype of its input."""
 
-    _matrix: Matrix | None = None
-    project = Linear.project
+    def forward(self, x: Tensor) -> Tensor:
+        """[n, in] -> [n, out]."""
+        return self.project(x, x.dtype)
+
+
+class Embedding(Projection, nn.Embedding):
+    """Rows by token id; where the head is tied to it, also the head."""
 
 
 class RMSNorm(nn.RMSNorm):
