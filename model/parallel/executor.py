@@ -6,15 +6,9 @@ process can. This one only talks to the ranks, always until a deadline.
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import os
 import select
 import shutil
-import signal
-import socket
-import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -27,12 +21,13 @@ import torch
 from torch import Tensor
 
 from model.attention import Segment
-from model.errors import EngineDeadError, HardwareError, ModelError
+from model.errors import EngineDeadError, ModelError
 from model.llama.config import LlamaConfig
 from model.llama.transformer import Transformer
 from model.options import EngineOptions
 from model.parallel.channel import Channel, tensor_from
 from model.parallel.group import Progress
+from model.parallel.processes import devices, end, ending, start, stopped
 from model.parallel.shard import Split
 from model.parallel.worker import Job, Loaded
 
@@ -82,17 +77,17 @@ class ParallelExecutor:
         self._lock = threading.Lock()
         self._failure: ModelError | None = None
         self._loading, self._closed = True, False
-        devices = _devices(device, options.processes)
+        places = devices(device, options.processes)
         folder = Path(tempfile.mkdtemp(prefix="longleaf-ranks-"))
         try:
             self._progress = Progress(folder, options.processes, create=True)
-            self._ranks = [_start() for _ in devices]
-            self._end = weakref.finalize(self, _end, self._ranks)
+            self._ranks = [start() for _ in places]
+            self._end = weakref.finalize(self, end, self._ranks)
             self._end.atexit = False  # they watch this process themselves
             threads = max(1, torch.get_num_threads() // options.processes)
             jobs = [
                 Job(checkpoint, rank, each, str(dtype).removeprefix("torch."), int8, options, folder, threads)
-                for rank, each in enumerate(devices)
+                for rank, each in enumerate(places)
             ]
             answers = self._ask(dict(enumerate(jobs)), seconds=_LOAD_SECONDS)
         finally:
@@ -218,7 +213,9 @@ class ParallelExecutor:
         return self._fail(f"rank {rank} of {len(self._ranks)} failed: {error}")
 
     def _silent(self, waiting: list[int], seconds: float) -> ModelError:
-        late = [rank for rank in self._progress.behind() if rank in waiting] or waiting
+        # A rank may be stopped within the same collective in which the others wait for it.
+        late = [rank for rank in waiting if stopped(self._ranks[rank])]
+        late = late or [rank for rank in self._progress.behind() if rank in waiting] or waiting
         names = ", ".join(str(rank) for rank in late)
         return self._fail(
             f"rank {names} of {len(self._ranks)} gave no sign of life within {seconds:g} seconds "
@@ -228,7 +225,7 @@ class ParallelExecutor:
     def _deaths(self) -> list[str]:
         codes = [(rank, process.poll()) for rank, (process, _) in enumerate(self._ranks)]
         count = len(codes)
-        return [f"rank {rank} of {count} {_ending(code)}" for rank, code in codes if code is not None]
+        return [f"rank {rank} of {count} {ending(code)}" for rank, code in codes if code is not None]
 
     def _fail(self, reason: str) -> ModelError:
         failure = EngineDeadError(f"{reason}; the model is spread over all of them: restart the service")
@@ -253,44 +250,3 @@ def load_parallel(  # noqa: PLR0917 - those of load_executor
     with torch.device("meta"):
         count = sum(parameter.numel() for parameter in Transformer(config).parameters())
     return ParallelExecutor(checkpoint, config, device, dtype, options, int8=weights == "int8"), count
-
-
-def _devices(device: torch.device, ranks: int) -> list[str]:
-    if device.type == "cpu":
-        return ["cpu"] * ranks
-    first, there = device.index or 0, torch.cuda.device_count()
-    if first + ranks > there:
-        raise HardwareError(f"{ranks} processes want GPUs {first} to {first + ranks - 1}; there are {there}")
-    return [f"{device.type}:{first + rank}" for rank in range(ranks)]
-
-
-def _start() -> tuple[subprocess.Popen[bytes], Channel]:
-    ours, theirs = socket.socketpair()
-    # The same packages as here, whatever this process was started from.
-    paths = [str(Path(__file__).resolve().parents[2]), *filter(None, sys.path)]
-    code = "from model.parallel.worker import main; main()"
-    # -P: the folder that we happen to be in holds no packages of ours.
-    command = [sys.executable, "-P", "-c", code, str(os.getpid()), str(theirs.fileno())]
-    with theirs:
-        process = subprocess.Popen(  # noqa: S603 - our own interpreter and code
-            command,
-            stdin=subprocess.DEVNULL,
-            pass_fds=[theirs.fileno()],
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
-        )
-    return process, Channel(ours)
-
-
-def _end(ranks: list[tuple[subprocess.Popen[bytes], Channel]]) -> None:
-    for process, channel in ranks:
-        channel.close()
-        process.kill()  # works on one that is stopped, too; there is nothing that it would have to save
-    for process, _ in ranks:
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(10)
-
-
-def _ending(code: int) -> str:
-    if code >= 0:
-        return f"ended with exit code {code}"
-    return f"was killed by {signal.Signals(-code).name}"
