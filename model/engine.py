@@ -22,6 +22,7 @@ from model.kv.tiers import Tiers
 from model.llama.config import LlamaConfig
 from model.loading import load_executor
 from model.loop import Loop, drafts
+from model.native import level
 from model.options import EngineOptions
 from model.parallel.executor import load_parallel
 from model.request import Request
@@ -52,6 +53,7 @@ class Engine:
         config: sizes of the model.
         fingerprint: 64 hex digits that name weights and tokenizer, wherever the files lie.
         parameter_count: weights, a tied head counted once.
+        weights: how they are held: "dense", "packed" as in the file, or "int8".
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class Engine:
         fingerprint: str,
         parameter_count: int,
         options: EngineOptions | None = None,
+        weights: str = "dense",
     ) -> None:
         self.options = options or EngineOptions()
         self.config = config
@@ -73,10 +76,12 @@ class Engine:
         self.name = name
         self.fingerprint = fingerprint
         self.parameter_count = parameter_count
+        self.weights = weights
         self._executor = executor
         chunk = self.options.chunk_on(executor.device.type)
         # Everything beside the tokens that keys and values depend on: other kernels round otherwise.
-        kind = f"{fingerprint} {executor.kind} {executor.block_size} {chunk} {torch.__version__}"
+        arithmetic = f"{executor.kind} {weights} {level()} {chunk} {torch.__version__}"
+        kind = f"{fingerprint} {arithmetic} {executor.block_size}"
         identity = hashlib.sha256(kind.encode()).digest()
         self._tiers: Tiers | None = None
         if self.options.kv_folder is not None or self.options.kv_memory_bytes:
@@ -145,6 +150,7 @@ class Engine:
             fingerprint=checkpoint.fingerprint(),
             parameter_count=parameters,
             options=options,
+            weights=weights,
         )
 
     def __enter__(self) -> Engine:
@@ -223,9 +229,9 @@ class Engine:
         parts: list[Tensor] = []
 
         def collect(first: int, logits: Tensor) -> None:
-            # Row i predicts token i + 1. Rows of padding in the head are no tokens.
+            # Row i predicts token i + 1.
             targets = torch.tensor(ids[first + 1 : first + 1 + len(logits)], device=logits.device)
-            parts.append(token_logprobs(logits[:, : self.tokenizer.vocab_size], targets).cpu())
+            parts.append(token_logprobs(logits, targets).cpu())
 
         self._read(ids[: stop - 1], start - 1, collect)
         return torch.cat(parts)
