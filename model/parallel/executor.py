@@ -95,7 +95,8 @@ class ParallelExecutor:
         self._loading = False
         loaded: list[Loaded] = [answer for answer, _ in answers.values()]
         self.blocks = min(each.blocks for each in loaded)
-        self.kind = f"{device.type} {dtype} {loaded[0].attention} over {options.processes}"
+        held = "int8" if int8 else "dense"
+        self.kind = f"{device.type} {dtype} {loaded[0].attention} {held} over {options.processes}"
 
     @property
     def failure(self) -> ModelError | None:
