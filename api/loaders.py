@@ -24,11 +24,14 @@ def load_embedder(settings: Settings) -> Embedder:
 
 def load_engine(settings: Settings) -> Engine:
     """The generator that the settings name. Raises as `Engine.load`."""
-    from model import Engine  # noqa: PLC0415
+    from model import Engine, EngineOptions  # noqa: PLC0415
     from model.weights.hub import resolve  # noqa: PLC0415
 
     path = resolve(settings.model, download=settings.allow_download)
-    return Engine.load(path, settings.device, settings.dtype, cache_path=hardware_cache(settings))
+    options = EngineOptions(processes=settings.model_processes, kv_tokens=settings.kv_tokens or None)
+    return Engine.load(
+        path, settings.device, settings.dtype, options=options, cache_path=hardware_cache(settings)
+    )
 
 
 def hardware_cache(settings: Settings) -> Path:

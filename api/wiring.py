@@ -144,8 +144,7 @@ class Service:
         except LongleafError as error:
             checks["schema" if error.code == "unmigrated" else "database"] = error.detail
         checks["embedder"] = self.embedder.state
-        failure = engine.failure if (engine := self.engine.now()) is not None else None
-        checks["engine"] = self.engine.state if failure is None else str(failure)
+        checks["engine"] = self.engine.state if self.engine_failure is None else str(self.engine_failure)
         checks["worker"] = self.worker.state if self.settings.ingest_workers else "ok"
         return checks
 
@@ -181,8 +180,13 @@ class Service:
     def forget(self, collection_id: str, document_id: str | None = None) -> None:
         """Take a deleted document, or collection, out of the indexes and the KV cache of this process."""
         self.indexes.wait().forget(collection_id, document_id)
-        if document_id is not None and (engine := self.engine.now()) is not None and not engine.failure:
+        if document_id is not None and (engine := self.engine.now()) is not None and engine.failure is None:
             engine.purge(document_id)
+
+    @property
+    def engine_failure(self) -> Exception | None:
+        """Why the loaded engine takes no more requests; None while it does, or is not loaded."""
+        return engine.failure if (engine := self.engine.now()) is not None else None
 
     def _run(self, name: str, work: Callable[[], None]) -> None:
         thread = threading.Thread(target=work, name=name, daemon=True)

@@ -40,10 +40,16 @@ def main() -> None:
     engine = Engine.load(path, device="cpu")
     window = engine.context_length
     lengths = [min(int(each), window - options.new - 8) for each in options.prompts.split(",")]
+    plain = Engine.load(path, device="cpu", options=EngineOptions(speculate=False))
+    room = max(*lengths, 1024) + 2 * options.new + 8
     contestants: dict[str, Contestant] = {
-        f"ours ({engine.dtype})": Ours(engine),
-        f"transformers ({chosen})": Transformers(path, chosen),
-        "llama.cpp": LlamaCpp(path, options.threads, max(lengths) + options.new + 8, 1),
+        f"ours ({engine.weights}, {engine.dtype})": Ours(engine),
+        "ours, without drafts": Ours(plain),
+        **{
+            f"transformers ({dtype})": Transformers(path, dtype)
+            for dtype in dict.fromkeys(("float32", chosen))
+        },
+        "llama.cpp": LlamaCpp(path, options.threads, room, 1),
     }
     several: dict[str, Contestant] = {**contestants}
     several["llama.cpp"] = LlamaCpp(path, options.threads, 512 + options.new, STREAMS)
@@ -73,7 +79,7 @@ def _peers(
 ) -> Table:
     draw = random.Random(0)
     prompts = {length: draw.choices(range(100, 40_000), k=length) for length in lengths}
-    crowd = [draw.choices(range(100, 40_000), k=256) for _ in range(STREAMS)]
+    crowd = [draw.choices(range(100, 40_000), k=270) for _ in range(STREAMS)]
     quoting = _quoting(engine)
     values: dict[tuple[str, str], list[float]] = {}
     for one in [*contestants.values(), several["llama.cpp"]]:
@@ -96,10 +102,14 @@ def _peers(
     medians = {key: statistics.median(runs) for key, runs in values.items()}
     for name in contestants:
         table.add_row(name, *(f"{medians[name, column]:.1f}" for column in columns))
-    ours, *peers = contestants
-    for peer in peers:
-        ratios = (medians[ours, column] / medians[peer, column] for column in columns)
-        table.add_row(f"ours / {peer}", *(f"{ratio:.2f}" for ratio in ratios))
+    for ours in list(contestants)[:2]:
+        for peer in ("transformers", "llama.cpp"):
+            # The best of a peer's dtypes, column by column.
+            best = {
+                c: max(v for (name, at), v in medians.items() if at == c and name.startswith(peer))
+                for c in columns
+            }
+            table.add_row(f"{ours} / {peer}", *(f"{medians[ours, c] / best[c]:.2f}" for c in columns))
     return table
 
 

@@ -14,6 +14,9 @@ from collections.abc import Sequence
 _LONGEST, _SHORTEST = 4, 2
 """Tokens that have to recur for a guess; the longest recurrence is taken."""
 
+_MARGIN = 1.3
+"""By how much the gain of a guess has to exceed its cost: the line bends upwards with many rows."""
+
 MOST = 15
 """Longest draft: with the row before it, half of a pass of few rows."""
 
@@ -95,7 +98,7 @@ class StepTimes:
         fixed, each = self.line()
         token = (fixed + each * streams) / streams
         length, right = 0, chance
-        while length < most and right * token > each:
+        while length < most and right * token > _MARGIN * each:
             length += 1
             right *= chance
         return length

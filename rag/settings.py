@@ -39,6 +39,14 @@ class Settings(BaseSettings):
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto", description="Number format of the weights; `auto` measures what this machine does best."
     )
+    model_processes: int = Field(
+        1, ge=1, description="Processes, on as many GPUs, over which the model is split (tensor parallelism)."
+    )
+    kv_tokens: int = Field(
+        0,
+        ge=0,
+        description="Tokens that all answers in work may hold together; 0 takes what suits the memory.",
+    )
     max_upload_bytes: int = Field(512 * MIB, gt=0, description="Largest file that is accepted, in bytes.")
     max_context_tokens: int = Field(
         0,

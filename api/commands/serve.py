@@ -34,6 +34,13 @@ class _Server(uvicorn.Server):
             sys.stdout.write(f"Longleaf is at {self._url}\n")
             sys.stdout.flush()
 
+    async def on_tick(self, counter: int) -> bool:
+        """Stop as well when the engine has failed for good: whoever started us can start us again."""
+        if self._service.engine_failure is not None:
+            self._service.stopping.set()
+            return True
+        return await super().on_tick(counter)
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin to stop: no new connections, streams that only watch end, answers may finish."""
         self._service.stopping.set()
@@ -41,7 +48,8 @@ class _Server(uvicorn.Server):
 
 
 def run(settings: Settings) -> None:
-    """Serve until SIGINT or SIGTERM. Raises Unmigrated, Unavailable; exits with 1 when the port is taken."""
+    """Serve until SIGINT or SIGTERM. Raises Unmigrated, Unavailable; exits with 1 when the port is taken
+    or the engine fails for good."""
     configure(settings.log_level, settings.log_format)
     service = Service(settings)
     service.open()
@@ -71,6 +79,8 @@ def run(settings: Settings) -> None:
         listener.close()
     if not server.started:
         fail("the server did not start; the log above says why")
+    if (failure := service.engine_failure) is not None:
+        fail(f"the engine has failed: {failure}")
 
 
 def _listen(settings: Settings) -> socket.socket:

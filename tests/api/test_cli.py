@@ -219,6 +219,33 @@ def test_a_server_starts_says_where_and_ends_gracefully(environment: dict[str, s
         assert probe.connect_ex(("127.0.0.1", int(port))) != 0
 
 
+def ranks(parent: int) -> list[int]:
+    """The processes over which a server has split its model."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            fields = (entry / "stat").read_text().rsplit(")", 1)[1].split()
+            if int(fields[1]) == parent and "model.parallel" in (entry / "cmdline").read_text():
+                found.append(int(entry.name))
+        except OSError:  # it has ended meanwhile
+            continue
+    return found
+
+
+def test_a_server_whose_model_has_died_ends_with_an_error(environment: dict[str, str]) -> None:
+    process = serve(environment | {"LONGLEAF_MODEL_PROCESSES": "3"}, "--port", "0")
+    assert process.stdout is not None
+    assert process.stderr is not None
+    url = process.stdout.readline().rsplit(" ", 1)[-1].strip()
+    until(lambda: httpx.get(f"{url}/readyz").status_code == 200)
+    three = ranks(process.pid)
+    assert len(three) == 3
+    os.kill(three[1], signal.SIGKILL)
+    assert process.wait(60) == 1
+    assert "the engine has failed: " in process.stderr.read()
+    assert not ranks(process.pid)
+
+
 @pytest.mark.parametrize(
     ("statement", "message"),
     [

@@ -1,4 +1,4 @@
-"""The prefix cache over its tiers: what comes back after an eviction and after a restart, and what must not."""
+"""The prefix cache over its tiers: what comes back after an eviction or a restart, and what must not."""
 
 from __future__ import annotations
 
