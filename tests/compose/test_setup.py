@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -20,6 +21,7 @@ def setup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
     for name in module.INPUTS:
         (tmp_path / name).write_text(name)
+    shutil.copytree(SCRIPTS.parent / "model" / "native", tmp_path / "model" / "native")
     python = tmp_path / ".venv" / "bin" / "python"
     python.parent.mkdir(parents=True)
     python.touch()
@@ -84,3 +86,18 @@ def test_ready_means_that_nothing_is_run(setup: ModuleType, monkeypatch: pytest.
     monkeypatch.setattr(setup.subprocess, "run", refuse)
     setup.main("run")
     setup.main("dev")
+
+
+def test_other_kernel_sources_are_compiled(setup: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    stamp(setup, "dev")
+    with (setup.ROOT / "model" / "native" / "src" / "linear.c").open("a") as source:
+        source.write("/* other */\n")
+    ran: list[list[str]] = []
+
+    def run(command: list[str], **_: object) -> object:
+        ran.append(command)
+        return setup.subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(setup.subprocess, "run", run)
+    setup.main("dev")
+    assert [str(setup.PYTHON), "-m", "model.native.build"] in ran
