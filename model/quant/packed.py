@@ -7,6 +7,7 @@ processor's limit.
 
 from __future__ import annotations
 
+import threading
 from collections import defaultdict
 from typing import Any
 
@@ -20,8 +21,15 @@ from model.weights.codes import KINDS, codes
 from model.weights.gguf import GGUFFile
 from model.weights.mapping import Placement
 
-_spare: dict[torch.dtype, Tensor] = {}
-"""One unpacked matrix for each dtype; the engine runs one pass at a time."""
+
+class _Spare(threading.local):
+    """One unpacked matrix for each dtype and thread: an engine runs one pass at a time, but two may run."""
+
+    def __init__(self) -> None:
+        self.rooms: dict[torch.dtype, Tensor] = {}
+
+
+_spare = _Spare()
 
 
 class PackedLinear(nn.Module):
@@ -40,9 +48,9 @@ class PackedLinear(nn.Module):
         if len(x) <= FEW_ROWS:
             return kernels.linear(x, self.matrix, dtype)
         size = self.matrix.rows * self.matrix.cols
-        room = _spare.get(x.dtype)
+        room = _spare.rooms.get(x.dtype)
         if room is None or len(room) < size:
-            room = _spare[x.dtype] = torch.empty(size, dtype=x.dtype)
+            room = _spare.rooms[x.dtype] = torch.empty(size, dtype=x.dtype)
         weight = kernels.unpack(self.matrix, room[:size].view(self.matrix.rows, self.matrix.cols))
         return F.linear(x, weight).to(dtype)
 

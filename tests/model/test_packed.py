@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from torch import nn
 
 from model import Engine
 from model.loading import load_executor
+from model.native.matrix import Arena, pack, quantise
 from model.options import EngineOptions
 from model.quant.packed import PackedEmbedding, PackedLinear
 from model.weights.checkpoint import open_checkpoint
@@ -73,3 +75,22 @@ def test_the_engine_loads_packed_and_int8(tmp_path: Path) -> None:
             assert engine.logits(PROMPT).shape == (len(PROMPT), 512)
             counts.add(engine.parameter_count)
     assert len(counts) == 1
+
+
+def test_two_engines_at_once_do_not_share_an_unpacked_matrix() -> None:
+    torch.manual_seed(0)
+    layers = [PackedLinear(pack(quantise(torch.randn(512, 256)), Arena())) for _ in range(2)]
+    x = torch.randn(64, 256)
+    expected = [layer(x) for layer in layers]
+    equal: list[bool] = []
+
+    def run(index: int) -> None:
+        equal.extend(torch.equal(layers[index](x), expected[index]) for _ in range(200))
+
+    threads = [threading.Thread(target=run, args=(index,)) for index in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(equal) == 400
+    assert all(equal)
