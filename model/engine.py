@@ -14,7 +14,7 @@ from torch import Tensor
 
 from model.errors import ChatFormatError, ModelError, ParameterError, PromptError, PromptTooLongError
 from model.events import Event, Finished, PrefillProgress
-from model.executor import FEW_ROWS, Executor
+from model.executor import Executor
 from model.generation import Generation
 from model.hardware import describe, resolve_device, resolve_dtype
 from model.kv.prefix import PrefixCache
@@ -22,7 +22,7 @@ from model.kv.tiers import Tiers
 from model.llama.config import LlamaConfig
 from model.loading import load_executor
 from model.loop import Loop, drafts
-from model.native import level
+from model.native import FEW_ROWS, level
 from model.options import EngineOptions
 from model.parallel.executor import load_parallel
 from model.request import Request

@@ -15,9 +15,6 @@ from model.kv.pool import KVPool
 from model.llama.rope import Rope
 from model.llama.transformer import Transformer
 
-FEW_ROWS = 32
-"""Rows up to which a pass is small: its kernels compute each row the same, whatever the others are."""
-
 
 class Executor(Protocol):
     """What the runner needs of a model, whether it is in this process or spread over several.

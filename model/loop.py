@@ -111,13 +111,7 @@ class Loop:
                 if self._closed or self._dead is not None or not (self._busy or self._inbox):
                     self._thread = None
                     break
-                items = list(self._inbox)
-                self._inbox.clear()
-            for item in items:
-                if isinstance(item, Request):
-                    self._scheduler.add(item)
-                else:
-                    item()
+            self._take_in()
             try:
                 self._step()
             except Exception as error:  # a fault of ours: nobody may be left waiting for it
@@ -126,6 +120,17 @@ class Loop:
                 self._dead = known or EngineDeadError(f"the scheduler failed: {error}")
         if self._closed or self._dead is not None:
             self._abandon()
+
+    def _take_in(self) -> None:
+        """Queue the requests of the inbox and call its functions, in the order in which they came."""
+        with self._condition:
+            items = list(self._inbox)
+            self._inbox.clear()
+        for item in items:
+            if isinstance(item, Request):
+                self._scheduler.add(item)
+            else:
+                item()
 
     @property
     def _busy(self) -> bool:
@@ -200,8 +205,7 @@ class Loop:
             try:
                 event = generation.next(logits)
             except ConstraintError as error:  # of this answer alone
-                self._scheduler.remove(request)
-                request.fail(error)
+                self._refuse(request, error)
                 return
             request.tokens.append(event.token_id)
             request.events.put(event)
@@ -227,31 +231,26 @@ class Loop:
         else:
             request.done.set_result(reason)
 
+    def _refuse(self, request: Request, error: ModelError) -> None:
+        self._scheduler.remove(request)
+        request.fail(error)
+
     def _fail(self, works: Sequence[Work], error: Exception) -> None:
         log.exception("a forward pass failed", exc_info=error)
         final = isinstance(error, EngineDeadError)
         named = error if isinstance(error, ModelError) else StepError(f"the step failed: {error}")
         everyone = [*self._scheduler.running, *self._scheduler.waiting] if final else []
         for request in {id(r): r for r in [*(work.request for work in works), *everyone]}.values():
-            self._scheduler.remove(request)
-            request.fail(named)
+            self._refuse(request, named)
         if final:
             self._dead = named
 
     def _abandon(self) -> None:
         """End what is left when the engine closes or has failed."""
-        with self._condition:
-            items = list(self._inbox)
-            self._inbox.clear()
-        for item in items:
-            if isinstance(item, Request):
-                self._scheduler.add(item)
-            else:
-                item()
+        self._take_in()
         for request in [*self._scheduler.running, *self._scheduler.waiting]:
             if self._dead is not None:
-                self._scheduler.remove(request)
-                request.fail(self._dead)
+                self._refuse(request, self._dead)
             else:
                 self._finish(request, "cancelled")
 

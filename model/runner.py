@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from model.attention import Segment
-from model.executor import FEW_ROWS, Executor
+from model.executor import Executor
+from model.native import FEW_ROWS
 from model.request import Work
 
 

@@ -136,7 +136,7 @@ class Scheduler:
         needed = -(-max(len(request.tokens), request.prompt + 1) // self._size)
         # The position before the first wanted one is the last that need not be computed.
         usable = min(request.wanted, request.prompt - 1) // self._chunk * (self._chunk // self._size)
-        blocks = self._cache.match(request.names[:usable], request.tags, self._cache.free)
+        blocks = self._cache.match(request.names[:usable], request.tags)
         reused = len(blocks) * self._size // self._chunk * self._chunk
         surplus = reused // self._size
         self._cache.release(blocks[surplus:])

@@ -57,12 +57,8 @@ class PrefixCache:
             names.append(parent)
         return names
 
-    def match(self, names: Sequence[bytes], tags: Collection[str], room: int) -> list[int]:
-        """The longest run of leading blocks that are there, now in use by the caller and tagged.
-
-        Args:
-            room: most free blocks that may be filled from the tiers below.
-        """
+    def match(self, names: Sequence[bytes], tags: Collection[str]) -> list[int]:
+        """The longest run of leading blocks that are there, now in use by the caller and tagged."""
         blocks: list[int] = []
         if self._tiers is not None:
             self._tiers.prefetch([name for name in names if name not in self._entries])
@@ -70,26 +66,26 @@ class PrefixCache:
             entry = self._entries.get(name)
             if entry is not None:
                 self._allocator.share(entry.block)
-                entry.tags.update(tags)
-                if self._tiers is not None and tags:
-                    self._tiers.tag(name, tags)
-                blocks.append(entry.block)
-                continue
-            content = self._tiers.get(name) if self._tiers is not None and room and self.free else None
-            if content is None:
+            elif (entry := self._fetch(name)) is None:
                 break
-            block = self.take(1)[0]
-            self._executor.load(block, content)
-            known = self._tiers.tags(name) if self._tiers is not None else frozenset()
-            self._entries[name] = _Entry(block, {*tags, *known})
-            self._names[block] = name
+            entry.tags.update(tags)
             if self._tiers is not None and tags:
                 self._tiers.tag(name, tags)
-            blocks.append(block)
-            room -= 1
+            blocks.append(entry.block)
         if self._tiers is not None and blocks:
             self._tiers.touch(names[: len(blocks)])
         return blocks
+
+    def _fetch(self, name: bytes) -> _Entry | None:
+        """Bring a block up from the tiers, in use by the caller, with the tags that it has there."""
+        content = self._tiers.get(name) if self._tiers is not None and self.free else None
+        if self._tiers is None or content is None:
+            return None
+        block = self.take(1)[0]
+        self._executor.load(block, content)
+        self._names[block] = name
+        self._entries[name] = entry = _Entry(block, set(self._tiers.tags(name)))
+        return entry
 
     def take(self, count: int) -> list[int]:
         """Blocks to write to; what they were known for is forgotten in the pool.
