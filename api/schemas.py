@@ -140,13 +140,28 @@ class NewCollection(Request):
     name: CollectionName
 
 
+Budget = Annotated[int, Field(ge=64, le=2**31 - 1)]
+
+
+class CollectionChange(Request):
+    """What is to change of a collection; a member that is left out stays as it is."""
+
+    max_context_tokens: Budget | None = Field(
+        default=None, description="Most tokens of documents that are read; null leaves it to the setting."
+    )
+
+
 class Collection(BaseModel):
     """A collection: documents that are searched together, with vectors of one embedding model."""
 
+    id: str
     name: str
     embedder: str = Field(description="Fingerprint of the embedding model.")
     documents: int
     documents_by_status: dict[str, int]
+    max_context_tokens: int | None = Field(
+        description="Most tokens of documents that are read for an answer; null where the setting holds."
+    )
     created_at: Time
 
 
@@ -217,7 +232,7 @@ class QueryRequest(_Scoped):
         default=None,
         ge=64,
         le=2**31 - 1,
-        description="Most tokens of documents that are read; by default the setting's.",
+        description="Most tokens of documents that are read; by default the collection's or the setting's.",
     )
     max_tokens: int | None = Field(
         default=None, ge=1, le=8192, description="Longest answer in tokens; by default the setting's."

@@ -56,10 +56,12 @@ def chunk(row: LiveChunk, text: str) -> schemas.Chunk:
 def collection(row: CollectionRow, counts: Mapping[Status, int]) -> schemas.Collection:
     """A collection with the number of its documents."""
     return schemas.Collection(
+        id=row.id,
         name=row.name,
         embedder=row.embedder,
         documents=sum(counts.values()),
         documents_by_status={str(status): count for status, count in counts.items()},
+        max_context_tokens=row.max_context_tokens,
         created_at=row.created_at,
     )
 

@@ -14,7 +14,7 @@ from rag.packing import Passage
 from rag.quoting import Quote
 from rag.retrieval import Candidate, SearchScope
 from rag.store.records import DocumentRow
-from rag.store.repositories import Answers, Changes, Chunks, Documents
+from rag.store.repositories import Answers, Changes, Chunks, Collections, Documents
 from rag.store.scope import Scope
 from rag.store.session import Database
 
@@ -30,6 +30,11 @@ class Sources:
         self._db = db
         self._search = scope
         self._scope = Scope(scope.workspace_id)
+
+    def budget(self) -> int | None:
+        """The collection's most tokens of documents, None where the settings hold. Raises NotFound."""
+        with self._db.read() as session:
+            return Collections(session, self._scope).get(self._search.collection_id).max_context_tokens
 
     def whole(self, budget: int, candidates: Sequence[Candidate]) -> list[Passage] | None:
         """Every document of the scope in full, oldest first, or None when it is clear that they can't fit."""

@@ -1,6 +1,8 @@
-"""Collections: listing, making, deleting."""
+"""Collections: listing, making, changing, deleting. They are named by name, or by id."""
 
 from __future__ import annotations
+
+from contextlib import suppress
 
 from fastapi import APIRouter
 
@@ -20,7 +22,11 @@ _NO_COLLECTION = "There is no collection of that name."
 
 def _find(service: Service, name: str) -> CollectionRow:
     with service.db.read() as session:
-        found = Collections(session, service.scope).find(name)
+        collections = Collections(session, service.scope)
+        found = collections.find(name)
+        if found is None and name.startswith("col_"):
+            with suppress(NotFound):
+                found = collections.get(name)
     if found is None:
         raise NotFound(f"There is no collection {name!r}.", code="collection_not_found")
     return found
@@ -63,6 +69,23 @@ def get(service: ServiceDep, name: CollectionName) -> schemas.Collection:
         return serialize.collection(row, Collections(session, service.scope).counts(row.id))
 
 
+@router.patch(
+    "/{name}",
+    response_model=schemas.Collection,
+    summary="Change a collection",
+    responses=problems(s404=_NO_COLLECTION),
+)
+def change(service: ServiceDep, name: CollectionName, body: schemas.CollectionChange) -> schemas.Collection:
+    """Set how many tokens of documents an answer from this collection reads, where the question does not
+    say."""
+    row = _find(service, name)
+    with service.db.session() as session:
+        collections = Collections(session, service.scope)
+        if "max_context_tokens" in body.model_fields_set:
+            row = collections.set_budget(row.id, body.max_context_tokens)
+        return serialize.collection(row, collections.counts(row.id))
+
+
 @router.delete(
     "/{name}",
     status_code=204,
@@ -73,10 +96,10 @@ def get(service: ServiceDep, name: CollectionName) -> schemas.Collection:
 )
 def delete(service: ServiceDep, name: CollectionName) -> None:
     """Delete a collection and all of its documents. When this returns nothing of them can be found."""
-    if name == DEFAULT_COLLECTION:
+    row = _find(service, name)
+    if row.name == DEFAULT_COLLECTION:
         raise Conflict(
             "The default collection always exists; delete its documents instead.", code="default_collection"
         )
-    row = _find(service, name)
     delete_collection(service.db, service.settings, service.scope, row.id, service.forget)
     service.forget(row.id)

@@ -33,6 +33,8 @@ class CollectionRow:
     name: str
     embedder: str
     created_at: datetime
+    max_context_tokens: int | None = None
+    """Most tokens of documents that an answer reads; None leaves it to the settings."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -108,6 +108,7 @@ class Collection(Base):
     workspace_id: Mapped[str] = mapped_column(ForeignKey("workspaces.id"))
     name: Mapped[str] = mapped_column(String(200))
     embedder: Mapped[str]
+    max_context_tokens: Mapped[int | None] = mapped_column(Integer)
     created_at: Mapped[datetime]
 
 

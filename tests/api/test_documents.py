@@ -176,6 +176,26 @@ def test_collections(client: TestClient) -> None:
     assert data_files(client) == []
 
 
+def test_a_collections_budget(client: TestClient) -> None:
+    until(lambda: client.get("/collections/default").status_code == 200)
+    assert client.get("/collections/default").json()["max_context_tokens"] is None
+    changed = client.patch("/collections/default", json={"max_context_tokens": 300})
+    assert (changed.status_code, changed.json()["max_context_tokens"]) == (200, 300)
+    assert client.get("/collections").json()["collections"][0]["max_context_tokens"] == 300
+    by_id = f"/collections/{changed.json()['id']}"
+    assert client.patch(by_id, json={}).json()["max_context_tokens"] == 300
+    ready(client)
+    asked = {"question": "How long is the notice period?"}
+    assert client.post("/query", json=asked).json()["context"]["budget"] <= 300
+    wide = client.post("/query", json={**asked, "max_context_tokens": 1000}).json()
+    assert 300 < wide["context"]["budget"] <= 1000
+    assert client.patch(by_id, json={"max_context_tokens": None}).json()["max_context_tokens"] is None
+    assert client.post("/query", json=asked).json()["context"]["budget"] > 300
+    problem(client.patch("/collections/none", json={"max_context_tokens": 300}), 404, "collection_not_found")
+    for wrong in ({"max_context_tokens": 5}, {"max_context_tokens": "300"}, {"budget": 300}):
+        problem(client.patch("/collections/default", json=wrong), 422, "invalid_request")
+
+
 def test_documents_select_their_own_collection(client: TestClient) -> None:
     here = ready(client, collection="here")
     there = ready(client, "there.txt", "The yearly rent of the tower is nine guilders.", collection="there")

@@ -6,11 +6,13 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import inspect, text
 
@@ -73,9 +75,9 @@ def test_an_older_schema_is_migrated_on_sqlite_and_refused_on_postgres(
 ) -> None:
     migrate.upgrade(empty)
     migrations_run = []
-    monkeypatch.setattr(migrate, "head_revision", lambda: "0002")
+    monkeypatch.setattr(migrate, "head_revision", lambda: "9998")
     monkeypatch.setattr(migrate, "upgrade", migrations_run.append)
-    with pytest.raises(Unmigrated, match="schema 0001, this Longleaf needs 0002; run: longleaf migrate"):
+    with pytest.raises(Unmigrated, match=r"schema \d{4}, this Longleaf needs 9998; run: longleaf migrate"):
         migrate.prepare_for_serving(empty)
     assert migrations_run == ([empty] if empty.dialect == "sqlite" else [])
 
@@ -155,7 +157,7 @@ def test_processes_that_start_at_once_outside_the_checkout_do_not_collide(
         for _ in range(2)
     ]
     results = [(process.communicate(timeout=60), process.returncode) for process in processes]
-    assert [(out.strip(), code) for (out, _), code in results] == [("0001", 0)] * 2, results
+    assert [(out.strip(), code) for (out, _), code in results] == [(migrate.head_revision(), 0)] * 2, results
 
 
 def test_the_first_migration_gives_every_store_its_own_identity(
@@ -169,3 +171,35 @@ def test_the_first_migration_gives_every_store_its_own_identity(
             identities.add(session.scalar(text("SELECT identity FROM store_state")))
         database.dispose()
     assert len(identities) == 2
+
+
+def _move(database: Database, way: Callable[[Config, str], None], revision: str) -> None:
+    with database.session() as session:
+        config = migrate._config()
+        config.attributes["connection"] = session.connection()
+        way(config, revision)
+
+
+def test_collections_get_a_budget_and_lose_nothing_else_on_the_way_up_and_down(empty: Database) -> None:
+    _move(empty, command.upgrade, "0001")
+    collection = {"id": "col_1", "workspace_id": "ws_default", "name": "papers", "embedder": "e5@1"}
+    with empty.session() as session:
+        session.execute(
+            text(
+                "INSERT INTO collections (id, workspace_id, name, embedder, created_at) "
+                "VALUES (:id, :workspace_id, :name, :embedder, :created_at)"
+            ),
+            {**collection, "created_at": "2026-01-01 00:00:00"},
+        )
+    _move(empty, command.upgrade, "0002")
+    with empty.session() as session:
+        assert session.scalar(text("SELECT max_context_tokens FROM collections")) is None
+        session.execute(text("UPDATE collections SET max_context_tokens = 4096"))
+    _move(empty, command.downgrade, "0001")
+    with empty.read() as session:
+        assert "max_context_tokens" not in {
+            column["name"] for column in inspect(session.connection()).get_columns("collections")
+        }
+        row = session.execute(text("SELECT id, workspace_id, name, embedder FROM collections")).one()
+        assert row._asdict() == collection
+    _move(empty, command.upgrade, "0002")

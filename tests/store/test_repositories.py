@@ -106,6 +106,7 @@ REFUSED: dict[str, Call] = {
     "Chunks.vectors": lambda s, f, of: Chunks(s, MINE).vectors(f.ready[of], 1),
     "Chunks.of_document": lambda s, f, of: Chunks(s, MINE).of_document(f.ready[of]),
     "Collections.get": lambda s, f, of: Collections(s, MINE).get(f.collection[of]),
+    "Collections.set_budget": lambda s, f, of: Collections(s, MINE).set_budget(f.collection[of], 4096),
     "Collections.lock": lambda s, f, of: Collections(s, MINE).lock(f.collection[of]),
     "Collections.counts": lambda s, f, of: Collections(s, MINE).counts(f.collection[of]),
     "Documents.add": lambda s, f, of: Documents(s, MINE).add(
@@ -355,3 +356,25 @@ def test_a_taken_collection_name_conflicts_and_the_transaction_goes_on(database:
             collections.create("a", "e")
         assert collections.ensure("a", "e") == first
         assert [row.name for row in collections.list()] == ["a"]
+
+
+def test_a_collections_budget_is_set_and_taken_back(database: Database) -> None:
+    with database.session() as session:
+        collections = Collections(session, repositories.DEFAULT_SCOPE)
+        made, other = collections.create("a", "e"), collections.create("b", "e")
+        assert made.max_context_tokens is None
+        assert collections.set_budget(made.id, 4096).max_context_tokens == 4096
+        assert collections.get(other.id).max_context_tokens is None
+    with database.session() as session:
+        collections = Collections(session, repositories.DEFAULT_SCOPE)
+        assert collections.by_name("a").max_context_tokens == 4096
+        assert collections.set_budget(made.id, None).max_context_tokens is None
+
+
+@pytest.mark.parametrize("tokens", [0, -1, 63, 2**31])
+def test_a_budget_that_no_answer_could_use_is_refused(database: Database, tokens: int) -> None:
+    with database.session() as session:
+        collections = Collections(session, repositories.DEFAULT_SCOPE)
+        made = collections.create("a", "e")
+        with pytest.raises(InvalidRequest, match=f"budget of {tokens} tokens"):
+            collections.set_budget(made.id, tokens)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import cast
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.exc import IntegrityError
 
 from rag.errors import Conflict, InvalidRequest, NotFound
@@ -14,6 +14,7 @@ from rag.store.scope import Repository, utc_now
 from rag.store.tables import Collection, Document
 
 NAME_LIMIT = 200
+LEAST_BUDGET, MOST_BUDGET = 64, 2**31 - 1
 
 
 class Collections(Repository):
@@ -89,6 +90,23 @@ class Collections(Repository):
         except Conflict:  # somebody else made it between the two statements
             return self.by_name(name)
 
+    def set_budget(self, collection_id: str, tokens: int | None) -> CollectionRow:
+        """Set the most tokens of documents that an answer reads; None leaves it to the settings.
+
+        Raises NotFound; InvalidRequest (`invalid_budget`) for fewer than `LEAST_BUDGET` tokens.
+        """
+        if tokens is not None and not LEAST_BUDGET <= tokens <= MOST_BUDGET:
+            raise InvalidRequest(
+                f"a budget of {tokens} tokens can't be used: take {LEAST_BUDGET} to {MOST_BUDGET}",
+                code="invalid_budget",
+            )
+        self._session.execute(
+            update(Collection)
+            .where(Collection.id == collection_id, Collection.workspace_id == self._workspace)
+            .values(max_context_tokens=tokens)
+        )
+        return self.get(collection_id)
+
     def lock(self, collection_id: str) -> CollectionRow:
         """Keep others from adding documents until the transaction ends. Raises NotFound."""
         self._session.execute(
@@ -119,4 +137,6 @@ class Collections(Repository):
 
 
 def _record(row: Collection) -> CollectionRow:
-    return CollectionRow(row.id, row.workspace_id, row.name, row.embedder, row.created_at)
+    return CollectionRow(
+        row.id, row.workspace_id, row.name, row.embedder, row.created_at, row.max_context_tokens
+    )
