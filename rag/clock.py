@@ -1,0 +1,25 @@
+"""Clock: how long each step of an answer took."""
+
+from __future__ import annotations
+
+import time
+
+STEPS = ("retrieval", "packing", "quoting", "time_to_first_token", "generation", "total")
+
+
+class Clock:
+    """Milliseconds by step; None for a step that was not taken."""
+
+    def __init__(self) -> None:
+        self._start = self._last = time.perf_counter()
+        self.timings: dict[str, float | None] = dict.fromkeys(STEPS)
+
+    def step(self, name: str) -> None:
+        """The step that ends now."""
+        now = time.perf_counter()
+        self.timings[name], self._last = round((now - self._last) * 1000, 2), now
+
+    def since_start(self, name: str) -> None:
+        """A moment, counted from the question's arrival; only the first counts."""
+        if self.timings[name] is None:
+            self.timings[name] = round((time.perf_counter() - self._start) * 1000, 2)

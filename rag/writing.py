@@ -1,0 +1,63 @@
+"""Writing: prose from a model, let through sentence by sentence where a quote supports it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, replace
+
+from model import PrefillProgress, SamplingParams, TokenEvent
+from rag.answer import AnswerEvent, AnswerRequest, Context, DeltaEvent, ProgressEvent, Usage
+from rag.citations import Citation
+from rag.clock import Clock
+from rag.framing import Frame
+from rag.prose import ProseCheck
+from rag.sentences import sentence_spans
+from rag.writer import Writer
+
+
+@dataclass(frozen=True)
+class Writing:
+    """What a model is asked to write."""
+
+    writer: Writer
+    frame: Frame
+    question: str
+    request: AnswerRequest
+
+    def prose(
+        self, context: Context, citations: Sequence[Citation], clock: Clock, cancel: threading.Event
+    ) -> Generator[AnswerEvent, None, tuple[str, Usage, Context] | None]:
+        """Prose that the quotes support, as it comes; its value is the text with what it took, or None when
+        cancelled."""
+        writer, request = self.writer, self.request
+        prompt = writer.prompt(self.frame, self.question, context.pack, citations, request.max_tokens)
+        context = replace(context, skeleton_tokens=len(prompt) - context.pack.tokens)
+        check = ProseCheck(self.question, [citation.cited_text for citation in citations], sentence_spans)
+        params = SamplingParams(
+            max_tokens=request.max_tokens, temperature=request.temperature, seed=request.seed
+        )
+        # What was read stays in the workspace, and goes when one of the documents goes.
+        events = writer.engine.generate(
+            prompt,
+            params,
+            cancel=cancel,
+            salt=request.scope.workspace_id,
+            tags={segment.passage.document_id for segment in context.pack.segments},
+        )
+        usage = Usage()
+        for event in events:
+            shown = ""
+            if isinstance(event, PrefillProgress):
+                yield ProgressEvent(event.read, event.total, event.cached)
+            elif isinstance(event, TokenEvent):
+                clock.since_start("time_to_first_token")
+                shown = check.push(event.text)
+            elif event.reason == "cancelled":
+                return None
+            else:
+                shown = check.flush(complete=event.reason != "length")
+                usage = Usage(event.prompt_tokens, event.cached_tokens, event.completion_tokens)
+            if shown:
+                yield DeltaEvent(shown)
+        return check.text, usage, context
