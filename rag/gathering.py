@@ -52,10 +52,7 @@ class Gathering:
         return Context(pack, budget.skeleton), frame
 
     def _budget(self, question: str, frame: Frame) -> Budget:
-        # the question's budget, else its collection's, else the setting
-        most = (
-            self.request.max_context_tokens or self.sources.budget() or self.settings.max_context_tokens
-        )
+        most = self.request.max_context_tokens or self.sources.budget() or self.settings.max_context_tokens
         return budget_for(
             self.engine, self.writer, frame, question, max_tokens=self.request.max_tokens, most=most
         )
