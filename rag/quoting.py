@@ -15,6 +15,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from rag.orders import PRIOR, holds_markup, speaks_to_machine
 from rag.packing import Segment, Spans
 from rag.quote_features import (
     FEATURES,
@@ -138,7 +139,8 @@ class Quoter:
         similarity[chosen] = np.concatenate(vectors)
         add_similarity(table, similarity, sentences)
         chances = np.zeros(len(sentences), dtype=np.float64)
-        chances[chosen] = softmax(table[chosen] @ WEIGHTS)
+        prior = [PRIOR if speaks_to_machine(sentences[row].text) else 1.0 for row in chosen]
+        chances[chosen] = softmax(table[chosen] @ WEIGHTS + np.log(np.array(prior, dtype=np.float32)))
         quotes = choose(sentences, chances, segments, chunks, most)
         best = int(np.argmax(chances))
         return Evidence(
@@ -214,8 +216,9 @@ def choose(
     most: int,
 ) -> tuple[Quote, ...]:
     """Up to `most` quotes that do not overlap: each the likeliest sentence left, grown by likely
-    neighbours."""
+    neighbours. What speaks to a machine, and live markup, is only ever the first."""
     left = chances.copy()
+    noise = [row for row, chance in enumerate(chances) if chance > 0 and _is_noise(sentences[row].text)]
     quotes: list[Quote] = []
     while len(quotes) < most and left.max() > (_FURTHER if quotes else 0.0):
         seed = first = last = int(np.argmax(left))
@@ -223,7 +226,10 @@ def choose(
             grown = [
                 (left[row], low, high)
                 for row, low, high in ((first - 1, first - 1, last), (last + 1, first, last + 1))
-                if 0 <= row < len(sentences) and left[row] >= _NEIGHBOUR and _quotable(sentences, low, high)
+                if 0 <= row < len(sentences)
+                and left[row] >= _NEIGHBOUR
+                and row not in noise
+                and _quotable(sentences, low, high)
             ]
             if not grown:
                 break
@@ -236,7 +242,13 @@ def choose(
         best = (sentences[seed].start, sentences[seed].end)
         quotes.append(Quote(passage.document_id, passage.generation, start, end, text, chunk, score, best))
         left[first : last + 1] = -1.0
+        if len(quotes) == 1:
+            left[noise] = -1.0
     return tuple(quotes)
+
+
+def _is_noise(text: str) -> bool:
+    return speaks_to_machine(text) or holds_markup(text)
 
 
 def _quotable(sentences: Sequence[Sentence], first: int, last: int) -> bool:
