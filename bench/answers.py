@@ -28,10 +28,11 @@ from api.loaders import Loaders
 from api.schemas import QueryRequest
 from api.wiring import Service
 from bench.corpora import VectorCache
-from bench.quotes import holds, records
+from bench.quotes import records
 from rag.answering import Answer, DoneEvent
 from rag.embedders import Embedder, load_embedder
 from rag.embedders.base import Vectors
+from rag.evaluation.metrics import holds
 from rag.settings import Settings
 from rag.store.repositories import Documents
 

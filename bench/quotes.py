@@ -27,6 +27,7 @@ import numpy as np
 from bench.corpora import LongleafChunker, Piece, VectorCache
 from model import Engine
 from rag.embedders import Embedder, load_embedder
+from rag.evaluation.metrics import holds
 from rag.framing import frame_for
 from rag.fusion import fuse, order
 from rag.index.collection import CollectionIndex, IndexedDocument
@@ -126,12 +127,6 @@ def in_part(document: str, part: str) -> bool:
     name = document.rsplit("/", 1)[-1]
     half = "fit" if hashlib.blake2b(name.encode()).digest()[0] % 2 else "check"
     return part in ("all", half)
-
-
-def holds(text: str, answers: Sequence[str]) -> bool:
-    """Whether an accepted answer stands in the text, case and white space apart."""
-    flat = " ".join(text.split()).casefold()
-    return any(" ".join(answer.split()).casefold() in flat for answer in answers)
 
 
 def records(folder: Path, part: str, limit: int) -> list[dict[str, Any]]:

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import math
 import platform
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -38,6 +37,7 @@ from bench.corpora import (
 )
 from rag import fusion
 from rag.embedders import Embedder, load_embedder
+from rag.evaluation.metrics import ranking
 from rag.index.collection import CollectionIndex, Hits, IndexedDocument
 from rag.settings import Settings
 
@@ -146,9 +146,7 @@ def grade(corpus: Corpus, question: Question, found: list[bool]) -> list[float]:
     """Return found-in-the-first-k for each cut, or nDCG@10 with grades 0 and 1."""
     if not corpus.graded:
         return [float(any(found[:cut])) for cut in CUTS]
-    gain = sum(1 / math.log2(place + 2) for place, hit in enumerate(found) if hit)
-    ideal = sum(1 / math.log2(place + 2) for place in range(min(10, len(question.documents))))
-    return [gain / ideal]
+    return [ranking([int(hit) for hit in found], len(question.documents) - sum(found))[0]]
 
 
 def relevant(piece: Piece, question: Question) -> bool:
