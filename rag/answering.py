@@ -33,6 +33,7 @@ from rag.errors import InvalidRequest
 from rag.framing import Frame
 from rag.gathering import Gathering
 from rag.ids import new_id
+from rag.inert import inert
 from rag.prompts import REFUSAL
 from rag.quoting import Evidence, Quoter
 from rag.recipe import recipe_of
@@ -220,8 +221,8 @@ class _Run:
 
 
 def quoted(citations: Sequence[Citation]) -> str:
-    """An answer that is nothing but its quotes, each with its number."""
-    return "\n\n".join(f"{citation.cited_text} [{citation.id}]" for citation in citations)
+    """An answer that is nothing but its quotes, each with its number; they are exact in the citations."""
+    return "\n\n".join(f"{inert(citation.cited_text)} [{citation.id}]" for citation in citations)
 
 
 @dataclass(frozen=True)

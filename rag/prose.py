@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from rag.inert import inert
 from rag.packing import Spans
 from rag.terms import Terms, terms
 
@@ -74,7 +75,7 @@ class ProseCheck:
             named = [int(n) for marks in _MARK.findall(sentence) for n in marks.split(",")]
             kept = [n for n in dict.fromkeys(named) if n in numbers] or numbers[:1]
             gap = " " if self._given or shown else ""
-            shown.append(f"{gap}{said} {''.join(f'[{n}]' for n in kept)}")
+            shown.append(f"{gap}{inert(said)} {''.join(f'[{n}]' for n in kept)}")
         piece = "".join(shown)
         if piece:
             self._given.append(piece)
