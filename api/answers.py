@@ -25,6 +25,7 @@ from rag.answering import (
 def answer_request(service: Service, asked: QueryRequest) -> AnswerRequest:
     """Fill in what the request leaves to the settings. Raises NotFound, InvalidRequest, Unavailable."""
     settings = service.settings
+    mode = asked.mode or settings.answer_mode
     return AnswerRequest(
         question=asked.question or asked.query,
         scope=search_scope(service, asked.collection, asked.document_ids, asked.filters),
@@ -33,7 +34,8 @@ def answer_request(service: Service, asked: QueryRequest) -> AnswerRequest:
         max_tokens=asked.max_tokens or settings.max_tokens,
         temperature=asked.temperature,
         seed=asked.seed,
-        mode=asked.mode or settings.answer_mode,
+        mode="answer" if mode == "prose" else mode,
+        unsupported=asked.unsupported,
     )
 
 

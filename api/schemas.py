@@ -241,8 +241,15 @@ class QueryRequest(_Scoped):
         default=0.0, ge=0, le=2, allow_inf_nan=False, description="0 is deterministic."
     )
     seed: int = Field(default=0, ge=0, le=MAX_SEED, description="Seed of the sampling.")
-    mode: Literal["auto", "quotes", "prose"] | None = Field(
-        default=None, description="`quotes`: quotes alone; `prose`: always write; by default the setting's."
+    mode: Literal["auto", "quotes", "answer", "prose"] | None = Field(
+        default=None,
+        description="`quotes`: quotes alone; `answer` (of old `prose`): let the model write, each sentence "
+        "with the quote that supports it; `auto`: if the model is able to; by default the setting's.",
+    )
+    unsupported: Literal["remove", "mark"] = Field(
+        default="remove",
+        description="What becomes of a written sentence that no quote supports: it is left out, or shown "
+        "with `[?]` after it and listed in the answer's `unsupported`.",
     )
     stream: bool = Field(
         default=False, description="Answer with server-sent events; so does `Accept: text/event-stream`."
@@ -292,8 +299,14 @@ class QueryResponse(BaseModel):
 
     answer_id: str
     answer: str = Field(description="Prose with `[n]` marks, the quotes, or why there is no answer.")
-    answer_kind: Literal["quotes", "prose", "none"] = Field(description="What `answer` is.")
+    answer_kind: Literal["quotes", "prose", "sentence", "none"] = Field(
+        description="What `answer` is: `prose` by the model, each sentence with a quote; the best quoted "
+        "`sentence`, where nothing that the model wrote had support; the `quotes` alone; `none`: refused."
+    )
     answer_status: Literal["answered", "insufficient_evidence", "nothing_retrieved"]
+    unsupported: list[str] = Field(
+        description="Sentences of `answer` that no quote supports, which are marked `[?]` there."
+    )
     citations: list[Citation]
     evidence: EvidenceVerdict
     context: dict[str, Any] = Field(

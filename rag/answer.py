@@ -11,8 +11,9 @@ from rag.packing import Pack
 from rag.refusal import Verdict
 from rag.retrieval import SearchScope
 
-AnswerMode = Literal["auto", "quotes", "prose"]
-AnswerKind = Literal["quotes", "prose", "none"]
+AnswerMode = Literal["auto", "quotes", "answer"]
+AnswerKind = Literal["quotes", "prose", "sentence", "none"]
+Unsupported = Literal["remove", "mark"]
 AnswerStatus = Literal["answered", "insufficient_evidence", "nothing_retrieved"]
 
 
@@ -21,8 +22,8 @@ class AnswerRequest:
     """A question and where to look.
 
     `top_k` chunks are considered; at most `max_context_tokens` tokens of documents are read (None: the
-    setting); `mode` is `quotes` for quotes alone, `prose` to let the model write, `auto` for what the model
-    is able to.
+    setting); `mode` is `quotes` for quotes alone, `answer` to let the model write, `auto` for what the model
+    is able to; `unsupported` says what becomes of a written sentence that no quote supports.
     """
 
     question: str
@@ -33,6 +34,7 @@ class AnswerRequest:
     temperature: float = 0.0
     seed: int = 0
     mode: AnswerMode = "auto"
+    unsupported: Unsupported = "remove"
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,13 @@ class Usage:
 
 @dataclass(frozen=True)
 class Answer:
-    """What `POST /query` returns. `timings` are milliseconds by step, None for a step that was not taken."""
+    """What `POST /query` returns.
+
+    `answer_kind`: `prose` was written by the model, each sentence with its quote; `sentence` is the best
+    quoted one, where nothing that was written had support; `quotes` are the quotes and nothing else; `none`
+    refuses. `unsupported` are the sentences of `answer` that no quote supports, as they are marked there.
+    `timings` are milliseconds by step, None for a step that was not taken.
+    """
 
     answer_id: str
     answer: str
@@ -117,6 +125,7 @@ class Answer:
     evidence: Verdict
     usage: Usage = field(default_factory=Usage)
     timings: Mapping[str, float | None] = field(default_factory=dict)
+    unsupported: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """As the API shows it."""
@@ -125,6 +134,7 @@ class Answer:
             "answer": self.answer,
             "answer_kind": self.answer_kind,
             "answer_status": self.answer_status,
+            "unsupported": list(self.unsupported),
             "citations": [citation.as_dict() for citation in self.citations],
             "evidence": self.evidence.as_dict(),
             "context": self.context.as_dict(),

@@ -35,7 +35,7 @@ from rag.gathering import Gathering
 from rag.ids import new_id
 from rag.inert import inert
 from rag.prompts import REFUSAL
-from rag.quoting import Evidence, Quoter
+from rag.quoting import Evidence, Quote, Quoter
 from rag.recipe import recipe_of
 from rag.refusal import judge
 from rag.retrieval import Candidate, SearchScope
@@ -143,7 +143,7 @@ class _Run:
             if writer is not None and not writer.reads_all:
                 context = windows_of(context, citations, engine.tokenizer, frame)
                 yield ContextEvent(context)
-            outcome = yield from self._give(writer, frame, context, citations)
+            outcome = yield from self._give(writer, frame, context, citations, evidence.quotes)
         if outcome is None or self._cancel.is_set():
             return
         self._clock.step("generation")
@@ -158,6 +158,7 @@ class _Run:
             verdict,
             outcome.usage,
             self._clock.timings,
+            outcome.unsupported,
         )
         recipe = recipe_of(
             self._request,
@@ -200,29 +201,56 @@ class _Run:
         return _Outcome(text, "none", status, (), replace(context, closest=closest))
 
     def _give(
-        self, writer: Writer | None, frame: Frame, context: Context, citations: tuple[Citation, ...]
+        self,
+        writer: Writer | None,
+        frame: Frame,
+        context: Context,
+        citations: tuple[Citation, ...],
+        quotes: Sequence[Quote],
     ) -> Generator[AnswerEvent, None, _Outcome | None]:
-        """The quotes, and then prose or the quotes once more as the answer's text; None when cancelled."""
+        """The quotes, then prose, the best sentence or the quotes once more as the answer's text; None when
+        cancelled."""
         for citation in citations:
             yield CitationEvent(citation)
-        usage = Usage()
         if writer is not None:
             writing = Writing(writer, frame, self._question, self._request)
             written = yield from writing.prose(context, citations, self._clock, self._cancel)
             if written is None:
                 return None
-            text, usage, context = written
-            if text:
-                return _Outcome(text, "prose", "answered", citations, context, usage)
+            outcome = _Outcome(
+                written.text,
+                "prose",
+                "answered",
+                citations,
+                written.context,
+                written.usage,
+                written.unsupported,
+            )
+            if written.supported:
+                return outcome
+            sentence = f"{inert(best_sentence(citations[0], quotes))} [1]"
+            piece = f"\n\n{sentence}" if written.text else sentence
+            yield DeltaEvent(piece)
+            return replace(outcome, text=written.text + piece, kind="sentence")
         text = quoted(citations)
         self._clock.since_start("time_to_first_token")
         yield DeltaEvent(text)
-        return _Outcome(text, "quotes", "answered", citations, context, usage)
+        return _Outcome(text, "quotes", "answered", citations, context)
 
 
 def quoted(citations: Sequence[Citation]) -> str:
     """An answer that is nothing but its quotes, each with its number; they are exact in the citations."""
     return "\n\n".join(f"{inert(citation.cited_text)} [{citation.id}]" for citation in citations)
+
+
+def best_sentence(citation: Citation, quotes: Sequence[Quote]) -> str:
+    """The likeliest sentence inside a citation; all of it where that was cut."""
+    start, end = citation.start_char_index, citation.end_char_index
+    for quote in quotes:
+        first, last = quote.seed
+        if quote.document_id == citation.document_id and start <= first < last <= end:
+            return citation.cited_text[first - start : last - start]
+    return citation.cited_text
 
 
 @dataclass(frozen=True)
@@ -235,3 +263,4 @@ class _Outcome:
     citations: tuple[Citation, ...]
     context: Context
     usage: Usage = field(default_factory=Usage)
+    unsupported: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""Prose: written sentences are let through one by one, each only with the quote that supports it."""
+"""Prose: written sentences are let through one by one, each with the quote that supports it, or marked."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ SUPPORTED = 0.8
 
 See docs/decisions/0301-quotes-before-prose.md."""
 
+UNSUPPORTED = "[?]"
+"""Stands after a sentence that no quote supports, where such sentences are shown at all."""
+
 _MARK = re.compile(r"\s*\[(\d{1,3}(?:\s*,\s*\d{1,3})*)\]")
 _NUMBER = re.compile(r"\d+(?:[.,:]\d+)*")
 
@@ -23,17 +26,21 @@ class ProseCheck:
 
     A sentence is supported by a quote when nearly all its terms stand in the quote or in the question, some
     of them in the quote alone, and all its numbers too. It gets the marks of the model that hold, else that
-    of its best quote; marks of quotes that do not exist never come out.
+    of its best quote; marks of quotes that do not exist never come out. Without support it is left out, or,
+    with `mark`, shown with `UNSUPPORTED` after it.
     """
 
-    def __init__(self, question: str, quotes: Sequence[str], sentences: Spans) -> None:
+    def __init__(self, question: str, quotes: Sequence[str], sentences: Spans, *, mark: bool = False) -> None:
         self._sentences = sentences
+        self._mark = mark
         self._asked = terms(question)
         self._asked_numbers = frozenset(_NUMBER.findall(question))
         self._quotes = [(terms(quote), frozenset(_NUMBER.findall(quote))) for quote in quotes]
         self._held = ""
         self._given: list[str] = []
         self.removed = 0
+        self.supported = 0
+        self.unsupported: list[str] = []
 
     @property
     def text(self) -> str:
@@ -68,13 +75,19 @@ class ProseCheck:
         for start, end in _with_marks(text, self._sentences(text)):
             sentence = text[start:end]
             said = " ".join(_MARK.sub("", sentence).split())
+            gap = " " if self._given or shown else ""
             numbers = self.support(said)
             if not said or not numbers:
+                if said and self._mark:
+                    # A mark of the model's own must not look like one of ours.
+                    plain = inert(said.replace(UNSUPPORTED, "").strip())
+                    self.unsupported.append(plain)
+                    shown.append(f"{gap}{plain} {UNSUPPORTED}")
                 self.removed += bool(said)
                 continue
+            self.supported += 1
             named = [int(n) for marks in _MARK.findall(sentence) for n in marks.split(",")]
             kept = [n for n in dict.fromkeys(named) if n in numbers] or numbers[:1]
-            gap = " " if self._given or shown else ""
             shown.append(f"{gap}{inert(said)} {''.join(f'[{n}]' for n in kept)}")
         piece = "".join(shown)
         if piece:

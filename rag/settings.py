@@ -54,9 +54,10 @@ class Settings(BaseSettings):
         description="Tokens of documents read for one answer; 0 means 2,048 on CPU, the whole window on GPU.",
     )
     max_tokens: int = Field(256, gt=0, description="Longest generated answer, in tokens.")
-    answer_mode: Literal["auto", "quotes", "prose"] = Field(
+    answer_mode: Literal["auto", "quotes", "answer", "prose"] = Field(
         "auto",
-        description="`quotes`: quotes alone; `prose`: always write; `auto`: write if the model is able to.",
+        description="`quotes`: quotes alone; `answer` (of old `prose`): always write; `auto`: write if the "
+        "model is able to.",
     )
     chunk_tokens: int = Field(
         300, ge=32, le=480, description="Aimed size of a chunk, in tokens of the embedder."

@@ -17,6 +17,17 @@ from rag.writer import Writer
 
 
 @dataclass(frozen=True)
+class Written:
+    """What came of it: `supported` sentences of `text` have a quote, `unsupported` ones are marked there."""
+
+    text: str
+    supported: int
+    unsupported: tuple[str, ...]
+    usage: Usage
+    context: Context
+
+
+@dataclass(frozen=True)
 class Writing:
     """What a model is asked to write."""
 
@@ -27,13 +38,14 @@ class Writing:
 
     def prose(
         self, context: Context, citations: Sequence[Citation], clock: Clock, cancel: threading.Event
-    ) -> Generator[AnswerEvent, None, tuple[str, Usage, Context] | None]:
-        """Prose that the quotes support, as it comes; its value is the text with what it took, or None when
-        cancelled."""
+    ) -> Generator[AnswerEvent, None, Written | None]:
+        """Prose that the quotes support, as it comes; its value is None when cancelled."""
         writer, request = self.writer, self.request
         prompt = writer.prompt(self.frame, self.question, context.pack, citations, request.max_tokens)
         context = replace(context, skeleton_tokens=len(prompt) - context.pack.tokens)
-        check = ProseCheck(self.question, [citation.cited_text for citation in citations], sentence_spans)
+        quotes = [citation.cited_text for citation in citations]
+        mark = request.unsupported == "mark"
+        check = ProseCheck(self.question, quotes, sentence_spans, mark=mark)
         params = SamplingParams(
             max_tokens=request.max_tokens, temperature=request.temperature, seed=request.seed
         )
@@ -60,4 +72,4 @@ class Writing:
                 usage = Usage(event.prompt_tokens, event.cached_tokens, event.completion_tokens)
             if shown:
                 yield DeltaEvent(shown)
-        return check.text, usage, context
+        return Written(check.text, check.supported, tuple(check.unsupported), usage, context)

@@ -91,7 +91,7 @@ def _show(body: dict[str, Any]) -> None:
     if body["answer_kind"] != "quotes":  # an answer that is nothing but its quotes is shown once
         say(body["answer"])
     if body["citations"]:
-        if body["answer_kind"] == "prose":
+        if body["answer_kind"] != "quotes":
             say()
         for citation in body["citations"]:
             where = f"{one_line(citation['document_title'], 100)}{place(citation['page_number'])}"

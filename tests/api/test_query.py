@@ -84,7 +84,7 @@ def test_a_stream_says_the_same_in_order(client: TestClient) -> None:
 
 def test_the_model_reads_the_ledger_and_writes(sqlite_client: TestClient) -> None:
     ready(sqlite_client)
-    asked = {"question": "How long is the notice period?", "mode": "prose", "max_tokens": 24, "stream": True}
+    asked = {"question": "How long is the notice period?", "mode": "answer", "max_tokens": 24, "stream": True}
     events = events_of(sqlite_client.post("/query", json=asked).text)
     done = events[-1][1]
     context, usage = done["context"], done["usage"]

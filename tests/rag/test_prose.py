@@ -47,6 +47,17 @@ def test_a_sentence_comes_through_with_the_quote_that_supports_it(written: str, 
     assert run(written) == shown
 
 
+def test_sentences_without_support_are_marked_where_that_is_asked_for() -> None:
+    prose = ProseCheck(QUESTION, QUOTES, sentence_spans, mark=True)
+    written = "He retired to Lisbon [1] [?]. The keeper is paid 640 crowns a year. It cost 12 crowns! [2]"
+    shown = prose.push(written) + prose.flush(complete=True)
+    assert shown == (
+        "He retired to Lisbon . [?] The keeper is paid 640 crowns a year. [1] It cost 12 crowns! [?]"
+    )
+    assert prose.unsupported == ["He retired to Lisbon .", "It cost 12 crowns!"]
+    assert (prose.supported, prose.removed) == (1, 2)
+
+
 def test_other_scripts_are_held_against_their_quotes() -> None:
     prose = check("पुल कब बना?", ["यह पुल 1911 में नदी पर बनाया गया था।"])
     written = "यह पुल 1911 में बनाया गया था। यह पुल 1920 में बनाया गया था।"

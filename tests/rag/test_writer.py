@@ -31,7 +31,7 @@ def pack_of(engine: Engine) -> Pack:
     ("parameters", "mode", "writes", "reads_all"),
     [
         (WRITES - 1, "auto", False, False),
-        (WRITES - 1, "prose", True, False),
+        (WRITES - 1, "answer", True, False),
         (WRITES, "auto", True, False),
         (READS_ALL, "auto", True, True),
         (READS_ALL, "quotes", False, False),
