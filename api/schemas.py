@@ -307,6 +307,14 @@ class QueryResponse(BaseModel):
     unsupported: list[str] = Field(
         description="Sentences of `answer` that no quote supports, which are marked `[?]` there."
     )
+    language: str | None = Field(
+        description="Language of the question (ISO 639-1), in which the service's own sentences and, as far "
+        "as it is able to, the model's come; null where it can't be told. Quotes stay as they are.",
+        examples=["en"],
+    )
+    warnings: list[str] = Field(
+        description="What to know before the answer is used: the model was not made for the language."
+    )
     citations: list[Citation]
     evidence: EvidenceVerdict
     context: dict[str, Any] = Field(

@@ -113,7 +113,8 @@ class Answer:
     `answer_kind`: `prose` was written by the model, each sentence with its quote; `sentence` is the best
     quoted one, where nothing that was written had support; `quotes` are the quotes and nothing else; `none`
     refuses. `unsupported` are the sentences of `answer` that no quote supports, as they are marked there.
-    `timings` are milliseconds by step, None for a step that was not taken.
+    `language` is the question's, by ISO 639-1, None where it can't be told. `timings` are milliseconds by
+    step, None for a step that was not taken.
     """
 
     answer_id: str
@@ -126,6 +127,8 @@ class Answer:
     usage: Usage = field(default_factory=Usage)
     timings: Mapping[str, float | None] = field(default_factory=dict)
     unsupported: tuple[str, ...] = ()
+    language: str | None = None
+    warnings: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """As the API shows it."""
@@ -135,6 +138,8 @@ class Answer:
             "answer_kind": self.answer_kind,
             "answer_status": self.answer_status,
             "unsupported": list(self.unsupported),
+            "language": self.language,
+            "warnings": list(self.warnings),
             "citations": [citation.as_dict() for citation in self.citations],
             "evidence": self.evidence.as_dict(),
             "context": self.context.as_dict(),

@@ -34,7 +34,8 @@ from rag.framing import Frame
 from rag.gathering import Gathering
 from rag.ids import new_id
 from rag.inert import inert
-from rag.prompts import REFUSAL
+from rag.language import detect, languages_of, warning
+from rag.phrases import say
 from rag.quoting import Evidence, Quote, Quoter
 from rag.recipe import recipe_of
 from rag.refusal import judge
@@ -60,8 +61,6 @@ __all__ = [
     "ProgressEvent",
     "Usage",
 ]
-
-NOTHING = "The documents hold nothing on this question."
 
 
 class Search(Protocol):
@@ -111,6 +110,7 @@ class _Run:
         self._cancel = cancel
         self._clock = Clock()
         self._question = request.question.strip()
+        self._language = detect(self._question)
         self._sources = Sources(parts.db, request.scope)
 
     def steps(self) -> Iterator[AnswerEvent]:
@@ -159,6 +159,8 @@ class _Run:
             outcome.usage,
             self._clock.timings,
             outcome.unsupported,
+            self._language,
+            self._warnings(engine, writer),
         )
         recipe = recipe_of(
             self._request,
@@ -169,6 +171,12 @@ class _Run:
         )
         self._sources.keep(answer.answer_id, self._question, recipe)
         yield DoneEvent(answer)
+
+    def _warnings(self, engine: Engine, writer: Writer | None) -> tuple[str, ...]:
+        if writer is None:
+            return ()
+        said = warning(self._language, languages_of(engine, self._parts.settings.model_languages))
+        return (said,) if said else ()
 
     def _quote(
         self, context: Context, candidates: Sequence[Candidate], *, shown: bool
@@ -195,7 +203,7 @@ class _Run:
             yield ContextEvent(context)
         empty = not context.pack.segments and not context.pack.dropped
         status: AnswerStatus = "nothing_retrieved" if empty else "insufficient_evidence"
-        text = NOTHING if empty else REFUSAL
+        text = say("nothing" if empty else "refusal", self._language)
         self._clock.since_start("time_to_first_token")
         yield DeltaEvent(text)
         return _Outcome(text, "none", status, (), replace(context, closest=closest))

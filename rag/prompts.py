@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from rag.framing import Frame
+from rag.language import NAMES, detect
+from rag.phrases import say
 
-REFUSAL = "The documents do not say."
-"""The whole answer when the evidence is missing; always in English, so that a program can know it too."""
+REFUSAL = say("refusal", "en")
+"""What a model is told to write when the passages do not hold the answer."""
 
 _SYSTEM = (
     "You answer questions from passages of documents. Each passage stands between <{tag}> and </{tag}>. "
@@ -46,17 +48,26 @@ class Skeleton:
 
 
 def skeleton(chat: ChatFormat, frame: Frame, question: str, quotes: Sequence[str] = ()) -> Skeleton:
-    """The prompt around the passages: system message, question, and the quotes by their number (from 1)."""
+    """The prompt around the passages: system message, question, and the quotes by their number (from 1).
+
+    The language of the question is named after it, where it is known: the system message is the same for all
+    questions, and so is what was read of it.
+    """
     # A content's ids are passed through, so a number that is no token marks the place of the passages.
     place = -1
     closing = ""
     if quotes:
         listed = "\n".join(f"[{number}] {one_line(quote)}" for number, quote in enumerate(quotes, start=1))
         closing = f"\nQuotes from the passages:\n{listed}\n"
+    language = detect(question)
+    wish = f"\nAnswer in {NAMES[language]}." if language else ""
     ids = chat.render(
         [
             {"role": "system", "content": _SYSTEM.format(tag=frame.tag)},
-            {"role": "user", "content": ["Passages:\n", [place], f"{closing}\nQuestion: {question.strip()}"]},
+            {
+                "role": "user",
+                "content": ["Passages:\n", [place], f"{closing}\nQuestion: {question.strip()}{wish}"],
+            },
         ]
     )
     at = ids.index(place)

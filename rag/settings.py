@@ -59,6 +59,11 @@ class Settings(BaseSettings):
         description="`quotes`: quotes alone; `answer` (of old `prose`): always write; `auto`: write if the "
         "model is able to.",
     )
+    model_languages: str = Field(
+        "",
+        description="Languages that the model was made for, as ISO 639-1 codes between commas; by default as "
+        "its name tells (SmolLM2: `en`; Llama 3.1: `en,de,fr,it,pt,hi,es,th`). Others bring a warning.",
+    )
     chunk_tokens: int = Field(
         300, ge=32, le=480, description="Aimed size of a chunk, in tokens of the embedder."
     )

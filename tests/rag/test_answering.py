@@ -29,6 +29,7 @@ from rag.answering import (
 from rag.embedders import Embedder
 from rag.errors import InvalidRequest
 from rag.index.live import LiveIndexes
+from rag.phrases import say
 from rag.prompts import REFUSAL
 from rag.retrieval import Candidate, Retriever, SearchScope
 from rag.settings import Settings
@@ -355,6 +356,24 @@ def test_no_budget_is_exceeded(
     pack = answer.context.pack
     assert pack.tokens == sum(len(segment.ids) for segment in pack.segments) <= pack.budget <= budget
     assert all(c.document_id in {s.passage.document_id for s in pack.segments} for c in answer.citations)
+
+
+@ONE_STORE
+def test_the_answer_keeps_to_the_language_of_the_question(
+    library: Library, make: Callable[..., Answerer], engine: Engine
+) -> None:
+    asked = request(library, "डेन्यूब नदी कहाँ बहती है?", mode="answer", max_tokens=4)
+    nothing = answer_of(make(), asked)
+    assert (nothing.language, nothing.answer) == ("hi", say("nothing", "hi"))
+    library.add("Rivers", RIVERS)
+    watched = WatchedEngine(engine)
+    answer = answer_of(make(watched), asked)
+    assert answer.language == "hi"
+    assert "Answer in Hindi." in engine.tokenizer.decode(watched.prompts[0])
+    assert ["not for Hindi" in said for said in answer.warnings] == [True]
+    assert "डेन्यूब" in answer.citations[0].cited_text
+    assert not answer_of(make(), replace(asked, mode="quotes")).warnings
+    assert not answer_of(make(), replace(asked, question="Which river flows north?")).warnings
 
 
 @ONE_STORE
