@@ -32,10 +32,12 @@ def run(source: str, target: Path, kind: str, *, as_json: bool) -> None:
                 "matrices": done.matrices,
                 "tensors": done.tensors,
                 "bytes": done.weight_bytes,
+                "kept_bytes": done.kept_bytes,
             }
         )
         return
+    kept = f", {human_bytes(done.kept_bytes)} of them kept of an interrupted run" if done.kept_bytes else ""
     say(
         f"{done.target}: {done.matrices} of {done.tensors} tensors in {kind}, the others in bfloat16, "
-        f"{human_bytes(done.weight_bytes)}."
+        f"{human_bytes(done.weight_bytes)}{kept}."
     )
