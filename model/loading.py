@@ -14,8 +14,10 @@ from model.llama.rope import Rope
 from model.llama.transformer import Transformer
 from model.native import available
 from model.options import EngineOptions
+from model.plan import count_parameters
 from model.quant.packed import quantise_layers
 from model.weights.checkpoint import Checkpoint
+from model.weights.mapping import Cut, fill
 
 
 def load_executor(
@@ -39,15 +41,7 @@ def load_executor(
     config = checkpoint.config
     if weights == "int8" and not (device.type == "cpu" and available()):
         raise HardwareError("int8 needs a CPU and our kernels: run python -m model.native.build")
-    with torch.device("meta"):
-        model = Transformer(config)
-    model = model.to(dtype)
-    count = sum(parameter.numel() for parameter in model.parameters())
-    checkpoint.prepare(model, device, packed=weights == "packed")
-    model = model.to_empty(device=device).requires_grad_(False).eval()
-    checkpoint.fill(model)
-    if weights == "int8":
-        quantise_layers(model)
+    model = load_weights(checkpoint, config, device, dtype, weights)
     rope = Rope.of(config, device, checkpoint.rope_divisors)
     pool = KVPool(
         config.layers, blocks_for(config, device, dtype, options), options.block_size,
@@ -56,7 +50,37 @@ def load_executor(
     attend = select_attention(
         device, dtype, options.attention, head_dim=config.head_dim, block_size=options.block_size
     )
-    return LocalExecutor(model, rope, attend, pool), count
+    return LocalExecutor(model, rope, attend, pool), count_parameters(config)
+
+
+def load_weights(  # noqa: PLR0917 - those of load_executor
+    checkpoint: Checkpoint,
+    config: LlamaConfig,
+    device: torch.device,
+    dtype: torch.dtype,
+    weights: str,
+    cut: Cut | None = None,
+) -> Transformer:
+    """A model, or a part of one, with its weights; beside these, one matrix at a time is in memory.
+
+    Args:
+        config: of the model or of the part.
+        weights: see `load_executor`.
+        cut: for a part.
+
+    Raises:
+        CheckpointError: the weights cannot be read.
+    """
+    with torch.device("meta"):
+        model = Transformer(config)
+    model = model.to(dtype).requires_grad_(False).eval()
+    checkpoint.prepare(model, device, packed=weights == "packed")
+    placements, read = checkpoint.sources(model)
+    if weights == "int8":
+        placements = quantise_layers(model, placements, read, cut)
+    model = model.to_empty(device=device).requires_grad_(False)
+    fill(model, placements, read, cut)
+    return model
 
 
 def blocks_for(config: LlamaConfig, device: torch.device, dtype: torch.dtype, options: EngineOptions) -> int:

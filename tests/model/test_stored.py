@@ -32,6 +32,7 @@ from model.quant.convert import Format, quantize
 from model.quant.fp8 import E4M3, FP8Linear, quantize_rows
 from model.weights.checkpoint import open_checkpoint
 from model.weights.hub import resolve
+from model.weights.mapping import fill
 
 ROOT = Path(__file__).parents[2]
 
@@ -65,7 +66,7 @@ def layers_of(folder: Path) -> dict[str, FP8Linear]:
         model = Transformer(checkpoint.config)
     checkpoint.prepare(model, torch.device("cpu"))
     model.to_empty(device="cpu")
-    checkpoint.fill(model)
+    fill(model, *checkpoint.sources(model))
     return {name: part for name, part in model.named_modules() if isinstance(part, FP8Linear)}
 
 
