@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch import nn
 
 from model.attention import select_attention
 from model.errors import HardwareError
@@ -14,7 +15,8 @@ from model.llama.rope import Rope
 from model.llama.transformer import Transformer
 from model.native import available
 from model.options import EngineOptions
-from model.plan import count_parameters
+from model.plan import WeightKind, count_parameters, room_for_kv
+from model.quant.fp8 import FP8Linear
 from model.quant.packed import quantise_layers
 from model.weights.checkpoint import Checkpoint
 from model.weights.mapping import Cut, fill
@@ -44,7 +46,7 @@ def load_executor(
     model = load_weights(checkpoint, config, device, dtype, weights)
     rope = Rope.of(config, device, checkpoint.rope_divisors)
     pool = KVPool(
-        config.layers, blocks_for(config, device, dtype, options), options.block_size,
+        config.layers, blocks_for(config, device, dtype, options, weights=kind_of(model)), options.block_size,
         config.kv_heads, config.head_dim, device, dtype,
     )  # fmt: skip
     attend = select_attention(
@@ -83,8 +85,26 @@ def load_weights(  # noqa: PLR0917 - those of load_executor
     return model
 
 
-def blocks_for(config: LlamaConfig, device: torch.device, dtype: torch.dtype, options: EngineOptions) -> int:
-    """How many KV blocks the options, or the memory that is left, allow.
+def kind_of(model: nn.Module) -> WeightKind:
+    """What `plan` calls the way in which a model holds its weights on a GPU."""
+    return "fp8" if any(isinstance(part, FP8Linear) for part in model.modules()) else "bf16"
+
+
+def blocks_for(
+    config: LlamaConfig,
+    device: torch.device,
+    dtype: torch.dtype,
+    options: EngineOptions,
+    *,
+    words: int | None = None,
+    weights: WeightKind = "bf16",
+) -> int:
+    """How many KV blocks the options, or the memory that is left, allow; on a GPU as `plan` has it.
+
+    Args:
+        config: of the model, or of this process's part of it.
+        words: of the whole model's vocabulary, for a part.
+        weights: how the loaded weights are held; FP8 layers take more memory while they compute.
 
     Raises:
         HardwareError: fewer than one chunk needs.
@@ -99,11 +119,20 @@ def blocks_for(config: LlamaConfig, device: torch.device, dtype: torch.dtype, op
             (memory_bytes() or 1 << 62) // (4 * options.processes) // block,
         )
     else:
-        free, _ = torch.cuda.mem_get_info(device)
-        # Room for the activations of a step: the widest are the gate and up rows, in a few copies.
-        step = options.step_tokens_on(device.type)
-        activations = 4 * step * (2 * config.ffn_size + 2 * config.hidden_size) * dtype.itemsize
-        room = max(0, int(0.95 * free) - activations) // block
+        free, memory = torch.cuda.mem_get_info(device)
+        room = (
+            room_for_kv(
+                config,
+                options.step_tokens_on(device.type),
+                memory=memory,
+                weights=torch.cuda.memory_allocated(device),
+                words=words or config.vocab_size,
+                outside=max(0, memory - free - torch.cuda.memory_reserved(device)),
+                size=dtype.itemsize,
+                dtype=weights,
+            )
+            // block
+        )
     if room < chunk // size:
         raise HardwareError(
             f"the KV cache has room for {room * size} tokens, less than the {chunk} of one chunk: "

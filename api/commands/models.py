@@ -108,7 +108,7 @@ def _show(name: str, found: Plan) -> None:
         ("weights", found.weights, ""),
         ("keys and values", found.kv, token),
         ("rotations", found.rotation, ""),
-        ("activations", found.activations, f"of {min(asked.chunk, asked.context):,} prompt tokens at a time"),
+        ("activations", found.activations, f"of {asked.step_tokens:,} tokens at a time"),
         ("logits", found.logits, ""),
         ("reserve", found.reserve, "CUDA context, NCCL, workspaces, gaps"),
         ("needed", found.needed, "fits" if found.fits else "does not fit"),

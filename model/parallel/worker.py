@@ -19,7 +19,7 @@ from model.executor import LocalExecutor
 from model.hardware import resolve_dtype
 from model.kv.pool import KVPool
 from model.llama.rope import Rope
-from model.loading import blocks_for, load_weights
+from model.loading import blocks_for, kind_of, load_weights
 from model.options import EngineOptions
 from model.parallel.channel import Channel, tensor_from
 from model.parallel.group import Group
@@ -79,10 +79,10 @@ class Worker:
         seconds = options.process_seconds + 60
         self._group = Group(job.rank, options.processes, device, job.folder, seconds)
         split.join(model, self._group)
-        pool = KVPool(
-            part.layers, blocks_for(part, device, dtype, options), options.block_size,
-            part.kv_heads, part.head_dim, device, dtype,
-        )  # fmt: skip
+        blocks = blocks_for(
+            part, device, dtype, options, words=checkpoint.config.vocab_size, weights=kind_of(model)
+        )
+        pool = KVPool(part.layers, blocks, options.block_size, part.kv_heads, part.head_dim, device, dtype)
         attend = select_attention(
             device, dtype, options.attention, head_dim=part.head_dim, block_size=options.block_size
         )
