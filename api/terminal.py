@@ -6,6 +6,8 @@ import json
 import os
 import sys
 import unicodedata
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NoReturn
 
 import typer
@@ -70,6 +72,26 @@ def bold(text: str) -> str:
 def say_heading(text: str, rest: str = "") -> None:
     """Print a line that begins in bold."""
     sys.stdout.write(f"{bold(clean(text))}{clean(rest)}\n")
+
+
+@contextmanager
+def progress(label: str, *, of_bytes: bool = False) -> Iterator[Callable[[int, int | None], None]]:
+    """Give a function of how much is done and of how much; it draws a bar on stderr where that is a terminal.
+
+    Args:
+        of_bytes: whether sizes and speed are shown.
+    """
+    from rich.console import Console  # noqa: PLC0415 (slow to import)
+    from rich.progress import DownloadColumn, Progress, TransferSpeedColumn  # noqa: PLC0415
+
+    columns = (
+        *Progress.get_default_columns(),
+        *((DownloadColumn(), TransferSpeedColumn()) if of_bytes else ()),
+    )
+    quiet = not sys.stderr.isatty()
+    with Progress(*columns, console=Console(stderr=True), transient=True, disable=quiet) as bars:
+        bar = bars.add_task(clean(label), total=None)
+        yield lambda done, total: bars.update(bar, completed=done, total=total)
 
 
 def human_bytes(count: float) -> str:

@@ -35,15 +35,15 @@ from model.sampling import SamplingParams
 from model.stats import Stats
 from model.text.chat import ChatFormat, Content, Message
 from model.text.tokenizer import Tokenizer
-from model.text.tool_parser import (
+from model.text.tool_events import (
     TextDelta,
     ToolCallBroken,
     ToolCallDelta,
     ToolCallEnd,
-    ToolCallParser,
     ToolCallStart,
     ToolEvent,
 )
+from model.text.tool_parser import ToolCallParser
 from model.text.tools import ToolCall, ToolDefinition
 
 __all__ = [

@@ -21,7 +21,7 @@ from model.kv.prefix import PrefixCache
 from model.kv.tiers import Tiers
 from model.llama.config import LlamaConfig
 from model.loading import load_executor
-from model.loop import Loop, drafts
+from model.loop import Loop
 from model.native import FEW_ROWS, level
 from model.options import EngineOptions
 from model.parallel.executor import load_parallel
@@ -29,11 +29,12 @@ from model.request import Request
 from model.runner import Runner
 from model.sampling import SamplingParams, token_logprobs
 from model.scheduler import Scheduler
-from model.speculate import Drafter, StepTimes
+from model.speculate import Drafter, StepTimes, drafts
 from model.stats import Stats
 from model.text.chat import ChatFormat, Message, Tools, recognise
 from model.text.tokenizer import Tokenizer
-from model.text.tool_parser import ToolCallParser, ToolEvent
+from model.text.tool_events import ToolEvent
+from model.text.tool_parser import ToolCallParser
 from model.text.tool_stream import with_tool_events
 from model.text.tools import ToolDefinition, ToolPlace, ToolStyle
 from model.weights.checkpoint import open_checkpoint

@@ -7,6 +7,7 @@ import os
 import platform
 import time
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -15,6 +16,8 @@ from model.errors import HardwareError
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _FEATURES = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8", "asimd", "bf16", "sve")
+
+_CPUINFO = Path("/proc/cpuinfo")
 
 
 @dataclass(frozen=True)
@@ -164,16 +167,25 @@ def _measure_and_keep(path: Path | None, key: str) -> tuple[float, float]:
 
 
 def _cpu() -> tuple[str, tuple[str, ...]]:
-    """Name and relevant features of the CPU, from /proc where there is one."""
-    info = Path("/proc/cpuinfo")
+    """Name and relevant features of the CPU."""
+    name = _cpuinfo().get("model name") or platform.processor() or platform.machine()
+    return name, tuple(feature for feature in _FEATURES if feature in cpu_flags())
+
+
+def cpu_flags() -> frozenset[str]:
+    """What the kernel says that the CPU can do, by its names for it; nothing where there is no /proc."""
+    return frozenset(_cpuinfo().get("flags", _cpuinfo().get("Features", "")).split())
+
+
+@cache
+def _cpuinfo() -> dict[str, str]:
+    """The fields of the first processor."""
     fields: dict[str, str] = {}
-    if info.is_file():
-        for line in info.read_text("utf-8", "replace").split("\n\n")[0].splitlines():
+    if _CPUINFO.is_file():
+        for line in _CPUINFO.read_text("utf-8", "replace").split("\n\n")[0].splitlines():
             name, _, value = line.partition(":")
             fields[name.strip()] = value.strip()
-    flags = set(fields.get("flags", fields.get("Features", "")).split())
-    name = fields.get("model name") or platform.processor() or platform.machine()
-    return name, tuple(feature for feature in _FEATURES if feature in flags)
+    return fields
 
 
 def memory_bytes() -> int:

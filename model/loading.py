@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch import nn
 
 from model.attention import select_attention
 from model.errors import HardwareError
@@ -14,8 +15,11 @@ from model.llama.rope import Rope
 from model.llama.transformer import Transformer
 from model.native import available
 from model.options import EngineOptions
+from model.plan import WeightKind, count_parameters, room_for_kv
+from model.quant.fp8 import FP8Linear
 from model.quant.packed import quantise_layers
 from model.weights.checkpoint import Checkpoint
+from model.weights.mapping import Cut, fill
 
 
 def load_executor(
@@ -39,28 +43,68 @@ def load_executor(
     config = checkpoint.config
     if weights == "int8" and not (device.type == "cpu" and available()):
         raise HardwareError("int8 needs a CPU and our kernels: run python -m model.native.build")
-    with torch.device("meta"):
-        model = Transformer(config)
-    model = model.to(dtype)
-    count = sum(parameter.numel() for parameter in model.parameters())
-    checkpoint.prepare(model, device, packed=weights == "packed")
-    model = model.to_empty(device=device).requires_grad_(False).eval()
-    checkpoint.fill(model)
-    if weights == "int8":
-        quantise_layers(model)
+    model = load_weights(checkpoint, config, device, dtype, weights)
     rope = Rope.of(config, device, checkpoint.rope_divisors)
     pool = KVPool(
-        config.layers, blocks_for(config, device, dtype, options), options.block_size,
+        config.layers, blocks_for(config, device, dtype, options, weights=kind_of(model)), options.block_size,
         config.kv_heads, config.head_dim, device, dtype,
     )  # fmt: skip
     attend = select_attention(
         device, dtype, options.attention, head_dim=config.head_dim, block_size=options.block_size
     )
-    return LocalExecutor(model, rope, attend, pool), count
+    return LocalExecutor(model, rope, attend, pool), count_parameters(config)
 
 
-def blocks_for(config: LlamaConfig, device: torch.device, dtype: torch.dtype, options: EngineOptions) -> int:
-    """How many KV blocks the options, or the memory that is left, allow.
+def load_weights(  # noqa: PLR0917 - those of load_executor
+    checkpoint: Checkpoint,
+    config: LlamaConfig,
+    device: torch.device,
+    dtype: torch.dtype,
+    weights: str,
+    cut: Cut | None = None,
+) -> Transformer:
+    """A model, or a part of one, with its weights; beside these, one matrix at a time is in memory.
+
+    Args:
+        config: of the model or of the part.
+        weights: see `load_executor`.
+        cut: for a part.
+
+    Raises:
+        CheckpointError: the weights cannot be read.
+    """
+    with torch.device("meta"):
+        model = Transformer(config)
+    model = model.to(dtype).requires_grad_(False).eval()
+    checkpoint.prepare(model, device, packed=weights == "packed")
+    placements, read = checkpoint.sources(model)
+    if weights == "int8":
+        placements = quantise_layers(model, placements, read, cut)
+    model = model.to_empty(device=device).requires_grad_(False)
+    fill(model, placements, read, cut)
+    return model
+
+
+def kind_of(model: nn.Module) -> WeightKind:
+    """What `plan` calls the way in which a model holds its weights on a GPU."""
+    return "fp8" if any(isinstance(part, FP8Linear) for part in model.modules()) else "bf16"
+
+
+def blocks_for(
+    config: LlamaConfig,
+    device: torch.device,
+    dtype: torch.dtype,
+    options: EngineOptions,
+    *,
+    words: int | None = None,
+    weights: WeightKind = "bf16",
+) -> int:
+    """How many KV blocks the options, or the memory that is left, allow; on a GPU as `plan` has it.
+
+    Args:
+        config: of the model, or of this process's part of it.
+        words: of the whole model's vocabulary, for a part.
+        weights: how the loaded weights are held; FP8 layers take more memory while they compute.
 
     Raises:
         HardwareError: fewer than one chunk needs.
@@ -75,11 +119,20 @@ def blocks_for(config: LlamaConfig, device: torch.device, dtype: torch.dtype, op
             (memory_bytes() or 1 << 62) // (4 * options.processes) // block,
         )
     else:
-        free, _ = torch.cuda.mem_get_info(device)
-        # Room for the activations of a step: the widest are the gate and up rows, in a few copies.
-        step = options.step_tokens_on(device.type)
-        activations = 4 * step * (2 * config.ffn_size + 2 * config.hidden_size) * dtype.itemsize
-        room = max(0, int(0.95 * free) - activations) // block
+        free, memory = torch.cuda.mem_get_info(device)
+        room = (
+            room_for_kv(
+                config,
+                options.step_tokens_on(device.type),
+                memory=memory,
+                weights=torch.cuda.memory_allocated(device),
+                words=words or config.vocab_size,
+                outside=max(0, memory - free - torch.cuda.memory_reserved(device)),
+                size=dtype.itemsize,
+                dtype=weights,
+            )
+            // block
+        )
     if room < chunk // size:
         raise HardwareError(
             f"the KV cache has room for {room * size} tokens, less than the {chunk} of one chunk: "

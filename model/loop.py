@@ -19,7 +19,7 @@ from model.pace import Pace
 from model.request import Request, Work
 from model.runner import Result, Runner
 from model.scheduler import Scheduler
-from model.speculate import MOST, StepTimes
+from model.speculate import StepTimes
 from model.stats import Counters
 
 log = logging.getLogger(__name__)
@@ -260,22 +260,3 @@ def _close_all() -> None:
     """A thread that is inside a kernel when the interpreter goes takes the whole process down with it."""
     for loop in list(_open):
         loop.close()
-
-
-def drafts(times: StepTimes) -> Callable[[Request, int], tuple[int, ...]]:
-    """The scheduler's source of drafts: prompt lookup, as long as it pays by the measured times."""
-
-    def draft(request: Request, streams: int) -> tuple[int, ...]:
-        drafter, generation = request.drafter, request.generation
-        if drafter is None or generation is None:
-            return ()
-        most = min(MOST, generation.limit - generation.count - 1)
-        if most > 0 and (forced := generation.forced()):
-            return forced[:most]
-        length = times.draft_length(streams, drafter.chance, most)
-        if length <= 0:
-            drafter.rest()
-            return ()
-        return drafter.draft(request.tokens, length)
-
-    return draft

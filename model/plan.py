@@ -16,14 +16,15 @@ import torch
 from model.errors import ParameterError
 from model.llama.config import LlamaConfig
 from model.llama.transformer import Transformer
+from model.options import EngineOptions
 
 WeightKind = Literal["bf16", "fp8", "int8"]
 KVKind = Literal["bf16", "fp8", "int8"]
 
-BLOCK = 256
+BLOCK = EngineOptions().block_size
 """Tokens in a KV block."""
-CHUNK = 2048
-"""Prompt tokens in a forward pass on a GPU."""
+STEP = EngineOptions().step_tokens_on("cuda")
+"""Tokens in a forward pass on a GPU: all of a step."""
 ROWS = 32
 """Rows of logits that are held at a time."""
 RESERVE = 0.05
@@ -42,7 +43,7 @@ class Deployment:
         dtype: "bf16"; "fp8": gate, up and down of all layers but the first and the last, as in
             Llama-3.1-405B-FP8; "int8": every matrix inside the layers. Both with a float32 scale a row.
         kv: of keys and values; int8 with a float32 scale for every token and head.
-        chunk: prompt tokens in a forward pass.
+        step_tokens: in a forward pass, which may be of several sequences.
     """
 
     gpus: int
@@ -51,10 +52,10 @@ class Deployment:
     sequences: int = 1
     dtype: WeightKind = "bf16"
     kv: KVKind = "bf16"
-    chunk: int = CHUNK
+    step_tokens: int = STEP
 
     def __post_init__(self) -> None:
-        for name in ("gpus", "gpu_memory", "context", "sequences", "chunk"):
+        for name in ("gpus", "gpu_memory", "context", "sequences", "step_tokens"):
             if getattr(self, name) < 1:
                 raise ParameterError(f"{name} is {getattr(self, name)}; allowed: at least 1")
         for name, kinds in (("dtype", get_args(WeightKind)), ("kv", get_args(KVKind))):
@@ -74,7 +75,7 @@ class Plan:
         kv_token: keys and values of one token.
         kv: of all sequences at the context asked for, in whole blocks.
         rotation: the table of rotations up to the model's window.
-        activations: the most that a forward pass over a chunk holds at a time.
+        activations: the most that a forward pass holds at a time.
         needed: the sum.
         largest_context: tokens of a single sequence that fit, at most the model's window.
         most_sequences: how many sequences of the context asked for fit.
@@ -119,12 +120,15 @@ def plan(config: LlamaConfig, deployment: Deployment) -> Plan:
     weights = weight_bytes(part, deployment.dtype)
     kv_token = kv_token_bytes(part, deployment.kv)
     sequence = -(-deployment.context // BLOCK) * BLOCK * kv_token
-    activations = activation_bytes(part, min(deployment.chunk, deployment.context), deployment.dtype)
+    activations = activation_bytes(part, deployment.step_tokens, deployment.dtype)
     logits = logit_bytes(config, ROWS)
     reserve = int(RESERVE * deployment.gpu_memory)
     rotation = rotation_bytes(config)
     fixed = weights + rotation + activations + logits + reserve
-    room = max(0, deployment.gpu_memory - fixed)
+    room = room_for_kv(
+        part, deployment.step_tokens, memory=deployment.gpu_memory, weights=weights, words=config.vocab_size,
+        outside=0, size=2, dtype=deployment.dtype,
+    )  # fmt: skip
     return Plan(
         deployment=deployment,
         parameters=count_parameters(config),
@@ -141,6 +145,27 @@ def plan(config: LlamaConfig, deployment: Deployment) -> Plan:
         largest_context=min(config.context_length, room // (BLOCK * kv_token) * BLOCK),
         most_sequences=room // sequence,
     )
+
+
+def room_for_kv(
+    part: LlamaConfig, step_tokens: int, *, memory: int, weights: int, words: int, outside: int, size: int,
+    dtype: WeightKind,
+) -> int:  # fmt: skip
+    """Bytes of a GPU that a loaded part of a model leaves to keys and values; at least 0.
+
+    Args:
+        words: of the whole model's vocabulary.
+        outside: what the CUDA context and other processes hold already. It is part of the reserve, of which
+            half is kept free in any case.
+        size: bytes of an activation.
+    """
+    reserve = max(int(RESERVE * memory), outside + int(RESERVE * memory / 2))
+    working = (
+        rotation_bytes(part)
+        + activation_bytes(part, step_tokens, dtype, size)
+        + logit_bytes(replace(part, vocab_size=words), ROWS, size)
+    )
+    return max(0, memory - weights - working - reserve)
 
 
 def shard(config: LlamaConfig, gpus: int) -> LlamaConfig:

@@ -9,7 +9,11 @@ distribution, with the same draws of the generator.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from model.request import Request
 
 _LONGEST, _SHORTEST = 4, 2
 """Tokens that have to recur for a guess; the longest recurrence is taken."""
@@ -102,3 +106,22 @@ class StepTimes:
             length += 1
             right *= chance
         return length
+
+
+def drafts(times: StepTimes) -> Callable[[Request, int], tuple[int, ...]]:
+    """The scheduler's source of drafts: prompt lookup, as long as it pays by the measured times."""
+
+    def draft(request: Request, streams: int) -> tuple[int, ...]:
+        drafter, generation = request.drafter, request.generation
+        if drafter is None or generation is None:
+            return ()
+        most = min(MOST, generation.limit - generation.count - 1)
+        if most > 0 and (forced := generation.forced()):
+            return forced[:most]
+        length = times.draft_length(streams, drafter.chance, most)
+        if length <= 0:
+            drafter.rest()
+            return ()
+        return drafter.draft(request.tokens, length)
+
+    return draft

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import re
-import sys
 from pathlib import Path
 from typing import get_args
 
 import typer
 
 from api.inventory import local_models
-from api.terminal import FAILURE, USAGE, fail, human_bytes, say, say_heading, say_json
+from api.terminal import FAILURE, USAGE, fail, human_bytes, progress, say, say_heading, say_json
 from model.llama.config import LlamaConfig
 from model.llama.presets import PRESETS, preset
 from model.plan import Deployment, KVKind, Plan, WeightKind, plan
+from model.quant.stored import FP8, stored_method
 from model.weights.checkpoint import open_checkpoint
-from model.weights.download import DownloadProgress, pull
+from model.weights.download import pull
+from model.weights.files import json_object
 from model.weights.hub import cache_folder, hub_parts, resolve
 from rag.settings import Settings
 
@@ -42,8 +42,8 @@ def run_pull(name: str, *, as_json: bool) -> None:
     parts = hub_parts(name)
     if parts is None:
         fail(f"{name!r} is no hub id; give owner/model or owner/model@revision", USAGE)
-    with _Bar() as bar:
-        path = pull(*parts, cache_folder(), bar.show)
+    with progress(name, of_bytes=True) as show:
+        path = pull(*parts, cache_folder(), lambda step: show(step.done, step.total))
     if as_json:
         say_json({"model": name, "path": str(path)})
     else:
@@ -88,10 +88,10 @@ def _shape(name: str) -> tuple[LlamaConfig, WeightKind]:
     if re.match(r"(?i)llama[^/]*$", name) and not Path(name).exists():
         fail(f"{name!r} is not known; the shapes that are: {', '.join(PRESETS)}", USAGE)
     path = resolve(name)
-    config = path / "config.json"
-    quantised = json.loads(config.read_text("utf-8")).get("quantization_config") if config.is_file() else None
-    method = quantised.get("quant_method") if isinstance(quantised, dict) else None
-    return open_checkpoint(path).config, "fp8" if method == "fbgemm_fp8" else "bf16"
+    # int8 is expanded when it is loaded.
+    return open_checkpoint(path).config, "fp8" if stored_method(
+        json_object(path / "config.json")
+    ) == FP8 else "bf16"
 
 
 def _show(name: str, found: Plan) -> None:
@@ -108,7 +108,7 @@ def _show(name: str, found: Plan) -> None:
         ("weights", found.weights, ""),
         ("keys and values", found.kv, token),
         ("rotations", found.rotation, ""),
-        ("activations", found.activations, f"of {min(asked.chunk, asked.context):,} prompt tokens at a time"),
+        ("activations", found.activations, f"of {asked.step_tokens:,} tokens at a time"),
         ("logits", found.logits, ""),
         ("reserve", found.reserve, "CUDA context, NCCL, workspaces, gaps"),
         ("needed", found.needed, "fits" if found.fits else "does not fit"),
@@ -118,30 +118,3 @@ def _show(name: str, found: Plan) -> None:
         say(f"  {label:16}{human_bytes(size):>10}  {remark}".rstrip())
     say(f"largest context of one sequence: {found.largest_context:,} tokens")
     say(f"sequences of {asked.context:,} tokens: {found.most_sequences}")
-
-
-class _Bar:
-    """A progress bar on stderr where that is a terminal; elsewhere the log tells."""
-
-    def __enter__(self) -> _Bar:
-        self._bar = None
-        if sys.stderr.isatty():
-            from rich.console import Console  # noqa: PLC0415
-            from rich.progress import DownloadColumn, Progress, TransferSpeedColumn  # noqa: PLC0415
-
-            columns = (*Progress.get_default_columns(), DownloadColumn(), TransferSpeedColumn())
-            self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
-            self._task = self._bar.add_task("", total=None)
-            self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-
-    def show(self, progress: DownloadProgress) -> None:
-        """Draw how far it is."""
-        if self._bar is not None:
-            self._bar.update(
-                self._task, description=progress.model, completed=progress.done, total=progress.total
-            )

@@ -8,11 +8,10 @@ nothing; files are written behind it. `purge` takes a tag's blocks out of every 
 from __future__ import annotations
 
 import os
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Iterable, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
 from threading import Condition
@@ -22,59 +21,14 @@ from torch import Tensor
 from model.kv.block_file import supported
 from model.kv.disk import DiskTier
 from model.kv.memory import MemoryTier
+from model.kv.purges import Purges
+from model.kv.tier_stats import DiskStats, MemoryStats, TierStats
 from model.kv.writer import Writer
 
 _QUEUE_BYTES = 256 << 20
 _READERS = min(4, os.cpu_count() or 1)
 _AHEAD = 2 * _READERS
 """Blocks that are read before they are asked for."""
-_PURGES_KEPT = 100_000
-
-
-@dataclass(frozen=True)
-class MemoryStats:
-    """The RAM tier: counts since the start, `blocks` and `bytes` as they are now."""
-
-    hits: int
-    blocks: int
-    bytes: int
-    limit: int
-    evicted: int
-
-
-@dataclass(frozen=True)
-class DiskStats:
-    """The disk tier: counts since the start, `files`, `bytes` and `queued_bytes` as they are now.
-
-    Attributes:
-        hits, misses: of blocks that were not in RAM.
-        written: blocks that came to the disk.
-        dropped: attempts that failed for want of room in the queue or on the disk; what is still in RAM when
-            there is room again is written after all.
-        damaged: files that were removed because they were not as they were written.
-        problem: why nothing is written at the moment, or None.
-    """
-
-    hits: int
-    misses: int
-    files: int
-    bytes: int
-    limit: int
-    queued_bytes: int
-    written: int
-    dropped: int
-    evicted: int
-    damaged: int
-    problem: str | None
-
-
-@dataclass(frozen=True)
-class TierStats:
-    """All tiers; `misses` are blocks that no tier had, `disk` is None where there is none."""
-
-    misses: int
-    memory: MemoryStats
-    disk: DiskStats | None
 
 
 class Tiers:
@@ -113,15 +67,13 @@ class Tiers:
         self._readers = ThreadPoolExecutor(_READERS, "kv-reader")
         self._ahead: deque[bytes] = deque()
         self._reading: dict[bytes, Future[tuple[Tensor | None, int]]] = {}
-        self._purges = 0
-        self._purged: OrderedDict[str, int] = OrderedDict()
-        self._forgotten = 0
+        self._purges = Purges()
         self._hits = self._misses = 0
 
     @property
     def purges(self) -> int:
         """How many purges have begun: see `put`."""
-        return self._purges
+        return self._purges.count
 
     def put(self, key: bytes, tensor: Tensor, tags: Iterable[str], since: int | None = None) -> bool:
         """Keep a block; returns at once. A block that is here already only gets the tags.
@@ -136,10 +88,10 @@ class Tiers:
         Returns:
             Whether it is kept, for the time being.
         """
-        began = self._purges if since is None else since
+        began = self._purges.count if since is None else since
         tags = set(tags)
         with self._lock:
-            if self._purged_since(tags, began):
+            if self._purges.since(tags, began):
                 return False
             live = self._tags(key)
             if live is None:
@@ -158,7 +110,7 @@ class Tiers:
     def get(self, key: bytes) -> Tensor | None:
         """The block's content, not to be changed, or None; from disk it is checked and moves up to RAM."""
         with self._lock:
-            began = self._purges
+            began = self._purges.count
             self._touch(key)
             here = self._memory.get(key) or (self._writer and self._writer.get(key))
             if here:
@@ -174,7 +126,7 @@ class Tiers:
             tensor = self._disk.read(key)
         with self._lock:
             tags = self._disk.tags(key) if self._disk else None
-            if tensor is None or tags is None or self._purged_since(tags, began):
+            if tensor is None or tags is None or self._purges.since(tags, began):
                 self._misses += 1
                 return None
             self._memory.put(key, tensor, tags)
@@ -228,11 +180,7 @@ class Tiers:
             CacheError: a file could not be removed; everything else is.
         """
         with self._lock:
-            self._purges += 1
-            self._purged[tag] = self._purges
-            self._purged.move_to_end(tag)
-            if len(self._purged) > _PURGES_KEPT:
-                self._forgotten = self._purged.popitem(last=False)[1]
+            self._purges.begin(tag)
             for key in list(self._reading):
                 if tag in (self._tags(key) or ()):
                     self._reading.pop(key).cancel()
@@ -320,12 +268,9 @@ class Tiers:
             if held and held.tensor.nbytes <= writer.limit:
                 self._queue(key, held.tensor, held.tags)
 
-    def _purged_since(self, tags: set[str], began: int) -> bool:
-        return began < self._forgotten or any(self._purged.get(tag, 0) > began for tag in tags)
-
     def _advance(self) -> None:
         """Start reading the next blocks that are only on disk."""
-        disk, began = self._disk, self._purges
+        disk, began = self._disk, self._purges.count
         while disk and self._ahead and len(self._reading) < _AHEAD:
             key = self._ahead.popleft()
             above = key in self._memory or (self._writer and self._writer.get(key))

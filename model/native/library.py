@@ -8,6 +8,7 @@ import os
 from functools import cache
 from pathlib import Path
 
+from model.hardware import cpu_flags
 from model.native.levels import LIBRARIES, Level, fingerprint, levels
 
 _POINTER, _LONG, _INT = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int
@@ -30,7 +31,7 @@ def library() -> ctypes.CDLL | None:
     """
     wished = os.environ.get("LONGLEAF_NATIVE", "")
     for candidate in levels():
-        if wished in ("", candidate.name) and candidate.needs <= _features():
+        if wished in ("", candidate.name) and candidate.needs <= cpu_flags():
             found = _open(candidate)
             if found is not None:
                 return found
@@ -67,14 +68,3 @@ def _open(level: Level) -> ctypes.CDLL | None:
         logging.getLogger(__name__).warning("%s cannot be used: %s", path, error)
         return None
     return found
-
-
-@cache
-def _features() -> frozenset[str]:
-    info = Path("/proc/cpuinfo")
-    if not info.is_file():
-        return frozenset()
-    for line in info.read_text("utf-8", "replace").splitlines():
-        if line.startswith("flags"):
-            return frozenset(line.partition(":")[2].split())
-    return frozenset()

@@ -23,13 +23,13 @@ from torch import Tensor
 from model.attention import Segment
 from model.errors import EngineDeadError, ModelError
 from model.llama.config import LlamaConfig
-from model.llama.transformer import Transformer
 from model.options import EngineOptions
 from model.parallel.channel import Channel, tensor_from
 from model.parallel.group import Progress
 from model.parallel.processes import devices, end, ending, start, stopped
 from model.parallel.shard import Split
 from model.parallel.worker import Job, Loaded
+from model.plan import count_parameters
 
 log = logging.getLogger(__name__)
 
@@ -248,6 +248,5 @@ def load_parallel(  # noqa: PLR0917 - those of load_executor
 
     "packed" weights of few bits become dense ones: their blocks cannot be cut by columns everywhere.
     """
-    with torch.device("meta"):
-        count = sum(parameter.numel() for parameter in Transformer(config).parameters())
-    return ParallelExecutor(checkpoint, config, device, dtype, options, int8=weights == "int8"), count
+    ranks = ParallelExecutor(checkpoint, config, device, dtype, options, int8=weights == "int8")
+    return ranks, count_parameters(config)

@@ -19,15 +19,12 @@ from model.executor import LocalExecutor
 from model.hardware import resolve_dtype
 from model.kv.pool import KVPool
 from model.llama.rope import Rope
-from model.llama.transformer import Transformer
-from model.loading import blocks_for
+from model.loading import blocks_for, kind_of, load_weights
 from model.options import EngineOptions
 from model.parallel.channel import Channel, tensor_from
 from model.parallel.group import Group
 from model.parallel.shard import Split
-from model.quant.packed import quantise_layers
 from model.weights.checkpoint import open_checkpoint
-from model.weights.mapping import fill
 
 
 @dataclass(frozen=True)
@@ -77,22 +74,15 @@ class Worker:
         checkpoint = open_checkpoint(job.checkpoint)
         split = Split(checkpoint.config, job.rank, options.processes)
         part, dtype = split.part, resolve_dtype(job.dtype)
-        with torch.device("meta"):
-            model = Transformer(part)
-        model = model.to(dtype)
-        checkpoint.prepare(model, device)
-        model = model.to_empty(device=device).requires_grad_(False).eval()
-        fill(model, *checkpoint.sources(model), split.cut)
-        if job.int8:
-            quantise_layers(model)
+        model = load_weights(checkpoint, part, device, dtype, "int8" if job.int8 else "dense", split.cut)
         # Collectives take as long as the slowest rank; the parent ends everybody before this runs out.
         seconds = options.process_seconds + 60
         self._group = Group(job.rank, options.processes, device, job.folder, seconds)
         split.join(model, self._group)
-        pool = KVPool(
-            part.layers, blocks_for(part, device, dtype, options), options.block_size,
-            part.kv_heads, part.head_dim, device, dtype,
-        )  # fmt: skip
+        blocks = blocks_for(
+            part, device, dtype, options, words=checkpoint.config.vocab_size, weights=kind_of(model)
+        )
+        pool = KVPool(part.layers, blocks, options.block_size, part.kv_heads, part.head_dim, device, dtype)
         attend = select_attention(
             device, dtype, options.attention, head_dim=part.head_dim, block_size=options.block_size
         )

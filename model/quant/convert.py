@@ -1,10 +1,8 @@
-"""Writes a checkpoint in 8 bits: a Hugging Face folder of safetensors, tensor by tensor, all or nothing."""
+"""Writes a checkpoint in 8 bits: a Hugging Face folder of safetensors, tensor by tensor, file by file."""
 
 from __future__ import annotations
 
-import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,12 +18,15 @@ from model.llama.config import LlamaConfig
 from model.llama.transformer import Transformer
 from model.quant.fp8 import ACTIVATION_BOUND, quantize_rows
 from model.quant.hf_folder import hf_config, write_json, write_tokenizer
+from model.quant.partial import PartialFolder, identity
 from model.quant.stored import FP8, INT8, stored_method
 from model.weights.checkpoint import open_checkpoint
 from model.weights.files import json_object
 from model.weights.mapping import Placement, Sources, hf_placements
 
 Format = Literal["fp8", "int8"]
+_REVISION = 1
+"""Goes up when the same source would be written otherwise: files of an older one are not gone on from."""
 SHARD_BYTES = 2 << 30
 """Most bytes of a weight file, and so of what is held in memory beside the tensor at hand."""
 
@@ -41,12 +42,14 @@ class Converted:
         matrices: how many are in 8 bits.
         tensors: how many there are without scales.
         weight_bytes: size of the weight files.
+        kept_bytes: how much of it an interrupted run had left.
     """
 
     target: Path
     matrices: int
     tensors: int
     weight_bytes: int
+    kept_bytes: int = 0
 
 
 def quantize(
@@ -59,6 +62,10 @@ def quantize(
 ) -> Converted:
     """Convert a checkpoint of any layout; `target` is there whole in the end, or not at all.
 
+    What a run that was ended from outside had finished, the next one of the same source, target and settings
+    does not do again; the result is the same to the byte. Until then it is in `.TARGET.partial` beside the
+    target, one weight file after another.
+
     `fp8` is what Llama-3.1-405B-FP8 is: gate, up and down of all layers but the first and the last in e4m3
     with a scale a row. `int8` is every matrix of every layer, value = integer · scale of its row, the scale
     being the row's largest magnitude / 127. All else is bfloat16.
@@ -66,12 +73,12 @@ def quantize(
     Args:
         source: a safetensors folder, a folder in Meta's layout, or a .gguf file.
         target: a folder that does not exist yet.
-        on_progress: called with tensors done and tensors in all.
+        on_progress: called with tensors done, those of an earlier run included, and tensors in all.
 
     Raises:
         CheckpointError: the source cannot be read or is in 8 bits already, its weights are no finite numbers,
-            the target exists, or there is no room for it.
-        OSError: the target cannot be written; nothing is left of it.
+            the target exists or is being written by another process, or there is no room for it.
+        OSError: the target cannot be written.
     """
     if target.exists() or target.is_symlink():
         raise CheckpointError(f"{target} exists; name a folder that does not")
@@ -80,28 +87,33 @@ def quantize(
     checkpoint = open_checkpoint(source)
     config = checkpoint.config
     shards = list(_shards(config, kind, shard_bytes))
-    size = sum(item.bytes for shard in shards for item in shard)
-    if (free := shutil.disk_usage(target.absolute().parent).free) < size:
-        raise CheckpointError(f"{target} needs {size:,} bytes of disk; {free:,} are free")
     settings = hf_config(checkpoint, source)
     settings["quantization_config"] = _quantization_config(config, kind)
     settings["dtype" if "dtype" in settings else "torch_dtype"] = "bfloat16"
 
-    folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.absolute().parent))
+    rounding = (_REVISION, torch.__version__)
+    partial = PartialFolder(target, identity(source, checkpoint.fingerprint(), kind, shard_bytes, rounding))
+    size = sum(item.bytes for shard in shards for item in shard) - partial.kept
+    if (free := shutil.disk_usage(partial.path).free) < size:
+        partial.leave()
+        raise CheckpointError(f"{target} needs {size:,} bytes of disk; {free:,} are free")
     try:
-        folder.chmod(0o755)
-        written = _write_weights(folder, shards, checkpoint.sources(), kind, on_progress)
-        write_tokenizer(checkpoint, source, folder)
-        write_json(folder / "config.json", settings)
-        folder.rename(target)
+        written = _write_weights(partial, shards, checkpoint.sources(), kind, on_progress)
+        write_tokenizer(checkpoint, source, partial.files)
+        write_json(partial.files / "config.json", settings)
+        kept = partial.kept
+        partial.publish()
+    except CheckpointError:  # the same again the next time
+        partial.discard()
+        raise
     except SafetensorError as error:
-        shutil.rmtree(folder, ignore_errors=True)
+        partial.leave()
         raise OSError(f"cannot write {target}: {error}") from error
     except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
+        partial.leave()
         raise
     items = [item for shard in shards for item in shard]
-    return Converted(target, sum(item.scaled for item in items), len(items), written)
+    return Converted(target, sum(item.scaled for item in items), len(items), written, kept)
 
 
 @dataclass(frozen=True)
@@ -112,6 +124,10 @@ class _Item:
     place: Placement
     scaled: bool
     bytes: int
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return (self.name, f"{self.name}_scale") if self.scaled else (self.name,)
 
 
 def _shards(config: LlamaConfig, kind: Format, limit: int) -> Iterator[list[_Item]]:
@@ -153,13 +169,13 @@ def _quantization_config(config: LlamaConfig, kind: Format) -> dict[str, Any]:
 
 
 def _write_weights(
-    folder: Path,
+    partial: PartialFolder,
     shards: list[list[_Item]],
     sources: Sources,
     kind: Format,
     on_progress: Callable[[int, int], None] | None,
 ) -> int:
-    """Write all files and their index; gives the bytes of the files."""
+    """Write the files that are not finished, and the index of all; gives the bytes of the files."""
     done, total = 0, sum(map(len, shards))
     places = {(place.parameter, place.first): name for name, place in sources[0].items()}
     index: dict[str, str] = {}
@@ -168,21 +184,26 @@ def _write_weights(
         file = (
             f"model-{number:05}-of-{len(shards):05}.safetensors" if len(shards) > 1 else "model.safetensors"
         )
-        tensors: dict[str, Tensor] = {}
-        for item in shard:
-            name = places[item.place.parameter, item.place.first]
-            tensor = _in_hf_order(_read(sources, name), sources[0][name], item.place)
-            tensors.update(_encode(item, tensor, kind))
-            done += 1
+        if partial.has(file):
+            done += len(shard)
             if on_progress:
                 on_progress(done, total)
-        save_file(tensors, folder / file, metadata={"format": "pt"})
-        index.update(dict.fromkeys(tensors, file))
-        written += (folder / file).stat().st_size
-        _sync(folder / file)
+        else:
+            tensors: dict[str, Tensor] = {}
+            for item in shard:
+                name = places[item.place.parameter, item.place.first]
+                tensor = _in_hf_order(_read(sources, name), sources[0][name], item.place)
+                tensors.update(_encode(item, tensor, kind))
+                done += 1
+                if on_progress:
+                    on_progress(done, total)
+            save_file(tensors, partial.files / file, metadata={"format": "pt"})
+            partial.finish(file)
+        index.update((name, file) for item in shard for name in item.names)
+        written += (partial.files / file).stat().st_size
     if len(shards) > 1:
         listing: Mapping[str, object] = {"metadata": {"total_size": written}, "weight_map": index}
-        write_json(folder / "model.safetensors.index.json", listing)
+        write_json(partial.files / "model.safetensors.index.json", listing)
     return written
 
 
@@ -219,10 +240,3 @@ def _encode(item: _Item, tensor: Tensor, kind: Format) -> dict[str, Tensor]:
         scale = (largest / 127.0).clamp(min=torch.finfo(torch.float32).tiny)
         rows = (tensor / scale).round().to(torch.int8)
     return {item.name: rows, f"{item.name}_scale": scale}
-
-
-def _sync(path: Path) -> None:
-    """Have the disk hold a file before its folder gets its name; the library leaves it to its owner alone."""
-    path.chmod(0o644)
-    with path.open("rb") as file:
-        os.fsync(file.fileno())

@@ -9,17 +9,22 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
+from collections.abc import Callable
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from model.llama.layers import Projection
 from model.native import FEW_ROWS, kernels
-from model.native.matrix import Arena, Matrix, pack, packs, quantise
+from model.native.matrix import Arena, Codes, Matrix, pack, packs, quantise
 from model.weights.codes import KINDS, codes
 from model.weights.gguf import GGUFFile
-from model.weights.mapping import Placement
+from model.weights.mapping import Cut, Placement, fill
+
+_SLAB = 1 << 20
+"""Weights that are quantised at once."""
 
 
 class _Spare(threading.local):
@@ -96,14 +101,43 @@ def keep_packed(model: nn.Module, file: GGUFFile, placements: dict[str, Placemen
     return gone
 
 
-def quantise_layers(model: nn.Module) -> None:
-    """Replace the linear layers and the embedding of a loaded model by 8-bit ones (see `matrix.quantise`)."""
-    arena = Arena()
-    for parameter in [name for name, weight in model.named_parameters() if weight.ndim == 2]:
-        weight = model.get_parameter(parameter)
+def quantise_layers(
+    model: nn.Module, placements: dict[str, Placement], read: Callable[[str], Tensor], cut: Cut | None = None
+) -> dict[str, Placement]:
+    """Replace linear layers and the embedding by 8-bit ones (see `matrix.quantise`), filled one by one.
+
+    A matrix is rounded to the dtype of the activations first. No more than one is in memory in that form.
+
+    Args:
+        model: on the meta device, in the dtype of the activations.
+        placements, read, cut: see `mapping.fill`.
+
+    Returns:
+        The placements of what is still to be filled.
+
+    Raises:
+        CheckpointError: as `mapping.fill`.
+    """
+    arena, left = Arena(), dict[str, Placement]()
+    sources: dict[str, dict[str, Placement]] = defaultdict(dict)
+    for name, place in placements.items():
+        sources[place.parameter][name] = place
+    for parameter, parts in sources.items():
         owner = model.get_submodule(parameter.rpartition(".")[0])
-        if type(owner).__name__ in ("Linear", "Embedding") and packs(weight.shape[1], "q8"):
-            _replace(model, parameter, pack(quantise(weight.detach()), arena))
+        if isinstance(owner, Projection) and packs(owner.weight.shape[1], "q8"):
+            owner.to_empty(device="cpu")
+            fill(model, parts, read, cut)
+            _replace(model, parameter, pack(_quantised(owner.weight), arena))
+        else:
+            left |= parts
+        del owner  # before the next one takes its memory
+    return left
+
+
+def _quantised(weight: Tensor) -> Codes:
+    """`matrix.quantise`, some rows at a time: it makes float32 copies."""
+    rows = [quantise(part) for part in torch.split(weight, max(1, _SLAB // weight.shape[1]))]
+    return Codes("q8", torch.cat([each.values for each in rows]), torch.cat([each.scales for each in rows]))
 
 
 def _replace(model: nn.Module, parameter: str, matrix: Matrix) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from model.events import Event, Finished, TokenEvent
-from model.text.tool_parser import ToolCallParser, ToolEvent
+from model.text.tool_events import ToolEvent
+from model.text.tool_parser import ToolCallParser
 
 
 def with_tool_events(events: Iterable[Event], parser: ToolCallParser) -> Iterator[Event | ToolEvent]:

@@ -18,7 +18,7 @@ from model.text.tokenizer import Tokenizer
 from model.text.vocabulary import tokenizer_from_folder, tokenizer_from_gguf
 from model.weights.files import fingerprint, folder_name, json_object
 from model.weights.gguf import GGUFFile
-from model.weights.mapping import Sources, fill, gguf_placements, hf_placements
+from model.weights.mapping import Sources, gguf_placements, hf_placements
 from model.weights.meta import MetaCheckpoint
 from model.weights.safetensors import SafetensorsFolder
 
@@ -55,11 +55,10 @@ class Checkpoint(Protocol):
         ...
 
     def sources(self, model: Transformer | None = None) -> Sources:
-        """All weights and where they go: dense, or as the layers of a model want them that `prepare` saw."""
-        ...
+        """All weights and where they go: dense, or as the layers of a model want them that `prepare` saw.
 
-    def fill(self, model: Transformer) -> None:
-        """Copy all weights into `model`, cast to its dtype."""
+        Weights that `prepare` has put there already are left out.
+        """
         ...
 
     def fingerprint(self) -> str:
@@ -116,19 +115,14 @@ class GGUFCheckpoint:
         if packed and device.type == "cpu" and available():
             self._packed = keep_packed(model, self._file, gguf_placements(self.config))
 
-    def sources(self, model: Transformer | None = None) -> Sources:  # noqa: ARG002
-        """Tensors dequantised to float32."""
-        return gguf_placements(self.config), lambda name: self._file.tensor(name, torch.float32)
-
-    def fill(self, model: Transformer) -> None:
-        """Dequantise tensor by tensor into the model."""
-        dtype = model.norm.weight.dtype
+    def sources(self, model: Transformer | None = None) -> Sources:
+        """Tensors dequantised to float32, or to the dtype of `model`."""
+        dtype = torch.float32 if model is None else model.norm.weight.dtype
+        gone = set() if model is None else self._packed
         placements = {
-            name: place
-            for name, place in gguf_placements(self.config).items()
-            if place.parameter not in self._packed
+            name: place for name, place in gguf_placements(self.config).items() if place.parameter not in gone
         }
-        fill(model, placements, lambda name: self._file.tensor(name, dtype))
+        return placements, lambda name: self._file.tensor(name, dtype)
 
     def fingerprint(self) -> str:
         """Of the header with tokenizer and tensor table, and of samples of the weights."""
@@ -167,10 +161,6 @@ class FolderCheckpoint:
         if model is None:
             return self._rows.dense()
         return self._rows.placements(model), self._rows.reader(model)
-
-    def fill(self, model: Transformer) -> None:
-        """Copy tensor by tensor; the copy casts."""
-        fill(model, *self.sources(model))
 
     def fingerprint(self) -> str:
         """Of config and tokenizer whole, and of samples of the weights."""

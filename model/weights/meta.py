@@ -21,7 +21,7 @@ from model.llama.transformer import Transformer
 from model.text.ranks import tokenizer_from_ranks
 from model.text.tokenizer import Tokenizer
 from model.weights.files import fingerprint, folder_name, json_object
-from model.weights.mapping import Sources, fill, meta_placements
+from model.weights.mapping import Sources, meta_placements
 
 _SPLIT_BY_COLUMNS = re.compile(r"\.(wo|w2)\.weight$")
 """In these each rank holds some columns. Every other matrix is split by rows; norms are repeated."""
@@ -68,10 +68,6 @@ class MetaCheckpoint:
     def sources(self, model: Transformer | None = None) -> Sources:  # noqa: ARG002
         """The shards, joined."""
         return meta_placements(self.config), self._tensor
-
-    def fill(self, model: Transformer) -> None:
-        """Join the shards tensor by tensor; the copy casts."""
-        fill(model, *self.sources())
 
     def fingerprint(self) -> str:
         """Of params and tokenizer whole, and of samples of the weights."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from collections.abc import Iterator
@@ -12,7 +13,9 @@ from typer.testing import CliRunner
 
 from api.cli import app
 from api.loaders import load_engine
+from api.terminal import progress
 from model.errors import CheckpointError
+from model.quant.convert import quantize
 from rag.settings import Settings
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "model"))
@@ -83,3 +86,35 @@ def test_the_service_fetches_what_it_may(hub: Hub, tmp_path: Path) -> None:
         load_engine(settings)
     assert hub.requests == []
     assert load_engine(settings.model_copy(update={"allow_download": True})).context_length == 131_072
+
+
+@pytest.mark.parametrize("key", ["quantization_config", "compression_config"])
+def test_a_plan_takes_the_weights_as_they_are_stored(tmp_path: Path, key: str) -> None:
+    folder = write_folder(tmp_path / "model", tiny_model(num_hidden_layers=3))
+    quantize(folder, tmp_path / "fp8")
+    config = json.loads((tmp_path / "fp8" / "config.json").read_text())
+    config[key] = config.pop("quantization_config")
+    (tmp_path / "fp8" / "config.json").write_text(json.dumps(config))
+    for path, kind in ((folder, "bf16"), (tmp_path / "fp8", "fp8")):
+        found = json.loads(runner.invoke(app, ["models", "plan", str(path), "--json"]).output)
+        assert found["deployment"]["dtype"] == kind
+
+
+@pytest.mark.parametrize(("of_bytes", "shown"), [(False, "40%"), (True, "2.0/5.0 MB")])
+def test_progress_is_drawn_on_a_terminal_alone(
+    monkeypatch: pytest.MonkeyPatch, of_bytes: bool, shown: str
+) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "150")
+    for stream, drawn in ((Terminal(), True), (io.StringIO(), False)):
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "stderr", stream)
+            with progress("owner/model\x07", of_bytes=of_bytes) as show:
+                show(2_000_000, 5_000_000)
+        assert ("owner/model" in stream.getvalue() and shown in stream.getvalue()) == drawn
+        assert "\x07" not in stream.getvalue()
+        assert drawn or not stream.getvalue()

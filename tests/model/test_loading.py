@@ -11,7 +11,8 @@ import pytest
 import torch
 from checkpoints import tiny_model, write_gguf
 
-from model import CheckpointError, Engine, HardwareError, ModelError, describe
+from model import CheckpointError, Engine, HardwareError, ModelError, describe, hardware
+from model.native.library import level, library
 from model.weights.gguf import GGUFFile
 from model.weights.hub import resolve
 
@@ -93,9 +94,9 @@ def test_the_fingerprint_follows_the_content(tmp_path: Path, tiny: Engine, tiny_
 def test_hardware_is_described_and_the_measurement_kept(tmp_path: Path) -> None:
     cache = tmp_path / "state" / "hardware.json"
     threads = torch.get_num_threads()
-    hardware = describe("cpu", cache)
+    found = describe("cpu", cache)
     assert torch.get_num_threads() == threads
-    assert hardware.dtype in ("float32", "bfloat16")
+    assert found.dtype in ("float32", "bfloat16")
     kept = json.loads(cache.read_text())
     cache.write_text(json.dumps({**kept, "prefill": 99.0, "decode": 99.0}))
     assert describe("cpu", cache).dtype == "bfloat16"
@@ -105,6 +106,26 @@ def test_hardware_is_described_and_the_measurement_kept(tmp_path: Path) -> None:
     assert describe("cpu", cache).prefill_speedup != 99.0
     cache.write_text("{")
     assert describe("cpu", cache).device == "cpu"
+
+
+def test_the_processor_is_asked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernels' level and the description of the machine come from the same words of the kernel."""
+    words = (
+        "processor\t: 0\nmodel name\t: Plain\nflags\t\t: sse2 avx2\n\nprocessor\t: 1\nflags\t\t: avx512f\n"
+    )
+    (tmp_path / "cpuinfo").write_text(words)
+    caches = (hardware._cpuinfo, library)
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(hardware, "_CPUINFO", tmp_path / "cpuinfo")
+            for cached in caches:
+                cached.cache_clear()
+            assert hardware._cpu() == ("Plain", ("avx2",))
+            assert hardware.cpu_flags() == {"sse2", "avx2"}
+            assert level() == "baseline"
+    finally:
+        for cached in caches:
+            cached.cache_clear()
 
 
 @pytest.mark.parametrize("device", ["tpu", "cuda:99", "cuda:x", "cpu:1"])

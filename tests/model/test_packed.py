@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from itertools import accumulate
 from pathlib import Path
 
 import pytest
@@ -11,10 +12,10 @@ from checkpoints import tiny_model, write_folder, write_gguf
 from torch import nn
 
 from model import Engine
-from model.loading import load_executor
+from model.loading import load_executor, load_weights
 from model.native.matrix import Arena, pack, quantise
 from model.options import EngineOptions
-from model.quant.packed import PackedEmbedding, PackedLinear
+from model.quant.packed import PackedEmbedding, PackedLinear, _quantised
 from model.weights.checkpoint import open_checkpoint
 
 PROMPT = [3, 141, 59, 26, 5, 35, 89, 79, 32, 38]
@@ -57,6 +58,41 @@ def test_eight_bits_of_any_model_stay_near_it(tmp_path: Path) -> None:
     assert isinstance(model.embed, PackedEmbedding)
     assert (found - wanted).abs().max() < 0.05 * wanted.abs().max()
     assert torch.nn.functional.cosine_similarity(found, wanted).min() > 0.995
+
+
+def test_loading_in_eight_bits_holds_one_dense_matrix_at_a_time(tmp_path: Path) -> None:
+    checkpoint = open_checkpoint(write_folder(tmp_path, tiny_model(num_hidden_layers=8)))
+
+    def load(weights: str) -> tuple[nn.Module, int]:
+        """The model, and the most that torch held; what is packed lies beside that."""
+        with torch.profiler.profile(
+            activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
+        ) as profile:
+            model = load_weights(checkpoint, checkpoint.config, torch.device("cpu"), torch.float32, weights)
+        events = [each for each in profile.profiler.kineto_results.events() if each.name() == "[memory]"]
+        sizes = [each.nbytes() for each in sorted(events, key=lambda each: each.start_ns())]
+        return model, max(accumulate(sizes))
+
+    whole, most = load("dense")
+    dense = [each.numel() * 4 for each in whole.parameters()]
+    assert most >= sum(dense) > 10 * max(dense)
+    packed, most = load("int8")
+    # The matrix itself, its float32 copies for rounding, its codes twice.
+    assert most < 5 * max(dense)
+    for name, part in packed.named_modules():
+        if isinstance(part, PackedLinear):
+            wanted = pack(quantise(whole.get_parameter(f"{name}.weight").detach()))
+            assert torch.equal(part.matrix.codes, wanted.codes)
+            assert torch.equal(part.matrix.scales, wanted.scales)
+
+
+def test_rows_are_quantised_alike_in_any_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    weight = torch.randn(37, 64)
+    monkeypatch.setattr("model.quant.packed._SLAB", 300)
+    found, wanted = _quantised(weight), quantise(weight)
+    assert torch.equal(found.values, wanted.values)
+    assert torch.equal(found.scales, wanted.scales)
 
 
 def test_a_token_gets_the_same_bits_alone_and_among_others(tmp_path: Path) -> None:

@@ -278,7 +278,7 @@ def test_ranks_hold_slices_of_the_whole(tmp_path: Path, count: int, tied: bool) 
     folder = write_folder(tmp_path, tiny_model(vocab_size=511, tie_word_embeddings=tied))
     checkpoint = open_checkpoint(folder)
     whole = Transformer(checkpoint.config)
-    checkpoint.fill(whole)
+    fill(whole, *checkpoint.sources(whole))
     config, h = checkpoint.config, checkpoint.config.head_dim
     parts = []
     for rank in range(count):

@@ -19,7 +19,9 @@ from model.llama.config import LlamaConfig
 from model.llama.presets import PRESETS
 from model.llama.rope import Rope
 from model.llama.transformer import Transformer
+from model.loading import blocks_for
 from model.native import kernels
+from model.options import EngineOptions
 from model.plan import (
     BLOCK,
     Deployment,
@@ -194,6 +196,32 @@ def test_what_fits_is_what_is_needed() -> None:
             assert plan(config, Deployment(1, memory * GB, found.largest_context)).fits
         if found.largest_context < 131_072 - BLOCK:
             assert not plan(config, Deployment(1, memory * GB, found.largest_context + BLOCK)).fits
+
+
+@pytest.mark.parametrize(("name", "gpus", "memory"), [
+    ("llama-3.1-8b", 1, 24 * GB), ("llama-3.1-8b", 1, 80 * GB), ("llama-3.1-70b", 8, 80 * GB),
+    ("llama-3.1-405b", 8, 140 * GB),
+])  # fmt: skip
+@pytest.mark.parametrize("kind", ["bf16", "fp8"])
+def test_the_loader_has_the_room_that_was_planned(
+    monkeypatch: pytest.MonkeyPatch, name: str, gpus: int, memory: int, kind: WeightKind
+) -> None:
+    config, device = PRESETS[name], torch.device("cuda")
+    found = plan(config, Deployment(gpus, memory, config.context_length, dtype=kind))
+
+    def room(context: int) -> int:
+        """Blocks on a GPU that holds the weights, and `context` bytes of others."""
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (memory - found.weights - context, memory))
+        monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _: found.weights)
+        monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _: found.weights)
+        part, options = shard(config, gpus), EngineOptions()
+        return blocks_for(part, device, torch.bfloat16, options, words=config.vocab_size, weights=kind)
+
+    blocks = room(0)
+    assert min(config.context_length, blocks * BLOCK) == found.largest_context
+    assert blocks // (config.context_length // BLOCK) == found.most_sequences
+    assert room(500_000_000) == blocks  # the reserve is there for the CUDA context
+    assert room(found.reserve + GB) < blocks
 
 
 @pytest.mark.parametrize(

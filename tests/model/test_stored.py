@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -27,6 +32,9 @@ from model.quant.convert import Format, quantize
 from model.quant.fp8 import E4M3, FP8Linear, quantize_rows
 from model.weights.checkpoint import open_checkpoint
 from model.weights.hub import resolve
+from model.weights.mapping import fill
+
+ROOT = Path(__file__).parents[2]
 
 
 def four_layers(**changes: object) -> LlamaForCausalLM:
@@ -58,7 +66,7 @@ def layers_of(folder: Path) -> dict[str, FP8Linear]:
         model = Transformer(checkpoint.config)
     checkpoint.prepare(model, torch.device("cpu"))
     model.to_empty(device="cpu")
-    checkpoint.fill(model)
+    fill(model, *checkpoint.sources(model))
     return {name: part for name, part in model.named_modules() if isinstance(part, FP8Linear)}
 
 
@@ -292,14 +300,6 @@ def test_older_gpus_get_dense_weights(
 def test_a_target_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = write_folder(tmp_path / "source", four_layers())
     target = tmp_path / "target"
-
-    def full(*_: object, **__: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(convert, "write_tokenizer", full)  # after the weights
-        with pytest.raises(OSError, match="No space left"):
-            quantize(source, target)
     with pytest.raises(KeyboardInterrupt):
         quantize(source, target, on_progress=lambda done, _: _interrupt(done == 20))
     with monkeypatch.context() as patch:
@@ -314,14 +314,126 @@ def test_a_target_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.Monk
             quantize(source, target)
     assert [path.name for path in tmp_path.iterdir()] == ["source"]
     quantize(source, target)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["source", "target"]
     with pytest.raises(CheckpointError, match="exists"):
         quantize(source, target)
     with pytest.raises(CheckpointError, match="quantised already"):
         quantize(target, tmp_path / "again")
 
 
+SHARD = 100_000
+KILLED = """
+import sys, time
+from pathlib import Path
+from model.quant.convert import quantize
+
+def show(done, total):
+    if done == 25:
+        print(done, flush=True)
+        time.sleep(60)
+
+quantize(Path(sys.argv[1]), Path(sys.argv[2]), shard_bytes=100_000, on_progress=show)
+"""
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def written(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the weight files that are written from now on."""
+    names: list[str] = []
+
+    def save(tensors: dict[str, Tensor], path: Path, **more: Any) -> None:
+        names.append(path.name)
+        save_file(tensors, path, **more)
+
+    monkeypatch.setattr(convert, "save_file", save)
+    return names
+
+
+def test_a_killed_conversion_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = write_folder(tmp_path / "source", four_layers())
+    target, whole = tmp_path / "target", tmp_path / "whole"
+    child = subprocess.Popen(
+        [sys.executable, "-c", KILLED, str(source), str(target)], stdout=subprocess.PIPE, cwd=ROOT, text=True
+    )
+    with child:
+        assert child.stdout
+        assert child.stdout.readline() == "25\n"
+        child.kill()
+    assert not target.exists()
+    names, seen = written(monkeypatch), list[int]()
+    done = quantize(source, target, shard_bytes=SHARD, on_progress=lambda count, _: seen.append(count))
+    finished = sorted(path.name for path in target.glob("*.safetensors"))
+    assert names == finished[-len(names) :]
+    assert 2 <= len(names) < len(finished)
+    assert done.kept_bytes == sum((target / name).stat().st_size for name in finished[: -len(names)])
+    assert seen[-1] == done.tensors
+    names.clear()
+    assert quantize(source, whole, shard_bytes=SHARD) == replace(done, target=whole, kept_bytes=0)
+    assert names == finished
+    assert content(target) == content(whole)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["source", "target", "whole"]
+
+
+def test_only_the_same_conversion_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = write_folder(tmp_path / "source", four_layers())
+    target, partial = tmp_path / "target", tmp_path / ".target.partial"
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(convert, "write_tokenizer", full)  # after the weights
+        with pytest.raises(OSError, match="No space left"):
+            quantize(source, target, shard_bytes=SHARD)
+    assert f"kept in {partial}" in caplog.text
+    assert "afresh" not in caplog.text
+    files = sorted((partial / "files").glob("*.safetensors"))
+    sizes = {path.name: path.stat().st_size for path in files}
+    with files[2].open("r+b") as file:
+        file.seek(-1, 2)
+        file.write(b"\x55")
+    (partial / "files" / "model-half.safetensors").write_bytes(b"half")
+    holder = os.open(partial, os.O_RDONLY)
+    fcntl.flock(holder, fcntl.LOCK_EX)
+    with pytest.raises(CheckpointError, match="another process is writing"):
+        quantize(source, target, shard_bytes=SHARD)
+    os.close(holder)
+
+    names = written(monkeypatch)
+    with monkeypatch.context() as patch:
+        patch.setattr(convert, "write_tokenizer", full)
+        with pytest.raises(OSError, match="No space left"):
+            quantize(source, target, shard_bytes=SHARD)
+    assert names == [files[2].name]
+    assert {path.name: path.stat().st_size for path in (partial / "files").glob("*.safetensors")} == sizes
+    assert "afresh" not in caplog.text
+
+    names.clear()
+    with monkeypatch.context() as patch:
+        patch.setattr(convert, "write_tokenizer", full)
+        with pytest.raises(OSError, match="No space left"):
+            quantize(source, target, "int8", shard_bytes=SHARD)
+    assert "another source or with other settings: starting afresh" in caplog.text
+    assert len(names) == len(list((partial / "files").glob("*.safetensors"))) != len(files)
+
+    caplog.clear()
+    names.clear()
+    weights = source / "model.safetensors"
+    os.utime(weights, ns=(0, weights.stat().st_mtime_ns + 1))
+    quantize(source, target, "int8", shard_bytes=SHARD)
+    assert "starting afresh" in caplog.text
+    assert names == sorted(path.name for path in target.glob("*.safetensors"))
+    quantize(source, tmp_path / "whole", "int8", shard_bytes=SHARD)
+    assert content(target) == content(tmp_path / "whole")
+
+
 def test_the_bundled_model_stays_close(tmp_path: Path, bundled: Engine) -> None:
-    text = (Path(__file__).parents[2] / "demo/documents/the-red-headed-league.txt").read_text("utf-8")
+    text = (ROOT / "demo/documents/the-red-headed-league.txt").read_text("utf-8")
     ids = bundled.tokenizer.encode(text)[:256]
     exact = bundled.logits(ids).log_softmax(-1)
     quantize(resolve("auto"), tmp_path / "fp8")

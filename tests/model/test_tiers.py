@@ -23,6 +23,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from model.errors import CacheError
 from model.kv import block_file, disk
+from model.kv.purges import Purges
 from model.kv.tiers import Tiers
 
 FINGERPRINT = b"engine A"
@@ -654,3 +655,14 @@ def test_two_processes_and_a_killed_one(tiers: Open, folder: Path) -> None:
     assert second.purge("doc-1") > 5
     assert not any(second.contains(name(i)) for i in range(4, 5000, 3))
     assert not has(folder, 4)
+
+
+def test_a_purge_that_is_forgotten_counts_for_every_tag() -> None:
+    purges = Purges(most=2)
+    for tag in "abc":
+        purges.begin(tag)
+    assert purges.count == 3
+    assert purges.since("b", 1)
+    assert not purges.since("b", 2)
+    assert purges.since("x", 0)  # that of "a" is not known any more
+    assert not purges.since("x", 1)

@@ -16,16 +16,16 @@ from model.text.chat import Llama3Chat
 from model.text.json_scan import JsonScanner, Step
 from model.text.stream import TextStream
 from model.text.tokenizer import Tokenizer
-from model.text.tool_parser import (
+from model.text.tool_events import (
     TextDelta,
     ToolCallBroken,
     ToolCallDelta,
     ToolCallEnd,
-    ToolCallParser,
     ToolCallStart,
     ToolEvent,
     joined,
 )
+from model.text.tool_parser import ToolCallParser
 from model.text.tool_stream import with_tool_events
 from model.text.tools import BUILTIN_TOOLS, ToolCall, ToolDefinition, read_json
 
