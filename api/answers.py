@@ -19,6 +19,7 @@ from rag.answering import (
     DeltaEvent,
     DoneEvent,
     ProgressEvent,
+    ReceiptEvent,
 )
 
 
@@ -36,6 +37,7 @@ def answer_request(service: Service, asked: QueryRequest) -> AnswerRequest:
         seed=asked.seed,
         mode="answer" if mode == "prose" else mode,
         unsupported=asked.unsupported,
+        receipts=asked.receipts,
     )
 
 
@@ -63,5 +65,7 @@ def event_of(event: AnswerEvent) -> ServerEvent:
             return ServerEvent("citation", event.citation.as_dict())
         case DeltaEvent():
             return ServerEvent("delta", {"text": event.text})
+        case ReceiptEvent():
+            return ServerEvent("receipt", event.receipt.as_dict())
         case DoneEvent():
             return ServerEvent("done", body_of(event.answer))

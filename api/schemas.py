@@ -251,6 +251,9 @@ class QueryRequest(_Scoped):
         description="What becomes of a written sentence that no quote supports: it is left out, or shown "
         "with `[?]` after it and listed in the answer's `unsupported`.",
     )
+    receipts: bool = Field(
+        default=False, description="Say what each citation is worth; the model reads them once more for it."
+    )
     stream: bool = Field(
         default=False, description="Answer with server-sent events; so does `Accept: text/event-stream`."
     )
@@ -277,6 +280,21 @@ class Citation(BaseModel):
     score: float
 
 
+class Receipt(BaseModel):
+    """What a citation is worth to an answer."""
+
+    citation_id: int
+    drop: float = Field(
+        description="Nats by which the log-probability falls when the model reads the citations without this "
+        "one; negative where it rises.",
+        examples=[14.2],
+    )
+    of: Literal["answer", "question"] = Field(
+        description="Whose log-probability: that of the answer's words or, where the answer is nothing but "
+        "quotes, that of the question's."
+    )
+
+
 class Usage(BaseModel):
     """Tokens of the generator."""
 
@@ -284,6 +302,7 @@ class Usage(BaseModel):
     cached_tokens: int
     completion_tokens: int
     total_tokens: int
+    receipt_tokens: int = Field(description="Read for the receipts alone; not among the others.")
 
 
 class EvidenceVerdict(BaseModel):
@@ -316,6 +335,7 @@ class QueryResponse(BaseModel):
         description="What to know before the answer is used: the model was not made for the language."
     )
     citations: list[Citation]
+    receipts: list[Receipt] = Field(description="One for each citation, where they were asked for.")
     evidence: EvidenceVerdict
     context: dict[str, Any] = Field(
         description="`mode`, `tokens`, `budget`, `segments` read, candidates `dropped`."

@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeAlias
 
 from rag.citations import Citation
 from rag.packing import Pack
+from rag.receipts import Receipt
 from rag.refusal import Verdict
 from rag.retrieval import SearchScope
 
@@ -23,7 +24,8 @@ class AnswerRequest:
 
     `top_k` chunks are considered; at most `max_context_tokens` tokens of documents are read (None: the
     setting); `mode` is `quotes` for quotes alone, `answer` to let the model write, `auto` for what the model
-    is able to; `unsupported` says what becomes of a written sentence that no quote supports.
+    is able to; `unsupported` says what becomes of a written sentence that no quote supports; `receipts` asks
+    for what each citation is worth.
     """
 
     question: str
@@ -35,6 +37,7 @@ class AnswerRequest:
     seed: int = 0
     mode: AnswerMode = "auto"
     unsupported: Unsupported = "remove"
+    receipts: bool = False
 
 
 @dataclass(frozen=True)
@@ -90,11 +93,13 @@ class Context:
 
 @dataclass(frozen=True)
 class Usage:
-    """Tokens that the generator read and wrote; all 0 where it did not run."""
+    """Tokens that the generator read and wrote; all 0 where it did not run. `receipt_tokens` were read for
+    the receipts alone, and are not among the others."""
 
     prompt_tokens: int = 0
     cached_tokens: int = 0
     completion_tokens: int = 0
+    receipt_tokens: int = 0
 
     def as_dict(self) -> dict[str, int]:
         """As the API shows it."""
@@ -103,6 +108,7 @@ class Usage:
             "cached_tokens": self.cached_tokens,
             "completion_tokens": self.completion_tokens,
             "total_tokens": self.prompt_tokens + self.completion_tokens,
+            "receipt_tokens": self.receipt_tokens,
         }
 
 
@@ -129,6 +135,7 @@ class Answer:
     unsupported: tuple[str, ...] = ()
     language: str | None = None
     warnings: tuple[str, ...] = ()
+    receipts: tuple[Receipt, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """As the API shows it."""
@@ -141,6 +148,7 @@ class Answer:
             "language": self.language,
             "warnings": list(self.warnings),
             "citations": [citation.as_dict() for citation in self.citations],
+            "receipts": [receipt.as_dict() for receipt in self.receipts],
             "evidence": self.evidence.as_dict(),
             "context": self.context.as_dict(),
             "usage": self.usage.as_dict(),
@@ -179,10 +187,17 @@ class DeltaEvent:
 
 
 @dataclass(frozen=True)
+class ReceiptEvent:
+    """What a citation is worth to the answer that was given."""
+
+    receipt: Receipt
+
+
+@dataclass(frozen=True)
 class DoneEvent:
     """The whole answer; always the last event."""
 
     answer: Answer
 
 
-AnswerEvent: TypeAlias = ContextEvent | ProgressEvent | CitationEvent | DeltaEvent | DoneEvent
+AnswerEvent: TypeAlias = ContextEvent | ProgressEvent | CitationEvent | DeltaEvent | ReceiptEvent | DoneEvent

@@ -24,6 +24,7 @@ from rag.answer import (
     DeltaEvent,
     DoneEvent,
     ProgressEvent,
+    ReceiptEvent,
     Usage,
 )
 from rag.citations import Citation
@@ -37,6 +38,7 @@ from rag.inert import inert
 from rag.language import detect, languages_of, warning
 from rag.phrases import say
 from rag.quoting import Evidence, Quote, Quoter
+from rag.receipts import Receipt, Receipts
 from rag.recipe import recipe_of
 from rag.refusal import judge
 from rag.retrieval import Candidate, SearchScope
@@ -59,6 +61,7 @@ __all__ = [
     "DeltaEvent",
     "DoneEvent",
     "ProgressEvent",
+    "ReceiptEvent",
     "Usage",
 ]
 
@@ -147,6 +150,11 @@ class _Run:
         if outcome is None or self._cancel.is_set():
             return
         self._clock.step("generation")
+        if self._request.receipts and outcome.citations:
+            outcome = yield from self._receipts(engine, frame, outcome)
+            if self._cancel.is_set():
+                return
+            self._clock.step("receipts")
         self._clock.since_start("total")
         answer = Answer(
             new_id("ans"),
@@ -161,6 +169,7 @@ class _Run:
             outcome.unsupported,
             self._language,
             self._warnings(engine, writer),
+            outcome.receipts,
         )
         recipe = recipe_of(
             self._request,
@@ -171,6 +180,21 @@ class _Run:
         )
         self._sources.keep(answer.answer_id, self._question, recipe)
         yield DoneEvent(answer)
+
+    def _receipts(
+        self, engine: Engine, frame: Frame, outcome: _Outcome
+    ) -> Generator[AnswerEvent, None, _Outcome]:
+        """What each citation is worth; stops between two of them when cancelled."""
+        work = Receipts(engine, frame, self._question, outcome.citations)
+        written = outcome.kind != "quotes"
+        found: list[Receipt] = []
+        for receipt in work.of_answer(outcome.text, outcome.unsupported) if written else work.of_question():
+            found.append(receipt)
+            if self._cancel.is_set():
+                break
+            yield ReceiptEvent(receipt)
+        usage = replace(outcome.usage, receipt_tokens=work.computed)
+        return replace(outcome, receipts=tuple(found), usage=usage)
 
     def _warnings(self, engine: Engine, writer: Writer | None) -> tuple[str, ...]:
         if writer is None:
@@ -272,3 +296,4 @@ class _Outcome:
     context: Context
     usage: Usage = field(default_factory=Usage)
     unsupported: tuple[str, ...] = ()
+    receipts: tuple[Receipt, ...] = ()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-STEPS = ("retrieval", "packing", "quoting", "time_to_first_token", "generation", "total")
+STEPS = ("retrieval", "packing", "quoting", "time_to_first_token", "generation", "receipts", "total")
 
 
 class Clock:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from model import Engine
-from rag.answer import AnswerMode
 from rag.citations import Citation
 from rag.framing import Frame
 from rag.packing import Pack
@@ -29,7 +29,7 @@ class Writer:
     reads_all: bool
 
     @classmethod
-    def of(cls, engine: Engine, mode: AnswerMode) -> Writer | None:
+    def of(cls, engine: Engine, mode: Literal["auto", "quotes", "answer"]) -> Writer | None:
         """The writer for a mode; None where quotes are the answer: asked for, a small model, or one without a
         known chat format."""
         large = engine.parameter_count >= WRITES

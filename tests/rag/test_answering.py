@@ -25,6 +25,7 @@ from rag.answering import (
     DeltaEvent,
     DoneEvent,
     ProgressEvent,
+    ReceiptEvent,
 )
 from rag.embedders import Embedder
 from rag.errors import InvalidRequest
@@ -356,6 +357,29 @@ def test_no_budget_is_exceeded(
     pack = answer.context.pack
     assert pack.tokens == sum(len(segment.ids) for segment in pack.segments) <= pack.budget <= budget
     assert all(c.document_id in {s.passage.document_id for s in pack.segments} for c in answer.citations)
+
+
+@ONE_STORE
+@pytest.mark.parametrize("mode", ["quotes", "answer"])
+def test_receipts_say_what_each_citation_is_worth(
+    library: Library, make: Callable[..., Answerer], mode: Any
+) -> None:
+    library.add("Harbour", HARBOUR)
+    library.add("Rivers", RIVERS)
+    asked = request(library, PAID, mode=mode, receipts=True, max_tokens=24)
+    events = events_of(make(), asked)
+    assert isinstance(events[-1], DoneEvent)
+    answer = events[-1].answer
+    sent = [event.receipt for event in events if isinstance(event, ReceiptEvent)]
+    assert tuple(sent) == answer.receipts
+    assert [each.citation_id for each in sent] == [citation.id for citation in answer.citations]
+    assert sent[0].drop == max(each.drop for each in sent) > 0
+    assert {each.of for each in sent} == {"question" if mode == "quotes" else "answer"}
+    assert answer.usage.receipt_tokens > 0
+    assert answer.timings["receipts"] is not None
+    plain = answer_of(make(), replace(asked, receipts=False))
+    assert (plain.receipts, plain.usage.receipt_tokens, plain.answer) == ((), 0, answer.answer)
+    assert not answer_of(make(), replace(asked, question=ABSENT)).receipts
 
 
 @ONE_STORE
