@@ -1,4 +1,4 @@
-"""What is known of a sentence before it is quoted: nine numbers, and the chance that it holds the answer.
+"""What is known of a sentence before it is quoted: eleven numbers, and the chance that it holds the answer.
 
 The weights were fitted to questions whose answers are known, as a softmax over the sentences of each
 question's ten best chunks (`bench/quotes.py --fit`).
@@ -13,6 +13,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from rag.asked import asked_kind, same, values
 from rag.terms import coverage, rarity, terms
 
 Floats = NDArray[np.float32]
@@ -65,17 +66,19 @@ FEATURES = (
     "terms_after",
     "terms_chunk",
     "rank",
+    "date",
+    "number",
 )
 
-WEIGHTS = np.array([31.82, 26.82, 7.27, 4.88, 0.63, 1.51, 2.00, 4.01, 1.13], dtype=np.float32)
+WEIGHTS = np.array([28.05, 19.16, 7.63, 2.01, 5.01, 1.53, 1.30, 4.27, 1.12, 2.38, 1.07], dtype=np.float32)
 """By `FEATURES`; fitted on the half of the development documents that `bench/quotes.py --part fit` takes."""
 
-_CHEAP = np.array([0.0, 46.86, 11.42, 0.0, 0.0, 2.18, 2.45, 2.97, 1.21], dtype=np.float32)
+_CHEAP = np.array([0.0, 35.61, 11.05, 0.0, 0.0, 1.96, 2.17, 3.56, 1.10, 2.36, 1.31], dtype=np.float32)
 """The same without similarities, for choosing what is embedded."""
 
 
 def features(question: str, sentences: Sequence[Sentence], chunks: Sequence[Chunk]) -> Floats:
-    """One row a sentence by `FEATURES`, float32[n, 9]; the similarities stay 0 (`add_similarity`)."""
+    """One row a sentence by `FEATURES`, float32[n, 11]; the similarities stay 0 (`add_similarity`)."""
     asked = terms(question)
     own = [terms(sentence.text) for sentence in sentences]
     weights = rarity(asked, own)
@@ -98,8 +101,25 @@ def features(question: str, sentences: Sequence[Sentence], chunks: Sequence[Chun
             shares[after] if after is not None else 0.0,
             in_chunk[sentence.chunk],
             1.0 / (1 + sentence.chunk),
+            0.0,
+            0.0,
         )
+    _asked_for(table, question, sentences)
     return table
+
+
+def _asked_for(table: Floats, question: str, sentences: Sequence[Sentence]) -> None:
+    """Mark the sentences that have a date, or a number, that the question lacks and asks for."""
+    kind = asked_kind(question)
+    if kind not in ("date", "number"):
+        return
+    known = [value for value in values(question) if value.kind == kind]
+    column = FEATURES.index(kind)
+    for row, sentence in enumerate(sentences):
+        table[row, column] = any(
+            value.kind == kind and not any(same(value, each) for each in known)
+            for value in values(sentence.text)
+        )
 
 
 def add_similarity(table: Floats, similarity: Floats, sentences: Sequence[Sentence]) -> None:

@@ -2,21 +2,23 @@
 
 A passage is cut into sentences; each gets features of its own, of its neighbours and of the chunk that it
 stands in; a linear score over them, fitted to questions with known answers (`bench/quotes.py --fit`), becomes
-by softmax the chance that the answer is in this sentence. A quote is the best sentence, with the neighbours
-that are likely too while the quote stays short.
+by softmax the chance that the answer is in this sentence. A quote is the best sentence with its neighbours,
+likelier ones first, while the quote stays short.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rag.disagreement import conflicting
 from rag.orders import PRIOR, holds_markup, speaks_to_machine
-from rag.packing import Segment, Spans
+from rag.packing import Passage, Segment, Spans
 from rag.quote_features import (
     FEATURES,
     WEIGHTS,
@@ -36,8 +38,13 @@ _FURTHER = 0.01
 """Chance from which a sentence makes a further quote. Below it are a quarter of the second quotes, and
 0.5 % of the answers (docs/decisions/0301-quotes-before-prose.md)."""
 
-_NEIGHBOUR = 0.02
-"""Chance from which a neighbouring sentence is taken into the quote."""
+
+_APART = 0.02
+"""Chance from which a neighbour is taken into the quote even from the next paragraph."""
+
+
+_CONTRARY = 6
+"""Further quotes that are looked at for one that contradicts the first."""
 
 
 class SentenceEmbedder(Protocol):
@@ -141,7 +148,7 @@ class Quoter:
         chances = np.zeros(len(sentences), dtype=np.float64)
         prior = [PRIOR if speaks_to_machine(sentences[row].text) else 1.0 for row in chosen]
         chances[chosen] = softmax(table[chosen] @ WEIGHTS + np.log(np.array(prior, dtype=np.float32)))
-        quotes = choose(sentences, chances, segments, chunks, most)
+        quotes = choose(question, candidate_quotes(sentences, chances, segments, chunks), most)
         best = int(np.argmax(chances))
         return Evidence(
             quotes,
@@ -208,47 +215,80 @@ def _short_enough(text: str, start: int, end: int) -> list[tuple[int, int]]:
     return pieces
 
 
-def choose(
+def choose(question: str, ranked: Iterator[tuple[float, Quote]], most: int) -> tuple[Quote, ...]:
+    """Up to `most` of the quotes of `candidate_quotes`, and one more where it contradicts the first: a reader
+    must see both sides."""
+    quotes: list[Quote] = []
+    for chance, quote in islice(ranked, most + _CONTRARY):
+        if not quotes or (len(quotes) < most and chance > _FURTHER):
+            quotes.append(quote)
+        elif _contrary(question, quotes[0], quote):
+            if not any(_contrary(question, quotes[0], each) for each in quotes[1:]):
+                quotes.append(quote)
+            break
+    return tuple(quotes)
+
+
+def _contrary(question: str, first: Quote, other: Quote) -> bool:
+    return (
+        other.document_id != first.document_id and conflicting(question, first.text, other.text) is not None
+    )
+
+
+def candidate_quotes(
     sentences: Sequence[Sentence],
     chances: NDArray[np.float64],
     segments: Sequence[Segment],
     chunks: Sequence[Chunk],
-    most: int,
-) -> tuple[Quote, ...]:
-    """Up to `most` quotes that do not overlap: each the likeliest sentence left, grown by likely
-    neighbours. What speaks to a machine, and live markup, is only ever the first."""
+) -> Iterator[tuple[float, Quote]]:
+    """Quotes that do not overlap, each with the chance of the sentence that it has grown from: the likeliest
+    that is left, grown by neighbours, the likelier first.
+
+    What speaks to a machine, and live markup, is only ever the first.
+    """
     left = chances.copy()
     noise = [row for row, chance in enumerate(chances) if chance > 0 and _is_noise(sentences[row].text)]
-    quotes: list[Quote] = []
-    while len(quotes) < most and left.max() > (_FURTHER if quotes else 0.0):
+    while (chance := float(left.max())) > 0:
         seed = first = last = int(np.argmax(left))
+        passage = segments[sentences[seed].block].passage
         while True:
             grown = [
                 (left[row], low, high)
                 for row, low, high in ((first - 1, first - 1, last), (last + 1, first, last + 1))
                 if 0 <= row < len(sentences)
-                and left[row] >= _NEIGHBOUR
-                and row not in noise
+                and left[row] >= 0
                 and _quotable(sentences, low, high)
+                and (left[row] >= _APART or _same_paragraph(passage, sentences, row, first, last))
+                and not _is_noise(sentences[row].text)
             ]
             if not grown:
                 break
             _, first, last = max(grown, key=lambda each: each[0])
-        passage = segments[sentences[seed].block].passage
         start, end = sentences[first].start, sentences[last].end
         text = passage.text[start - passage.start : end - passage.start]
         chunk = chunks[sentences[seed].chunk].chunk_id
         score = float(left[first : last + 1].sum())
         best = (sentences[seed].start, sentences[seed].end)
-        quotes.append(Quote(passage.document_id, passage.generation, start, end, text, chunk, score, best))
+        yield (
+            chance,
+            Quote(passage.document_id, passage.generation, start, end, text, chunk, score, best),
+        )
         left[first : last + 1] = -1.0
-        if len(quotes) == 1:
-            left[noise] = -1.0
-    return tuple(quotes)
+        left[noise] = -1.0
 
 
 def _is_noise(text: str) -> bool:
     return speaks_to_machine(text) or holds_markup(text)
+
+
+def _same_paragraph(passage: Passage, sentences: Sequence[Sentence], row: int, first: int, last: int) -> bool:
+    """Whether no blank line stands between a sentence and the quote `[first, last]` that it would join."""
+    gap = (
+        (sentences[row].end, sentences[first].start)
+        if row < first
+        else (sentences[last].end, sentences[row].start)
+    )
+    return passage.text[gap[0] - passage.start : gap[1] - passage.start].count("\n") < 2
 
 
 def _quotable(sentences: Sequence[Sentence], first: int, last: int) -> bool:

@@ -54,7 +54,7 @@ _SPELLED_INITIALS = _words(
     "ए बी सी डी ई एफ जी एच आई जे के एल एम एन ओ पी क्यू आर एस टी यू वी डब्ल्यू डब्लू एक्स वाई जेड "
     "إيه بي سي دي إي إف جي إتش آي جيه كيه إل إم إن أو كيو آر إس تي يو في دبليو إكس واي"
 )
-_STARTERS = _words(
+STARTERS = _words(
     "the a an it its in on at as he she we they this that these those there then when while for if "
     "but and or however although after before since by with from to our his her their you your i my "
     "under during no not one most many der die das ein eine es er sie wir im am auf nach bei mit für "
@@ -175,7 +175,7 @@ def _stop_ends(text: str, begin: int, match: re.Match[str], stop: int) -> bool:
 def _word_ends(word: str, opens_sentence: bool, text: str, following: int, stop: int) -> bool:
     """Whether the full stop after `word` ends the sentence; a capital or an uncased letter follows it."""
     lowered = word.lower()
-    starter = _next_word(text, following, stop) in _STARTERS
+    starter = _next_word(text, following, stop) in STARTERS
     if lowered in _NEVER_LAST:
         return False
     if lowered in _SOMETIMES_LAST or _ACRONYM.fullmatch(word):
