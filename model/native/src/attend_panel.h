@@ -83,7 +83,8 @@ static void pack_values(const attention *a, const int dot, panel p, const int64_
         int64_t i = 0;
 #if HAS_DOT
         for (; i + 32 <= a->dim; i += 32) {
-            __m512i one = _mm512_loadu_si512(row + 2 * i), two = next ? _mm512_loadu_si512(next + 2 * i) : _mm512_setzero_si512();
+            __m512i one = _mm512_loadu_si512(row + 2 * i), two = _mm512_setzero_si512();
+            if (next) two = _mm512_loadu_si512(next + 2 * i);
             _mm512_store_si512(p.values + k / 2 * width + i, _mm512_permutex2var_epi16(one, low, two));
             _mm512_store_si512(p.values + k / 2 * width + i + 16, _mm512_permutex2var_epi16(one, high, two));
         }

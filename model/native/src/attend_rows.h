@@ -28,14 +28,15 @@ INLINE void score(const int dot, const int R, const int C, panel p, const uint32
         UNROLL for (int c = 0; c < C; c++) store(scores + r * BLOCK + key + c * LANES, sum[r][c]);
 }
 
-// Makes `largest` what row's weights are relative to.
+// Makes `largest` what a row's weights are relative to.
 INLINE void raise_to(float largest, float *row, int64_t stride, float *before) {
     vf factor = exp2_negative(splat(*before - largest));
     for (int64_t i = 0; i < stride; i += LANES) store(row + i, load(row + i) * factor);
     *before = largest;
 }
 
-// Turns one row's scores into weights 2^(s - m) and adds these up in `total`. `visible`: how many of the keys it sees.
+// Turns one row's scores into weights 2^(s - m) and adds them to the partial sums at the row's end.
+// `visible`: how many of the keys the row sees.
 INLINE void weigh(const int dot, const float *scores, int visible, float scale, float *row, int64_t stride,
                   float *largest, uint32_t *weights) {
     enum { COUNT = BLOCK / LANES };
@@ -60,7 +61,9 @@ INLINE void weigh(const int dot, const float *scores, int visible, float scale, 
         total += s[c];
 #if HAS_DOT
         if (dot) {
-            if (c % 2) _mm512_store_si512(weights + c / 2 * LANES, (__m512i)_mm512_cvtne2ps_pbh((__m512)s[c], (__m512)s[c - 1]));
+            if (c % 2 == 0) continue;
+            __m512bh pair = _mm512_cvtne2ps_pbh((__m512)s[c], (__m512)s[c - 1]);
+            _mm512_store_si512(weights + c / 2 * LANES, (__m512i)pair);
             continue;
         }
 #endif
