@@ -161,7 +161,7 @@ def test_attention_equals_the_formula_and_every_row_its_own(
         wanted, wanted_lse = attend_plainly(queries[rows], own_keys, own_values, each.start)
         exact = dtype == torch.float32
         torch.testing.assert_close(out[rows].double(), wanted, rtol=0, atol=2e-6 if exact else 2e-2)
-        torch.testing.assert_close(lse[:, rows].double(), wanted_lse, rtol=0, atol=1e-5)
+        torch.testing.assert_close(lse[:, rows].double(), wanted_lse, rtol=0, atol=1e-5 if exact else 1e-4)
         for row in {0, each.count // 2, each.count - 1}:
             alone = Segment(each.start + row, 1, each.blocks)
             again = attend(queries[first + row][None], keys, values, attend.plan([alone], pool))

@@ -45,7 +45,15 @@ INLINE vf load(const float *p) { vf v; memcpy(&v, p, sizeof v); return v; }
 INLINE vu load_words(const void *p) { vu v; memcpy(&v, p, sizeof v); return v; }
 INLINE void store(float *p, vf v) { memcpy(p, &v, sizeof v); }
 INLINE vf choose(vi mask, vf yes, vf no) { return (vf)(((vi)yes & mask) | ((vi)no & ~mask)); }
-INLINE vf vmax(vf a, vf b) { return choose(a > b, a, b); }
+INLINE vf vmax(vf a, vf b) {
+#if defined(__AVX512F__)
+    return (vf)_mm512_max_ps((__m512)a, (__m512)b);
+#elif defined(__AVX2__)
+    return (vf)_mm256_max_ps((__m256)a, (__m256)b);
+#else
+    return choose(a > b, a, b);
+#endif
+}
 INLINE vi lane_numbers(void) {
     vi v;
     for (int i = 0; i < LANES; i++) v[i] = i;
@@ -61,11 +69,15 @@ INLINE float sum_lanes(vf v) {
     return a[0];
 }
 INLINE float max_lanes(vf v) {
+#if defined(__AVX512F__)
+    return _mm512_reduce_max_ps((__m512)v);
+#else
     float a[LANES];
     store(a, v);
     for (int width = LANES / 2; width; width /= 2)
         for (int i = 0; i < width; i++) a[i] = a[i] > a[i + width] ? a[i] : a[i + width];
     return a[0];
+#endif
 }
 
 INLINE float widen(bf16 x) {
@@ -106,21 +118,49 @@ INLINE vf load_half(const half *p) {
 #endif
 }
 
-// 2^x for x <= 0, to one unit in the last place or so; 0 below -126. Cephes' polynomial on [-0.5, 0.5].
-INLINE vf exp2_negative(vf x) {
+// Whether a lane of `a` is above `limit`.
+INLINE int any_above(vf a, float limit) {
+#if defined(__AVX512F__)
+    return _mm512_cmp_ps_mask((__m512)a, (__m512)splat(limit), _CMP_GT_OQ) != 0;
+#elif defined(__AVX2__)
+    return _mm256_movemask_ps((__m256)(a > splat(limit))) != 0;
+#else
+    return max_lanes(a) > limit;
+#endif
+}
+
+// 2^x on [-0.5, 0.5]: Cephes' polynomial, to one unit in the last place or so.
+INLINE vf exp2_fraction(vf x) {
+    vf y = splat(1.535336188319500e-4f);
+    y = y * x + splat(1.339887440266574e-3f);
+    y = y * x + splat(9.618437357674640e-3f);
+    y = y * x + splat(5.550332471162809e-2f);
+    y = y * x + splat(2.402264791363012e-1f);
+    y = y * x + splat(6.931472028550421e-1f);
+    return y * x + splat(1.0f);
+}
+// The same to 7.5e-5, a fiftieth of a bfloat16's last place: a minimax polynomial for the relative error.
+INLINE vf exp2_fraction_coarse(vf x) {
+    vf y = splat(0x1.c3f76p-5f);
+    y = y * x + splat(0x1.f0de1ap-3f);
+    y = y * x + splat(0x1.62f31ap-1f);
+    return y * x + splat(0x1.fff692p-1f);
+}
+// 2^x for finite x <= 0; 0 far below -126.
+INLINE vf exp2_negative_as(const int coarse, vf x) {
+#if defined(__AVX512F__)
+    __m512 whole = _mm512_roundscale_ps((__m512)x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    vf rest = x - (vf)whole, y = coarse ? exp2_fraction_coarse(rest) : exp2_fraction(rest);
+    return (vf)_mm512_scalef_ps((__m512)y, whole);
+#else
     vf clamped = vmax(x, splat(-126.0f));
     vf shifted = clamped + splat(0x1.8p23f);
-    vf rest = clamped - (shifted - splat(0x1.8p23f));
-    vf y = splat(1.535336188319500e-4f);
-    y = y * rest + splat(1.339887440266574e-3f);
-    y = y * rest + splat(9.618437357674640e-3f);
-    y = y * rest + splat(5.550332471162809e-2f);
-    y = y * rest + splat(2.402264791363012e-1f);
-    y = y * rest + splat(6.931472028550421e-1f);
-    y = y * rest + splat(1.0f);
+    vf rest = clamped - (shifted - splat(0x1.8p23f)), y = coarse ? exp2_fraction_coarse(rest) : exp2_fraction(rest);
     vf power = (vf)(((vi)shifted + 127) << 23);
     return choose(x < splat(-126.0f), splat(0.0f), y * power);
+#endif
 }
+INLINE vf exp2_negative(vf x) { return exp2_negative_as(0, vmax(splat(-1000.0f), x)); }
 
 #if defined(__AVX512F__)
 // 16 x 16 words: out[i][j] = in[j][i].
