@@ -73,12 +73,16 @@ def bootstrap(
 ) -> Interval:
     """Percentile interval of 95 % of a statistic of `values`, one (or one row) a question.
 
-    `clusters` names each question's document. Raises ValueError for no values, or not as many clusters.
+    `clusters` names each question's document. Shares of 0 or 1, of which every sample is the same, get
+    Wilson's interval (1927) instead. Raises ValueError for no values, or not as many clusters.
     """
     data = np.asarray(values, dtype=np.float64)
     if not len(data):
         raise ValueError("an interval needs values")
     members = _members(clusters, len(data))
+    if statistic is mean and data.ndim == 1 and data[0] in (0.0, 1.0) and (data == data[0]).all():
+        bound = 1.96**2 / (len(members) + 1.96**2)
+        return Interval(float(data[0]), *((1 - bound, 1.0) if data[0] else (0.0, bound)))
     random = np.random.default_rng(seed)
     drawn = [statistic(data[_sample(members, random)]) for _ in range(samples)]
     low, high = np.nanquantile(drawn, (0.025, 0.975))
