@@ -10,14 +10,13 @@ import os
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
+from api.cli_eval import eval_app
+from api.options import Collection, Json, Model, Results, TopK, given, quiet, settings
 from api.terminal import BROKEN_PIPE, FAILURE, INTERRUPTED, SUCCESS, USAGE, say, warn
-
-if TYPE_CHECKING:
-    from rag.settings import Settings
 
 app = typer.Typer(
     name="longleaf",
@@ -26,17 +25,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
-Collection = Annotated[
-    str, typer.Option("--collection", "-c", metavar="NAME", help="Collection of documents.")
-]
-Model = Annotated[
-    str | None,
-    typer.Option(metavar="MODEL", help="Folder, GGUF file, hub id or `auto`: the model that writes."),
-]
-TopK = Annotated[int, typer.Option("--top-k", min=1, max=200, help="Most chunks that are considered.")]
-Results = Annotated[int, typer.Option("--top-k", "-n", min=1, max=100, help="Most results.")]
+app.add_typer(eval_app, name="eval")
 
 
 class Kind(StrEnum):
@@ -47,25 +36,6 @@ class Kind(StrEnum):
 
 
 _USAGE_ERROR = typer.BadParameter.__mro__[1]  # its base has no public name: it is click's, or typer's copy
-_given: dict[str, Any] = {}
-
-
-def settings(**more: object) -> Settings:
-    """The settings of this call: environment, `.env`, then options. Ends with 2 for a value that is wrong."""
-    from pydantic import ValidationError  # noqa: PLC0415
-
-    from rag.settings import Settings  # noqa: PLC0415
-
-    options = _given | {name: value for name, value in more.items() if value is not None}
-    verbose = options.pop("verbose", False)
-    try:
-        found = Settings(**options)
-    except ValidationError as error:
-        for entry in error.errors():
-            name = f"LONGLEAF_{'_'.join(str(part) for part in entry['loc']).upper()}"
-            warn(f"{name} is {entry['input']!r}: {entry['msg']}")
-        raise typer.Exit(USAGE) from None
-    return found.model_copy(update={"log_level": "debug"}) if verbose else found
 
 
 def _version(wanted: bool) -> None:
@@ -89,10 +59,10 @@ def common(
     ] = False,
 ) -> None:
     """Options before the verb hold for all of them; every setting is also a variable LONGLEAF_*."""
-    _given.clear()
+    given.clear()
     if data_dir is not None:
-        _given["data_dir"] = data_dir
-    _given["verbose"] = verbose
+        given["data_dir"] = data_dir
+    given["verbose"] = verbose
 
 
 @app.command()
@@ -118,7 +88,7 @@ def ingest(
     """Read documents into a collection; those that it holds already are skipped."""
     from api.commands.ingest import run  # noqa: PLC0415
 
-    run(_quiet(settings()), paths, collection, as_json=json)
+    run(quiet(settings()), paths, collection, as_json=json)
 
 
 @app.command()
@@ -145,7 +115,7 @@ def ask(  # noqa: PLR0917 (typer calls it by name)
     """
     from api.commands.ask import run  # noqa: PLC0415
 
-    found = _quiet(settings(model=model, max_tokens=max_tokens, answer_mode=mode))
+    found = quiet(settings(model=model, max_tokens=max_tokens, answer_mode=mode))
     run(found, [Path(name) for name in arguments[:-1]], arguments[-1], collection, top_k, as_json=json)
 
 
@@ -159,7 +129,7 @@ def search(
     """Show the passages that fit a query."""
     from api.commands.search import run  # noqa: PLC0415
 
-    run(_quiet(settings()), query, collection, top_k, as_json=json)
+    run(quiet(settings()), query, collection, top_k, as_json=json)
 
 
 @app.command()
@@ -167,7 +137,7 @@ def status(json: Json = False) -> None:
     """Show documents, models, the device and number format chosen, disk use and schema."""
     from api.commands.status import run  # noqa: PLC0415
 
-    run(_quiet(settings()), as_json=json)
+    run(quiet(settings()), as_json=json)
 
 
 models_app = typer.Typer(invoke_without_command=True)
@@ -181,7 +151,7 @@ def models(context: typer.Context, json: Json = False) -> None:
     if context.invoked_subcommand is None:
         from api.commands.models import run  # noqa: PLC0415
 
-        run(_quiet(settings()), as_json=json)
+        run(quiet(settings()), as_json=json)
 
 
 @models_app.command("pull")
@@ -189,7 +159,7 @@ def models_pull(name: Name, json: Json = False) -> None:
     """Fetch a model from the hub into the local cache, by its id `owner/model[@revision]`."""
     from api.commands.models import run_pull  # noqa: PLC0415
 
-    _quiet(settings())
+    quiet(settings())
     run_pull(name, as_json=json)
 
 
@@ -211,7 +181,7 @@ def models_plan(  # noqa: PLR0917 (typer calls it by name)
     """Work out what a model needs on each GPU, and what fits; ends with 1 when it does not."""
     from api.commands.models import run_plan  # noqa: PLC0415
 
-    _quiet(settings())
+    quiet(settings())
     run_plan(
         name, gpus=gpus, gpu_memory=gpu_memory, context=context, sequences=sequences, dtype=dtype, kv=kv,
         as_json=json,
@@ -228,7 +198,7 @@ def quantize(
     """Write a model with 8-bit weights, which `--model` reads."""
     from api.commands.quantize import run  # noqa: PLC0415
 
-    _quiet(settings())
+    quiet(settings())
     run(source, target, kind.value, as_json=json)
 
 
@@ -237,16 +207,7 @@ def migrate(json: Json = False) -> None:
     """Bring the database's schema to the one that this version needs."""
     from api.commands.migrate import run  # noqa: PLC0415
 
-    run(_quiet(settings()), as_json=json)
-
-
-def _quiet(found: Settings) -> Settings:
-    """Let a command log warnings alone, unless more was asked for."""
-    from api.logs import configure  # noqa: PLC0415
-
-    asked = _given.get("verbose") or found.log_level == "debug"
-    configure("debug" if asked else "warning", found.log_format)
-    return found
+    run(quiet(settings()), as_json=json)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -62,7 +62,12 @@ def _database(settings: Settings) -> dict[str, Any]:
         for row, counts in rows:
             total.update(counts)
             report["collections"].append(
-                {"name": row.name, "documents": sum(counts.values()), "embedder": row.embedder}
+                {
+                    "name": row.name,
+                    "documents": sum(counts.values()),
+                    "embedder": row.embedder,
+                    "max_context_tokens": row.max_context_tokens,
+                }
             )
         report["documents"] = dict(total)
     except LongleafError as error:
@@ -151,7 +156,9 @@ def _show(report: dict[str, Any]) -> None:
     counts = ", ".join(f"{count} {status}" for status, count in sorted(database["documents"].items()))
     say(f"documents    {counts or 'none'}; {database['chunks']:,} chunks")
     for collection in database["collections"]:
-        say(f"  {collection['name']}: {collection['documents']} documents, {collection['embedder']}")
+        tokens = collection["max_context_tokens"]
+        budget = "" if tokens is None else f", budget {tokens} tokens"
+        say(f"  {collection['name']}: {collection['documents']} documents, {collection['embedder']}{budget}")
     for role in ("generator", "embedder"):
         model = models[role]
         say(f"{role:12} {model['path'] or model['problem']} ({model['setting']})")
