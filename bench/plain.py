@@ -1,0 +1,233 @@
+"""The plain pipeline that Longleaf is held against: chunks, dense search, a prompt, a model that writes.
+
+    python -m bench.plain --data DIR --cache DIR [--sets squad2 xquad …] [--limit 200]
+    python -m bench.plain --data DIR --cache DIR --sets squad2 xquad --generate 10
+
+Paragraphs are joined to chunks of 1,200 characters, embedded by the bundled multilingual-e5-small, and the
+four nearest to the question are put before the bundled model, which writes an answer. Columns: evidence in
+the first 1, 4 and 10 chunks, the gold answer inside the four that the model reads; with `--generate N`, on N
+questions of each group, the gold answer inside what it writes, and the median time of an answer. Longleaf
+is asked the same questions in turn, with no vector of a question or sentence cached; `added` is how much
+longer its median is. Only answerable questions are asked.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from api.answers import ask
+from api.schemas import QueryRequest
+from api.wiring import Service
+from bench.answers import CachingEmbedder, library
+from bench.corpora import Piece, VectorCache, plain_chunker
+from bench.quotes import records
+from model import Engine, SamplingParams, TokenEvent
+from rag.answering import DoneEvent
+from rag.embedders import Embedder, load_embedder
+from rag.embedders.base import Vectors
+from rag.evaluation.intervals import bootstrap
+from rag.evaluation.metrics import CUTS, Place, first_ranks, found_at, holds
+from rag.evaluation.questions import GoldQuestion, load_questions
+from rag.settings import Settings
+
+READ = 4
+"""Chunks that the model reads."""
+
+_PROMPT = (
+    "Answer the question in one or two sentences, using only these passages.\n\n{passages}\n\n"
+    "Question: {question}"
+)
+
+
+class Plain:
+    """Dense search over chunks of 1,200 characters, and a model that writes from the first four."""
+
+    def __init__(
+        self, pieces: Sequence[Piece], passages: Vectors, embedder: Embedder, engine: Engine
+    ) -> None:
+        self.pieces = list(pieces)
+        self._passages = passages
+        self._embedder = embedder
+        self._engine = engine
+
+    def search(self, vector: Vectors, count: int = 10) -> list[Piece]:
+        """The nearest chunks to a question's vector."""
+        return [self.pieces[place] for place in np.argsort(-(self._passages @ vector), kind="stable")[:count]]
+
+    def answer(self, question: str, max_tokens: int) -> str:
+        """Search, prompt, write."""
+        found = self.search(self._embedder.embed_query(question), READ)
+        passages = "\n\n".join(piece.embedded for piece in found)
+        messages = [{"role": "user", "content": _PROMPT.format(passages=passages, question=question)}]
+        params = SamplingParams(max_tokens=max_tokens, temperature=0.0, seed=0)
+        events = self._engine.chat(messages, params)
+        return "".join(event.text for event in events if isinstance(event, TokenEvent))
+
+
+class ToldWhen(CachingEmbedder):
+    """Vectors from the cache while documents are read, and none from it once `live` is set."""
+
+    live = False
+
+    def embed_passages(self, texts: Sequence[str]) -> Vectors:
+        """As `Embedder.embed_passages`."""
+        return self._inner.embed_passages(texts) if self.live else super().embed_passages(texts)
+
+    def embed_query(self, text: str) -> Vectors:
+        """As `Embedder.embed_query`."""
+        return self._inner.embed_query(text) if self.live else super().embed_query(text)
+
+
+@dataclass
+class Group:
+    """A collection of documents and the answerable questions about it."""
+
+    name: str
+    folder: Path
+    names: list[str]
+    questions: list[GoldQuestion]
+
+
+def groups(data: Path, name: str, part: str, limit: int) -> Iterator[Group]:
+    """A set as one group; xquad as one a language."""
+    found = load_questions(data / name)
+    docs = found.folders[-1]
+    wanted = {str(record["id"]) for record in records(data / name, part, limit)}
+    asked = [question for question in found.questions if question.answerable and question.id in wanted]
+    for folder in sorted(path for path in docs.iterdir() if path.is_dir()) or [docs]:
+        mine = [each for each in asked if folder == docs or each.language == folder.name]
+        files = sorted(path for path in folder.rglob("*") if path.is_file())
+        yield Group(
+            name if folder == docs else f"{name} {folder.name}",
+            folder,
+            [path.relative_to(docs).as_posix() for path in files],
+            mine,
+        )
+
+
+def gold_places(question: GoldQuestion, pieces: Sequence[Piece]) -> list[Place]:
+    """Evidence as ranges of the pieces' own texts: offsets, or the pieces of a page or with the text."""
+    places = []
+    for evidence in question.evidence:
+        if evidence.start is not None and evidence.end is not None:
+            places.append(Place(evidence.doc, evidence.start, evidence.end))
+            continue
+        mine = [piece for piece in pieces if piece.document == evidence.doc]
+        if evidence.page is not None:
+            page = evidence.page
+            mine = [piece for piece in mine if piece.pages and piece.pages[0] <= page <= piece.pages[1]]
+        else:
+            mine = [piece for piece in mine if holds(piece.embedded, [evidence.text or ""])]
+        if mine:
+            places.append(Place(evidence.doc, mine[0].start, mine[-1].end))
+    return places
+
+
+def measure(args: argparse.Namespace, group: Group, cached: ToldWhen, engine: Engine) -> None:
+    """Print the group's row."""
+    docs = group.folder
+    while docs.name not in ("docs", "haystacks"):
+        docs = docs.parent
+    pieces = [piece for name in group.names for piece in plain_chunker(docs / name, name)]
+    cache = VectorCache(args.cache, cached._inner)
+    plain = Plain(pieces, cache.passages([piece.embedded for piece in pieces]), cached._inner, engine)
+    vectors = cache.queries([question.question for question in group.questions])
+    found: dict[int, list[float]] = {cut: [] for cut in CUTS}
+    read, clusters = [], []
+    for question, vector in zip(group.questions, vectors, strict=True):
+        best = plain.search(vector)
+        places = gold_places(question, pieces)
+        ranks = first_ranks(places, [Place(piece.document, piece.start, piece.end) for piece in best])
+        for cut in CUTS:
+            found[cut].append(float(found_at(ranks, cut, every=question.evidence_mode == "all")))
+        read.append(float(holds("\n\n".join(piece.embedded for piece in best[:READ]), question.answers)))
+        clusters.append(question.cluster)
+    cells = [f"{group.name:<14}{len(pieces):>7}{len(group.questions):>6}"]
+    for cut in CUTS:
+        interval = bootstrap(found[cut], clusters)
+        cells.append(f"  {interval.value:.3f} [{interval.low:.3f}, {interval.high:.3f}]")
+    cells.append(f"  {statistics.fmean(read):.3f}")
+    if args.generate:
+        cells.append(beside(args, group, plain, cached))
+    print("".join(cells), flush=True)
+
+
+def beside(args: argparse.Namespace, group: Group, plain: Plain, cached: ToldWhen) -> str:
+    """Both pipelines on the same questions in turn: gold answers and median times."""
+    questions = group.questions[: args.generate]
+    times: dict[str, list[float]] = {"plain": [], "longleaf": []}
+    right: dict[str, list[bool]] = {"plain": [], "longleaf": []}
+    cached.live = False
+    with library(group.folder, cached) as service:
+        _longleaf(service, "?", args.mode)  # both have answered once before the clock runs
+        plain.answer("?", 8)
+        cached.live = True
+        for question in questions:
+            began = time.perf_counter()
+            written = plain.answer(question.question, args.max_tokens)
+            between = time.perf_counter()
+            texts = _longleaf(service, question.question, args.mode)
+            ended = time.perf_counter()
+            times["plain"].append((between - began) * 1000)
+            times["longleaf"].append((ended - between) * 1000)
+            right["plain"].append(holds(written, question.answers))
+            right["longleaf"].append(any(holds(text, question.answers) for text in texts))
+    cached.live = False
+    plain_ms, ours = statistics.median(times["plain"]), statistics.median(times["longleaf"])
+    shares = [statistics.fmean(right[name]) for name in ("plain", "longleaf")]
+    added = [(b - a) / a for a, b in zip(times["plain"], times["longleaf"], strict=True)]
+    return (
+        f"{len(questions):>5}{shares[0]:>8.3f}{shares[1]:>8.3f}{plain_ms:>9.0f}{ours:>9.0f}"
+        f"{ours / plain_ms - 1:>+9.0%} {statistics.median(added):>+7.0%}"
+    )
+
+
+def _longleaf(service: Service, question: str, mode: str) -> list[str]:
+    """The quotes of an answer."""
+    asked = QueryRequest.model_validate({"question": question, "mode": mode})
+    for event in ask(service, asked, threading.Event()):
+        if isinstance(event, DoneEvent):
+            return [citation.cited_text for citation in event.answer.citations]
+    raise RuntimeError("the answer ended without its last event")
+
+
+def main() -> None:
+    """Print a row for each group."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--data", type=Path, default=os.environ.get("LONGLEAF_EVAL_DATA"))
+    parser.add_argument("--sets", nargs="+", default=["squad2", "xquad"])
+    parser.add_argument("--part", choices=["fit", "check", "all"], default="all")
+    parser.add_argument("--limit", type=int, default=100_000, help="questions of each language")
+    parser.add_argument("--generate", type=int, default=0, help="questions of each group that are answered")
+    parser.add_argument("--max-tokens", type=int, default=Settings().max_tokens)
+    parser.add_argument("--mode", default="auto", help="how Longleaf answers")
+    parser.add_argument("--cache", type=Path, default=Path("/tmp/longleaf-bench"))  # noqa: S108
+    args = parser.parse_args()
+    if args.data is None:
+        parser.error("give --data DIR or set LONGLEAF_EVAL_DATA")
+    args.data = Path(args.data)
+    cached = ToldWhen(load_embedder(Settings()), args.cache)
+    engine = Engine.load("auto")
+    head = (
+        f"{'group':<14}{'chunks':>7}{'n':>6}" + "".join(f"  {f'found@{cut}':<21}" for cut in CUTS) + "   read"
+    )
+    if args.generate:
+        head += f"{'n':>5}{'wrote':>8}{'quotes':>8}{'plain ms':>9}{'ours ms':>9}{'added':>9} {'paired':>7}"
+    print(head)
+    for name in args.sets:
+        for group in groups(args.data, name, args.part, args.limit):
+            if group.questions:
+                measure(args, group, cached, engine)
+
+
+if __name__ == "__main__":
+    main()
