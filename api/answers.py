@@ -38,6 +38,7 @@ def answer_request(service: Service, asked: QueryRequest) -> AnswerRequest:
         mode="answer" if mode == "prose" else mode,
         unsupported=asked.unsupported,
         receipts=asked.receipts,
+        filters=asked.filters,
     )
 
 

@@ -168,6 +168,13 @@ def _bad_metadata(what: str) -> InvalidRequest:
     return InvalidRequest(f"The field metadata can't be taken: {printable}.", code="invalid_metadata")
 
 
+def answer_id(value: str) -> str:
+    """Return an id as it may be looked up. Raises NotFound for text that can be no answer's id."""
+    if not _ID.fullmatch(value):
+        raise NotFound(f"There is no answer {value[:60]!r}.", code="answer_not_found")
+    return value
+
+
 def document_id(value: str) -> str:
     """Return an id as it may be looked up. Raises NotFound for text that can be no document's id."""
     if not _ID.fullmatch(value):

@@ -25,7 +25,7 @@ class AnswerRequest:
     `top_k` chunks are considered; at most `max_context_tokens` tokens of documents are read (None: the
     setting); `mode` is `quotes` for quotes alone, `answer` to let the model write, `auto` for what the model
     is able to; `unsupported` says what becomes of a written sentence that no quote supports; `receipts` asks
-    for what each citation is worth.
+    for what each citation is worth. `filters` are those of the scope as they were given, to be kept.
     """
 
     question: str
@@ -38,6 +38,7 @@ class AnswerRequest:
     mode: AnswerMode = "auto"
     unsupported: Unsupported = "remove"
     receipts: bool = False
+    filters: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -113,14 +114,23 @@ class Usage:
 
 
 @dataclass(frozen=True)
+class Basis:
+    """What an answer was made from: the ids of the chunks found, best first, and the generation of each
+    document that was looked into for quotes."""
+
+    ranking: tuple[int, ...] = ()
+    sources: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Answer:
     """What `POST /query` returns.
 
     `answer_kind`: `prose` was written by the model, each sentence with its quote; `sentence` is the best
     quoted one, where nothing that was written had support; `quotes` are the quotes and nothing else; `none`
     refuses. `unsupported` are the sentences of `answer` that no quote supports, as they are marked there.
-    `language` is the question's, by ISO 639-1, None where it can't be told. `timings` are milliseconds by
-    step, None for a step that was not taken.
+    `basis` is kept and not shown. `language` is the question's, by ISO 639-1, None where it can't be told.
+    `timings` are milliseconds by step, None for a step that was not taken.
     """
 
     answer_id: str
@@ -136,6 +146,7 @@ class Answer:
     language: str | None = None
     warnings: tuple[str, ...] = ()
     receipts: tuple[Receipt, ...] = ()
+    basis: Basis = field(default_factory=Basis)
 
     def as_dict(self) -> dict[str, Any]:
         """As the API shows it."""

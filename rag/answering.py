@@ -18,6 +18,7 @@ from rag.answer import (
     AnswerKind,
     AnswerRequest,
     AnswerStatus,
+    Basis,
     CitationEvent,
     Context,
     ContextEvent,
@@ -39,12 +40,14 @@ from rag.language import detect, languages_of, warning
 from rag.phrases import say
 from rag.quoting import Evidence, Quote, Quoter
 from rag.receipts import Receipt, Receipts
-from rag.recipe import recipe_of
+from rag.recipe import State, keep, release
 from rag.refusal import judge
 from rag.retrieval import Candidate, SearchScope
 from rag.sentences import sentence_spans
 from rag.settings import Settings
 from rag.sources import Sources
+from rag.store.repositories import Changes
+from rag.store.scope import Scope
 from rag.store.session import Database
 from rag.windows import windows_of
 from rag.writer import Writer
@@ -90,24 +93,35 @@ class Answerer:
         self.engine = engine_provider
         self.settings = settings
 
-    def answer(self, request: AnswerRequest, cancel: threading.Event) -> Iterator[AnswerEvent]:
+    def answer(
+        self, request: AnswerRequest, cancel: threading.Event, *, kept: bool = True
+    ) -> Iterator[AnswerEvent]:
         """Events as they happen, `DoneEvent` last. When `cancel` is set, they end at the next step without
-        it.
+        it. With `kept` the answer is stored before the last event.
 
         Raises, when the first event is asked for:
             InvalidRequest: `empty_question`; `question_too_long`, `max_tokens_too_large` for the model's
             window. NotFound, Conflict: as `Retriever.search`. Unavailable: the model is not loaded.
         """
-        for event in _Run(self, request, cancel).steps():
+        for event in _Run(self, request, cancel, kept=kept).steps():
             if cancel.is_set():
                 return
             yield event
+
+    def state(self, scope: Scope, collection_id: str) -> State:
+        """What an answer would depend on now, beside its request. Raises NotFound, Unavailable."""
+        with self.db.read() as session:
+            sequence = Changes(session, scope).newest(collection_id)
+        return State(self.engine().fingerprint, self.embedder.fingerprint, sequence, release())
 
 
 class _Run:
     """One question's way through."""
 
-    def __init__(self, parts: Answerer, request: AnswerRequest, cancel: threading.Event) -> None:
+    def __init__(
+        self, parts: Answerer, request: AnswerRequest, cancel: threading.Event, *, kept: bool
+    ) -> None:
+        self._kept = kept
         self._parts = parts
         self._request = request
         self._cancel = cancel
@@ -121,13 +135,15 @@ class _Run:
             raise InvalidRequest("the question is empty: say what you want to know", code="empty_question")
         engine = self._parts.engine()
         writer = Writer.of(engine, self._request.mode)
-        sequence = self._sources.sequence()
+        scope = self._request.scope
+        state = self._parts.state(Scope(scope.workspace_id), scope.collection_id)
         candidates = self._parts.retriever.search(self._question, self._request.scope, self._request.top_k)
         self._clock.step("retrieval")
         if self._cancel.is_set():
             return
         gathering = Gathering(engine, writer, self._sources, self._parts.settings, self._request)
         context, frame = gathering.context(self._question, candidates)
+        basis = basis_of(candidates, context)
         self._clock.step("packing")
         early = writer is None or writer.reads_all
         if early:
@@ -170,15 +186,11 @@ class _Run:
             self._language,
             self._warnings(engine, writer),
             outcome.receipts,
+            basis,
         )
-        recipe = recipe_of(
-            self._request,
-            answer,
-            model=engine.fingerprint,
-            embedder=self._parts.embedder.fingerprint,
-            sequence=sequence,
-        )
-        self._sources.keep(answer.answer_id, self._question, recipe)
+        if self._kept:
+            kept = keep(self._request, answer, state)
+            self._sources.keep(answer.answer_id, self._question, kept)
         yield DoneEvent(answer)
 
     def _receipts(
@@ -268,6 +280,14 @@ class _Run:
         self._clock.since_start("time_to_first_token")
         yield DeltaEvent(text)
         return _Outcome(text, "quotes", "answered", citations, context)
+
+
+def basis_of(candidates: Sequence[Candidate], context: Context) -> Basis:
+    """What is kept of what was found and looked into."""
+    pack = context.pack
+    passages = [*(s.passage for s in pack.segments), *(d.passage for d in pack.dropped)]
+    sources = {passage.document_id: passage.generation for passage in passages}
+    return Basis(tuple(candidate.chunk_id for candidate in candidates), sources)
 
 
 def quoted(citations: Sequence[Citation]) -> str:

@@ -73,7 +73,8 @@ class Receipts:
         for number, citation in enumerate(self.citations):
             rest = [*passages[:number], *passages[number + 1 :]]
             without = self._likelihood([*opening, *_joined(rest), *closing], words)
-            yield Receipt(citation.id, round(whole - without, 4), of)
+            # 0 is added because JSON in a database keeps no negative zero.
+            yield Receipt(citation.id, round(whole - without, 4) + 0.0, of)
 
     def _ids(self, citation: Citation) -> tuple[int, ...]:
         start, end = citation.start_char_index, citation.end_char_index

@@ -12,9 +12,10 @@ from rag.filter_sql import matching_documents
 from rag.framing import clean_title
 from rag.packing import Passage
 from rag.quoting import Quote
+from rag.recipe import Kept
 from rag.retrieval import Candidate, SearchScope
 from rag.store.records import DocumentRow
-from rag.store.repositories import Answers, Changes, Chunks, Collections, Documents
+from rag.store.repositories import Answers, Chunks, Collections, Documents
 from rag.store.scope import Scope
 from rag.store.session import Database
 
@@ -137,15 +138,12 @@ class Sources:
     def _pages(documents: Documents, document_id: str) -> list[PageRange]:
         return [PageRange(page.number, page.start, page.end) for page in documents.pages(document_id)]
 
-    def sequence(self) -> int:
-        """Number of the last change of the collection: names the state that an answer was made from."""
-        with self._db.read() as session:
-            return Changes(session, self._scope).newest(self._search.collection_id)
-
-    def keep(self, answer_id: str, question: str, recipe: dict[str, Any]) -> None:
-        """Store how the answer came about: ids, offsets and numbers, no text of any document."""
+    def keep(self, answer_id: str, question: str, kept: Kept) -> None:
+        """Store how the answer came about, and its words while the documents that were read are there."""
         with self._db.session() as session:
-            Answers(session, self._scope).add(question, recipe, answer_id=answer_id)
+            Answers(session, self._scope).add(
+                question, kept.recipe, answer_id=answer_id, words=kept.words, sources=kept.sources
+            )
 
 
 def _citation(quote: Quote, page: PageRange | None, about: Candidate, number: int) -> Citation:

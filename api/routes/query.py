@@ -21,7 +21,7 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {
         "model": schemas.QueryResponse,
         "description": "The answer; with `stream`, events `context`, `progress` (`read`, `total`, `cached`), "
-        "`citation`, `delta` (`text`), `receipt` (where asked for), then `done` with the same body as without, "
+        "`citation`, `delta` (`text`), `receipt` where asked for, then `done` with the same body as without, "
         "or `error` with a problem.",
         "content": stream_schema("context", "progress", "citation", "delta", "receipt", "done", "error"),
     },

@@ -155,9 +155,11 @@ class ChangeRow:
 
 @dataclass(frozen=True, slots=True)
 class AnswerRow:
-    """How an answer came about: enough to make it again while its documents exist."""
+    """How an answer came about: enough to make it again while its documents exist. `words` is None once one
+    of its sources is gone."""
 
     id: str
     created_at: datetime
     question: str
     recipe: dict[str, Any]
+    words: dict[str, Any] | None = None

@@ -226,7 +226,10 @@ class IngestJob(Base):
 
 
 class Answer(Base):
-    """How an answer came about (ids, offsets, seed, fingerprints), without a word of any document."""
+    """How an answer came about (ids, offsets, seed, fingerprints), without a word of any document.
+
+    `words` is what may hold some, as JSON text; it goes when one of the answer's sources goes.
+    """
 
     __tablename__ = "answers"
     __table_args__ = (Index(None, "workspace_id", "id"),)
@@ -236,3 +239,16 @@ class Answer(Base):
     created_at: Mapped[datetime]
     question: Mapped[str]
     recipe: Mapped[dict[str, Any]]
+    words: Mapped[str | None]
+
+
+class AnswerSource(Base):
+    """What an answer's words may come from: a generation of a document or, with generation 0, any document of
+    a collection."""
+
+    __tablename__ = "answer_sources"
+    __table_args__ = (Index(None, "source_id"),)
+
+    answer_id: Mapped[str] = mapped_column(ForeignKey("answers.id", ondelete="CASCADE"), primary_key=True)
+    source_id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    generation: Mapped[int] = mapped_column(Integer)

@@ -58,6 +58,29 @@ def test_a_database_is_empty_again_after_the_way_down(empty: Database) -> None:
     assert _compare(empty) == []
 
 
+def test_answers_keep_their_numbers_on_the_way_down_and_up(empty: Database) -> None:
+    migrate.upgrade(empty)
+    with empty.session() as session:
+        session.execute(
+            text("INSERT INTO workspaces (id, name, created_at) VALUES ('ws', 'w', '2026-01-01')")
+        )
+        row = "INSERT INTO answers (id, workspace_id, created_at, question, recipe, words)"
+        session.execute(text(f"{row} VALUES ('ans', 'ws', '2026-01-01', 'why?', '{{}}', '{{}}')"))
+        session.execute(text("INSERT INTO answer_sources VALUES ('ans', 'doc', 1)"))
+        config = migrate._config()
+        config.attributes["connection"] = session.connection()
+        command.downgrade(config, "0002")
+    with empty.read() as session:
+        assert "words" not in {
+            column["name"] for column in inspect(session.connection()).get_columns("answers")
+        }
+    migrate.upgrade(empty)
+    with empty.read() as session:
+        assert session.execute(text("SELECT question, words FROM answers")).one() == ("why?", None)
+        assert session.execute(text("SELECT count(*) FROM answer_sources")).scalar_one() == 0
+    assert _compare(empty) == []
+
+
 def test_serving_migrates_an_empty_database(empty: Database) -> None:
     assert migrate.current_revision(empty) is None
     migrate.prepare_for_serving(empty)

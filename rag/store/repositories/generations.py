@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
+from typing import Any, cast
 
 import numpy as np
-from sqlalchemy import bindparam, delete, func, insert, select, update
+from sqlalchemy import CursorResult, bindparam, delete, func, insert, select, update
 
 from rag.errors import NotFound
 from rag.store.records import ChunkDraft, ChunkRow, Half, PageRow
+from rag.store.repositories.answers import withdraw
 from rag.store.repositories.changes import Changes
 from rag.store.repositories.chunks import chunk_record
 from rag.store.repositories.documents import read_slices
@@ -147,7 +149,8 @@ class Generations(Repository):
         done, total = self.progress(document_id, generation)
         if done < total:
             raise RuntimeError(f"{total - done} of {total} chunks of {document_id} have no vector")
-        self._drop(document_id, keep=generation)
+        if self._drop(document_id, keep=generation):
+            withdraw(self._session, document_id, collection_id, keep=generation)
         self._session.execute(
             update(Document)
             .where(Document.id == document_id, Document.workspace_id == self._workspace)
@@ -172,15 +175,19 @@ class Generations(Repository):
 
     def drop_all(self, document_id: str) -> None:
         """Drop text, pages, chunks and vectors of every generation. Raises NotFound."""
-        self._guard(document_id)
+        collection_id = self._guard(document_id)
         self._drop(document_id, keep=None)
+        withdraw(self._session, document_id, collection_id)
 
-    def _drop(self, document_id: str, keep: int | None) -> None:
+    def _drop(self, document_id: str, keep: int | None) -> bool:
+        """Whether there was text to drop."""
+        dropped = 0
         for table in (Chunk, Page, TextSegment):
             query = delete(table).where(table.document_id == document_id)
             if keep is not None:
                 query = query.where(table.generation != keep)
-            self._session.execute(query)
+            dropped = cast("CursorResult[Any]", self._session.execute(query)).rowcount
+        return dropped > 0
 
     def _guard(self, document_id: str) -> str:
         found = self._session.scalar(
