@@ -24,6 +24,7 @@ from rag.evaluation.metrics import (
 )
 from rag.evaluation.outcome import Outcome, QuoteOutcome
 from rag.evaluation.questions import GoldQuestion
+from rag.finding import Finder
 
 
 class Measurer:
@@ -31,6 +32,7 @@ class Measurer:
 
     def __init__(self, answerer: Answerer, library: Library, request: AnswerRequest) -> None:
         self._answerer = answerer
+        self._finder = Finder(answerer.retriever, answerer.engine)
         self._library = library
         self._request = request
 
@@ -69,8 +71,8 @@ class Measurer:
     def _retrieved(self, base: Outcome, located: Located, request: AnswerRequest) -> Outcome:
         if not located.places:
             return base
-        candidates = self._answerer.retriever.search(request.question, request.scope, request.top_k)
-        found = [Place(each.document_id, each.start, each.end) for each in candidates]
+        searched = self._finder.find(request.question, request.scope, request.top_k)
+        found = [Place(each.document_id, each.start, each.end) for each in searched.candidates]
         ranks = first_ranks(located.places, found)
         ndcg, reciprocal = passage_ranking(located.places, found, every=base.every)
         return replace(
@@ -79,6 +81,7 @@ class Measurer:
             found=found_rank(ranks, every=base.every),
             ndcg=ndcg,
             reciprocal=reciprocal,
+            searches=tuple(f"{step.why}: {step.query}" for step in searched.searches),
         )
 
     def _ask(self, request: AnswerRequest, cancel: threading.Event) -> Answer:

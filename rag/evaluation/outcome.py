@@ -42,6 +42,7 @@ class Outcome:
     every: bool = False
     ranks: tuple[int | None, ...] = ()
     found: int | None = None
+    searches: tuple[str, ...] = ()
     ndcg: float = 0.0
     reciprocal: float = 0.0
     packed: bool = False
@@ -75,5 +76,5 @@ class Outcome:
     def from_dict(cls, value: Mapping[str, Any]) -> Outcome:
         """The outcome of a run file. Raises TypeError, KeyError for what is none."""
         quotes = tuple(QuoteOutcome(**quote) for quote in value["quotes"])
-        lists = {name: tuple(value[name]) for name in ("answers", "missing", "ranks")}
+        lists = {name: tuple(value[name]) for name in ("answers", "missing", "ranks", "searches")}
         return cls(**{**value, **lists, "quotes": quotes})

@@ -101,6 +101,7 @@ def question(each: Outcome) -> str:
 def _way(each: Outcome) -> str:
     rows = [
         ["gold answer", _answers(each.answers) if each.answerable else "the documents do not say"],
+        ["searched", "<br>".join(map(said, each.searches)) or "not measured"],
         ["found", _found(each)],
         ["read", _read(each)],
         ["quoted", "".join(map(_quote, each.quotes)) or "nothing"],
