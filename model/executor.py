@@ -14,6 +14,7 @@ from model.errors import ModelError
 from model.kv.pool import KVPool
 from model.llama.rope import Rope
 from model.llama.transformer import Transformer
+from model.native import FEW_ROWS
 
 
 class Executor(Protocol):
@@ -80,13 +81,17 @@ class LocalExecutor:
         weight = model.norm.weight
         self.device, self.dtype = weight.device, weight.dtype
         self.blocks, self.block_size = pool.blocks, pool.block_size
+        # Passes of few rows take one call instead of some for each layer.
+        self._stack = model.stack(pool) if attend.name == "native" else None
         self.kind = f"{self.device.type} {self.dtype} {attend.name}"
 
     @torch.inference_mode()
     def forward(self, tokens: Sequence[int], segments: Sequence[Segment]) -> Tensor:
         """See `Executor.forward`."""
-        batch = self._batch(segments)
-        hidden: Tensor = self._model(torch.tensor(tokens, device=self.device), batch)
+        batch, ids = self._batch(segments), torch.tensor(tokens, device=self.device)
+        if self._stack is not None and len(tokens) <= FEW_ROWS:
+            return self._stack(self._model.embed(ids), batch.rotation, batch.slots, *batch.plan)
+        hidden: Tensor = self._model(ids, batch)
         return hidden
 
     @torch.inference_mode()
