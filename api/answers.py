@@ -21,6 +21,7 @@ from rag.answering import (
     ProgressEvent,
     ReceiptEvent,
 )
+from rag.finding import Turn
 
 
 def answer_request(service: Service, asked: QueryRequest) -> AnswerRequest:
@@ -39,6 +40,8 @@ def answer_request(service: Service, asked: QueryRequest) -> AnswerRequest:
         unsupported=asked.unsupported,
         receipts=asked.receipts,
         filters=asked.filters,
+        history=tuple(Turn(turn.question, turn.answer) for turn in asked.history),
+        steps=asked.steps,
     )
 
 

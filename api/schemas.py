@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from api.fields import MAX_SEED, CollectionName, Filters, Question, Time
 
@@ -215,6 +215,20 @@ class SearchResponse(BaseModel):
     results: list[SearchResult]
 
 
+class Turn(Request):
+    """A question of the conversation before, and the answer that was given."""
+
+    question: Question
+    answer: str = Field(default="", max_length=20_000, json_schema_extra={"pattern": r"^[^\x00]*$"})
+
+    @field_validator("answer")
+    @classmethod
+    def _plain(cls, value: str) -> str:
+        if "\0" in value:
+            raise ValueError("text is needed, without NUL characters")
+        return value
+
+
 class QueryRequest(_Scoped):
     """A question about documents."""
 
@@ -250,6 +264,17 @@ class QueryRequest(_Scoped):
         default="remove",
         description="What becomes of a written sentence that no quote supports: it is left out, or shown "
         "with `[?]` after it and listed in the answer's `unsupported`.",
+    )
+    history: list[Turn] = Field(
+        default=[],
+        max_length=20,
+        description="The conversation before, oldest turn first: a question that leans on it is made whole.",
+    )
+    steps: int | None = Field(
+        default=None,
+        ge=1,
+        le=4,
+        description="Most searches for this question; by default as many as its form asks for, up to 4.",
     )
     receipts: bool = Field(
         default=False, description="Say what each citation is worth; the model reads them once more for it."
@@ -295,6 +320,27 @@ class Receipt(BaseModel):
     )
 
 
+class Disagreement(BaseModel):
+    """Citations that give different values for what was asked."""
+
+    citation_ids: list[int]
+    values: list[str] = Field(description="What each of them says, as it stands there.")
+    kind: Literal["date", "number", "name"]
+
+
+class SearchStep(BaseModel):
+    """One search that was made for a question."""
+
+    query: str
+    why: Literal["question", "follow_up", "part", "next_place"] = Field(
+        description="The question itself; made whole from the conversation; one of several things that it "
+        "asks for; what the passages found so far point to."
+    )
+    found: int = Field(description="Chunks that it found.")
+    added: int = Field(description="Chunks that only it brought.")
+    milliseconds: float
+
+
 class Usage(BaseModel):
     """Tokens of the generator."""
 
@@ -336,6 +382,10 @@ class QueryResponse(BaseModel):
     )
     citations: list[Citation]
     receipts: list[Receipt] = Field(description="One for each citation, where they were asked for.")
+    disagreements: list[Disagreement] = Field(
+        description="Citations that contradict each other; `answer` says so too."
+    )
+    searches: list[SearchStep] = Field(description="The searches that were made, in their order.")
     evidence: EvidenceVerdict
     context: dict[str, Any] = Field(
         description="`mode`, `tokens`, `budget`, `segments` read, candidates `dropped`."
@@ -362,6 +412,8 @@ class StoredAnswer(BaseModel):
     warnings: list[str]
     citations: list[Citation] = Field(description="Those whose text still stands where it stood.")
     receipts: list[Receipt]
+    disagreements: list[Disagreement]
+    searches: list[SearchStep]
     evidence: EvidenceVerdict | None
     usage: Usage | None
     timings: dict[str, float | None]
@@ -398,6 +450,7 @@ class Change(BaseModel):
         "evidence",
         "language",
         "warnings",
+        "disagreements",
         "answer",
         "body",
         "withdrawn",

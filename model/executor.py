@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import accumulate
 from typing import Protocol
 
 import torch
@@ -14,6 +13,7 @@ from model.errors import ModelError
 from model.kv.pool import KVPool
 from model.llama.rope import Rope
 from model.llama.transformer import Transformer
+from model.native import FEW_ROWS
 
 
 class Executor(Protocol):
@@ -80,13 +80,17 @@ class LocalExecutor:
         weight = model.norm.weight
         self.device, self.dtype = weight.device, weight.dtype
         self.blocks, self.block_size = pool.blocks, pool.block_size
+        # Passes of few rows take one call instead of some for each layer.
+        self._stack = model.stack(pool) if attend.name == "native" else None
         self.kind = f"{self.device.type} {self.dtype} {attend.name}"
 
     @torch.inference_mode()
     def forward(self, tokens: Sequence[int], segments: Sequence[Segment]) -> Tensor:
         """See `Executor.forward`."""
-        batch = self._batch(segments)
-        hidden: Tensor = self._model(torch.tensor(tokens, device=self.device), batch)
+        batch, ids = self._batch(segments), torch.tensor(tokens, device=self.device)
+        if self._stack is not None and len(tokens) <= FEW_ROWS:
+            return self._stack(self._model.embed(ids), batch.rotation, batch.slots, *batch.plan)
+        hidden: Tensor = self._model(ids, batch)
         return hidden
 
     @torch.inference_mode()
@@ -107,18 +111,18 @@ class LocalExecutor:
         """Nothing to let go of: memory goes with the object."""
 
     def _batch(self, segments: Sequence[Segment]) -> Batch:
+        # Lists, until the last moment: a call of torch takes as long as some dozen positions.
         size = self.block_size
-        positions = torch.cat([torch.arange(each.start, each.start + each.count) for each in segments])
-        ends = list(accumulate(each.count for each in segments))
-        blocks = torch.empty_like(positions)
-        for each, end in zip(segments, ends, strict=True):
-            first, last = each.start // size, (each.start + each.count - 1) // size
-            table = torch.tensor(each.blocks[first : last + 1])
-            blocks[end - each.count : end] = table[positions[end - each.count : end] // size - first]
+        positions: list[int] = []
+        slots: list[int] = []
+        for each in segments:
+            own = range(each.start, each.start + each.count)
+            positions += own
+            slots += [each.blocks[at // size] * size + at % size for at in own]
         return Batch(
             segments=tuple(segments),
             rotation=self._rope.table(positions),
-            slots=(blocks * size + positions % size).to(self.device),
+            slots=torch.tensor(slots, device=self.device),
             pool=self._pool,
             attend=self._attend,
             plan=self._attend.plan(segments, self._pool),

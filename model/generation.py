@@ -40,7 +40,8 @@ class Generation:
     def next(self, logits: Tensor) -> TokenEvent:
         """Choose the next token from logits [vocab] (float32) and take it up."""
         # Embeddings are often padded to a round number of rows, which are no tokens.
-        logits = logits[: self._tokenizer.vocab_size]
+        if logits.shape[0] > self._tokenizer.vocab_size:
+            logits = logits[: self._tokenizer.vocab_size]
         if self._sampler is None:
             self._sampler = Sampler(self._params, self._prompt, logits, self._constraint)
         choice = self._sampler.next(logits)

@@ -201,7 +201,7 @@ class Loop:
         if generation is None:
             return
         right = 0
-        for index, logits in enumerate(result.logits):
+        for index, logits in enumerate(result.logits.unbind()):
             try:
                 event = generation.next(logits)
             except ConstraintError as error:  # of this answer alone

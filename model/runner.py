@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -63,11 +64,13 @@ class Runner:
         hidden = self._executor.forward([token for work in works for token in work.tokens], segments)
         firsts = [max(work.start, work.request.wanted) for work in works]
         counts = [max(0, work.start + work.count - first) for work, first in zip(works, firsts, strict=True)]
-        wanted, end = [], 0
-        for work, count in zip(works, counts, strict=True):
-            end += work.count
-            wanted.append(hidden[end - count : end])
-        rows = wanted[0] if len(wanted) == 1 else torch.cat(wanted)
+        rows = hidden if sum(counts) == len(hidden) else _ends(hidden, works, counts)
         logits = self._executor.head(rows) if len(rows) else hidden.new_empty(0, 0)
-        parts = torch.split(logits, counts)
+        parts = logits.split_with_sizes(counts)
         return [Result(work, first, part) for work, first, part in zip(works, firsts, parts, strict=True)]
+
+
+def _ends(hidden: Tensor, works: Sequence[Work], counts: Sequence[int]) -> Tensor:
+    """The last `counts` rows of each work."""
+    ends = accumulate(work.count for work in works)
+    return torch.cat([hidden[end - count : end] for end, count in zip(ends, counts, strict=True)])

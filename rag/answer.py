@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, TypeAlias
 
 from rag.citations import Citation
+from rag.disagreement import Disagreement
+from rag.finding import SearchStep, Turn
 from rag.packing import Pack
 from rag.receipts import Receipt
 from rag.refusal import Verdict
@@ -26,6 +28,7 @@ class AnswerRequest:
     setting); `mode` is `quotes` for quotes alone, `answer` to let the model write, `auto` for what the model
     is able to; `unsupported` says what becomes of a written sentence that no quote supports; `receipts` asks
     for what each citation is worth. `filters` are those of the scope as they were given, to be kept.
+    `history` are the turns before, oldest first; `steps` bounds the searches (None: by the rules).
     """
 
     question: str
@@ -39,6 +42,8 @@ class AnswerRequest:
     unsupported: Unsupported = "remove"
     receipts: bool = False
     filters: Mapping[str, Any] | None = None
+    history: tuple[Turn, ...] = ()
+    steps: int | None = None
 
 
 @dataclass(frozen=True)
@@ -146,6 +151,8 @@ class Answer:
     language: str | None = None
     warnings: tuple[str, ...] = ()
     receipts: tuple[Receipt, ...] = ()
+    disagreements: tuple[Disagreement, ...] = ()
+    searches: tuple[SearchStep, ...] = ()
     basis: Basis = field(default_factory=Basis)
 
     def as_dict(self) -> dict[str, Any]:
@@ -160,6 +167,8 @@ class Answer:
             "warnings": list(self.warnings),
             "citations": [citation.as_dict() for citation in self.citations],
             "receipts": [receipt.as_dict() for receipt in self.receipts],
+            "disagreements": [each.as_dict() for each in self.disagreements],
+            "searches": [asdict(search) for search in self.searches],
             "evidence": self.evidence.as_dict(),
             "context": self.context.as_dict(),
             "usage": self.usage.as_dict(),

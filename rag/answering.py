@@ -9,7 +9,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
 
 from model import Engine
 from rag.answer import (
@@ -30,8 +29,10 @@ from rag.answer import (
 )
 from rag.citations import Citation
 from rag.clock import Clock
+from rag.disagreement import Disagreement, disagreements
 from rag.embedders import Embedder
 from rag.errors import InvalidRequest
+from rag.finding import Finder, Search
 from rag.framing import Frame
 from rag.gathering import Gathering
 from rag.ids import new_id
@@ -42,7 +43,7 @@ from rag.quoting import Evidence, Quote, Quoter
 from rag.receipts import Receipt, Receipts
 from rag.recipe import State, keep, release
 from rag.refusal import judge
-from rag.retrieval import Candidate, SearchScope
+from rag.retrieval import Candidate
 from rag.sentences import sentence_spans
 from rag.settings import Settings
 from rag.sources import Sources
@@ -69,12 +70,6 @@ __all__ = [
 ]
 
 
-class Search(Protocol):
-    """The part of `rag.retrieval.Retriever` that is needed here."""
-
-    def search(self, question: str, scope: SearchScope, top_k: int = 10) -> list[Candidate]: ...
-
-
 class Answerer:
     """Answers questions; safe to share between threads."""
 
@@ -88,6 +83,7 @@ class Answerer:
     ) -> None:
         self.db = db
         self.retriever = retriever
+        self.finder = Finder(retriever, engine_provider)
         self.embedder = embedder
         self.quoter = Quoter(embedder, sentence_spans)
         self.engine = engine_provider
@@ -137,7 +133,11 @@ class _Run:
         writer = Writer.of(engine, self._request.mode)
         scope = self._request.scope
         state = self._parts.state(Scope(scope.workspace_id), scope.collection_id)
-        candidates = self._parts.retriever.search(self._question, self._request.scope, self._request.top_k)
+        asked = self._request
+        found = self._parts.finder.find(
+            self._question, scope, asked.top_k, history=asked.history, steps=asked.steps
+        )
+        self._question, candidates = found.question, found.candidates
         self._clock.step("retrieval")
         if self._cancel.is_set():
             return
@@ -165,6 +165,7 @@ class _Run:
             outcome = yield from self._give(writer, frame, context, citations, evidence.quotes)
         if outcome is None or self._cancel.is_set():
             return
+        outcome = yield from self._compare(outcome)
         self._clock.step("generation")
         if self._request.receipts and outcome.citations:
             outcome = yield from self._receipts(engine, frame, outcome)
@@ -174,7 +175,7 @@ class _Run:
         self._clock.since_start("total")
         answer = Answer(
             new_id("ans"),
-            outcome.text,
+            outcome.text + outcome.added,
             outcome.kind,
             outcome.status,
             outcome.citations,
@@ -186,12 +187,30 @@ class _Run:
             self._language,
             self._warnings(engine, writer),
             outcome.receipts,
+            outcome.disagreements,
+            found.searches,
             basis,
         )
         if self._kept:
             kept = keep(self._request, answer, state)
-            self._sources.keep(answer.answer_id, self._question, kept)
+            self._sources.keep(answer.answer_id, self._request.question.strip(), kept)
         yield DoneEvent(answer)
+
+    def _compare(self, outcome: _Outcome) -> Generator[AnswerEvent, None, _Outcome]:
+        """Say where the citations disagree."""
+        found = disagreements(self._question, outcome.citations)
+        if not found:
+            return outcome
+        said = "".join(f"\n\n{self._differing(each)}" for each in found)
+        yield DeltaEvent(said)
+        return replace(outcome, disagreements=found, added=said)
+
+    def _differing(self, found: Disagreement) -> str:
+        values = (
+            f"{inert(value)} [{number}]"
+            for number, value in zip(found.citation_ids, found.values, strict=True)
+        )
+        return f"{say('disagreement', self._language)} {', '.join(values)}."
 
     def _receipts(
         self, engine: Engine, frame: Frame, outcome: _Outcome
@@ -317,3 +336,5 @@ class _Outcome:
     usage: Usage = field(default_factory=Usage)
     unsupported: tuple[str, ...] = ()
     receipts: tuple[Receipt, ...] = ()
+    disagreements: tuple[Disagreement, ...] = ()
+    added: str = ""

@@ -40,6 +40,8 @@ def stored(db: Database, scope: Scope, answer_id: str) -> dict[str, Any]:
             "warnings": words.get("warnings", []),
             "citations": _citations(row, documents, about),
             "receipts": recipe.get("receipts", []),
+            "disagreements": words.get("disagreements", []),
+            "searches": words.get("searches", []),
             "evidence": recipe.get("evidence"),
             "usage": Usage(**recipe["usage"]).as_dict() if "usage" in recipe else None,
             "timings": {name: recipe["timings"].get(name) for name in STEPS} if "timings" in recipe else {},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-Phrase = Literal["nothing", "refusal"]
+Phrase = Literal["nothing", "refusal", "disagreement"]
 
 _SAID: dict[Phrase, dict[str, str]] = {
     "nothing": {
@@ -28,6 +28,17 @@ _SAID: dict[Phrase, dict[str, str]] = {
         "hi": "दस्तावेज़ यह नहीं बताते।",
         "th": "เอกสารไม่ได้ระบุไว้",
         "ar": "المستندات لا تذكر ذلك.",
+    },
+    "disagreement": {
+        "en": "The sources disagree:",
+        "de": "Die Quellen widersprechen sich:",
+        "es": "Las fuentes no coinciden:",
+        "fr": "Les sources se contredisent :",
+        "it": "Le fonti non concordano:",
+        "pt": "As fontes não concordam:",
+        "hi": "स्रोतों में मतभेद है:",
+        "th": "แหล่งข้อมูลขัดแย้งกัน:",
+        "ar": "المصادر غير متفقة:",
     },
 }
 

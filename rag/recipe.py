@@ -15,6 +15,7 @@ from typing import Any
 
 from rag.answer import Answer, AnswerRequest, Usage
 from rag.filters import parse_filter
+from rag.finding import SearchStep, Turn
 from rag.packing import Passage
 from rag.receipts import Receipt
 from rag.retrieval import SearchScope
@@ -56,6 +57,8 @@ def keep(request: AnswerRequest, answer: Answer, state: State) -> Kept:
     """What is to be stored of an answer."""
     pack, scope = answer.context.pack, request.scope
     sources = dict(answer.basis.sources)
+    # An earlier answer may hold words of any document of the collection.
+    behind = {**sources, scope.collection_id: 0} if request.history else sources
     recipe = {
         "format": FORMAT,
         "request": {
@@ -65,6 +68,7 @@ def keep(request: AnswerRequest, answer: Answer, state: State) -> Kept:
             **{name: getattr(request, name) for name in _ASKED},
         },
         **asdict(state),
+        "turns": len(request.history),
         "kind": answer.answer_kind,
         "status": answer.answer_status,
         "language": answer.language,
@@ -93,10 +97,13 @@ def keep(request: AnswerRequest, answer: Answer, state: State) -> Kept:
         "answer": answer.answer,
         "unsupported": list(answer.unsupported),
         "warnings": list(answer.warnings),
+        "disagreements": [each.as_dict() for each in answer.disagreements],
+        "searches": [asdict(search) for search in answer.searches],
+        "history": [asdict(turn) for turn in request.history],
         "body": digest(json.dumps(_lasting(answer), ensure_ascii=False)),
         "passages": [digest(s.passage.text) for s in pack.segments],
     }
-    return Kept(recipe, words, sources)
+    return Kept(recipe, words, behind)
 
 
 _ASKED = (
@@ -108,11 +115,14 @@ _ASKED = (
     "mode",
     "unsupported",
     "receipts",
+    "steps",
 )
 
 
-def request_of(question: str, recipe: Mapping[str, Any], workspace_id: str) -> AnswerRequest:
-    """The request that a recipe came from."""
+def request_of(
+    question: str, recipe: Mapping[str, Any], words: Mapping[str, Any], workspace_id: str
+) -> AnswerRequest:
+    """The request that a recipe came from; the turns before it are among the words."""
     asked = recipe["request"]
     only, filters = asked["document_ids"], asked["filters"]
     scope = SearchScope(
@@ -121,10 +131,13 @@ def request_of(question: str, recipe: Mapping[str, Any], workspace_id: str) -> A
         None if only is None else frozenset(only),
         None if filters is None else parse_filter(filters),
     )
-    return AnswerRequest(question, scope, filters=filters, **{name: asked[name] for name in _ASKED})
+    history = tuple(Turn(**turn) for turn in words.get("history", ()))
+    return AnswerRequest(
+        question, scope, filters=filters, history=history, **{name: asked[name] for name in _ASKED}
+    )
 
 
-def as_first(answer: Answer, answer_id: str, recipe: Mapping[str, Any]) -> Answer:
+def as_first(answer: Answer, answer_id: str, recipe: Mapping[str, Any], words: Mapping[str, Any]) -> Answer:
     """An answer made again, with what belongs to the first time: its id, what it took, and the receipts."""
     return replace(
         answer,
@@ -132,6 +145,7 @@ def as_first(answer: Answer, answer_id: str, recipe: Mapping[str, Any]) -> Answe
         usage=Usage(**recipe["usage"]),
         timings={name: recipe["timings"][name] for name in answer.timings},
         receipts=tuple(Receipt(**receipt) for receipt in recipe["receipts"]),
+        searches=tuple(SearchStep(**each) for each in words.get("searches", ())) or answer.searches,
     )
 
 
@@ -148,4 +162,5 @@ def _lasting(answer: Answer) -> dict[str, Any]:
     """The body without what a second time can't repeat: its name, what it took, and the receipts, which are
     not counted again."""
     body = answer.as_dict()
+    body["searches"] = [search | {"milliseconds": 0} for search in body["searches"]]
     return {name: body[name] for name in body if name not in {"answer_id", "usage", "timings", "receipts"}}

@@ -53,11 +53,14 @@ def replay(again: Again, scope: Scope, answer_id: str, cancel: threading.Event) 
     recipe = row.recipe
     if recipe.get("format") != FORMAT:
         return Replay(None, ({"what": "format"},))
-    request = request_of(row.question, recipe, scope.workspace_id)
+    words = row.words or {}
+    request = request_of(row.question, recipe, words, scope.workspace_id)
     if not _there(again.db, scope, request.scope.collection_id):
         return Replay(None, ({"what": "collection_deleted"},))
     state = again.state(scope, request.scope.collection_id)
     changed = [*_documents(again.db, scope, row), *_fingerprints(recipe, state)]
+    if recipe["turns"] and row.words is None:
+        return Replay(None, (*changed, {"what": "withdrawn"}))
     try:
         answer = _made(again, request, cancel)
     except Unavailable:
@@ -67,7 +70,7 @@ def replay(again: Again, scope: Scope, answer_id: str, cancel: threading.Event) 
     if answer is None:
         return None
     changed += _effects(row, keep(request, answer, state))
-    return Replay(as_first(answer, answer_id, recipe), tuple(changed))
+    return Replay(as_first(answer, answer_id, recipe, words), tuple(changed))
 
 
 def _there(db: Database, scope: Scope, collection_id: str) -> bool:
@@ -169,7 +172,11 @@ def _effects(row: AnswerRow, now: Kept) -> list[Change]:
     if words is None:
         found.append({"what": "withdrawn"})
     else:
-        found += [{"what": name} for name in ("answer", "warnings") if words[name] != now.words[name]]
+        found += [
+            {"what": name}
+            for name in ("answer", "warnings", "disagreements")
+            if words[name] != now.words[name]
+        ]
         if not found and words["body"] != now.words["body"]:
             found.append({"what": "body"})
     return found

@@ -22,10 +22,15 @@ class Projection(nn.Module):
         """[n, in] -> [n, out] in `dtype`; logits are wanted in float32."""
         if len(x) > FEW_ROWS or not kernels.fits(x):
             return F.linear(x, self.weight).to(dtype)
+        return kernels.linear(x, self.matrix, dtype)
+
+    @property
+    def matrix(self) -> Matrix:
+        """The weights as the kernels read them."""
         # Loading and sharding replace the weight: what was seen of it before may be gone.
         if self._matrix is None or self._matrix.codes.data_ptr() != self.weight.data_ptr():
             self._matrix = dense(self.weight)
-        return kernels.linear(x, self._matrix, dtype)
+        return self._matrix
 
 
 class Linear(Projection, nn.Linear):

@@ -9,6 +9,7 @@ would be off by hundreds of radians.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -45,14 +46,11 @@ class Rope:
             frequencies = stretch(frequencies, config.rope_scaling)
         return cls(frequencies, device)
 
-    def table(self, positions: Tensor) -> Tensor:
-        """Unit complex numbers [n, 1, head_dim / 2] (complex64) that rotate position p by p · frequency.
-
-        Args:
-            positions: int64 [n]; on the CPU, or reading the largest would wait for the device.
-        """
-        self.reserve(int(positions.max()) + 1)
-        return self._table[positions.to(self._table.device)][:, None]
+    def table(self, positions: Sequence[int]) -> Tensor:
+        """Unit complex numbers [n, 1, head_dim / 2] (complex64) that rotate position p by p · frequency."""
+        self.reserve(max(positions) + 1)
+        rows = torch.tensor(positions, device=self._table.device)
+        return self._table.index_select(0, rows).unsqueeze(1)
 
     def reserve(self, count: int) -> None:
         """Make the table hold positions 0 … count - 1; where it has to grow, it grows by half at least."""

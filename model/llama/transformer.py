@@ -6,12 +6,17 @@ which kernel attends are in the `Batch`; the modules hold weights and nothing el
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 from model.attention.batch import Batch
+from model.kv.pool import KVPool
 from model.llama.config import LlamaConfig
 from model.llama.layers import Embedding, Linear, RMSNorm, rotate_and_store, swiglu
+from model.native import kernels
+from model.native.stack import Layer, Stack
 
 
 class Attention(nn.Module):
@@ -62,6 +67,20 @@ class Block(nn.Module):
         x = x + self.attention(self.attention_norm(x), batch, layer)
         return x + self.ffn(self.ffn_norm(x))  # type: ignore[no-any-return]
 
+    def layer(self, keys: Tensor, values: Tensor) -> Layer | None:
+        """The same for `Stack`; None where a product is not the kernels' alone, or a dtype not theirs.
+
+        Args:
+            keys, values: this layer of the KV pool.
+        """
+        products = self.attention.qkv, self.attention.out, self.ffn.gate_up, self.ffn.down
+        norms = self.attention_norm.weight.detach(), self.ffn_norm.weight.detach()
+        matrices: list[Any] = [getattr(each, "matrix", None) for each in products]
+        if None in matrices or not kernels.fits(keys) or any(each.dtype != keys.dtype for each in norms):
+            return None
+        qkv, out, gate_up, down = matrices
+        return Layer(*norms, qkv, out, gate_up, down, keys, values)
+
 
 class Transformer(nn.Module):
     """Embedding, blocks, final norm; `head` turns the rows that are wanted into logits."""
@@ -80,6 +99,20 @@ class Transformer(nn.Module):
         for layer, block in enumerate(self.blocks):
             x = block(x, batch, layer)
         return x  # type: ignore[no-any-return]
+
+    def stack(self, pool: KVPool) -> Stack | None:
+        """The blocks in one call, for passes of few rows that attend by our kernel; None where they differ.
+
+        It holds on to the weights and the pool as they are now.
+        """
+        layers: list[Layer] = []
+        block: Any  # nn.ModuleList knows no element type
+        for index, block in enumerate(self.blocks):
+            layer = block.layer(pool.keys(index), pool.values(index))
+            if layer is None:
+                return None
+            layers.append(layer)
+        return Stack(layers, block.attention.heads, self.norm.eps or 0.0)
 
     def head(self, x: Tensor) -> Tensor:
         """Hidden states [m, hidden] -> logits [m, vocab], float32."""

@@ -27,7 +27,7 @@ def linear(x: Tensor, matrix: Matrix, dtype: torch.dtype | None = None) -> Tenso
     """x [n, cols] times a matrix [rows, cols] transposed: [n, rows] in `dtype`, by default that of x."""
     x = x.contiguous()
     out = torch.empty(x.shape[0], matrix.rows, dtype=dtype or x.dtype)
-    _call().longleaf_linear(
+    call().longleaf_linear(
         matrix.address, x.data_ptr(), x.dtype is _BF16, x.shape[0], None, out.data_ptr(), out.dtype is _BF16,
         torch.get_num_threads(),
     )  # fmt: skip
@@ -36,7 +36,7 @@ def linear(x: Tensor, matrix: Matrix, dtype: torch.dtype | None = None) -> Tenso
 
 def unpack(matrix: Matrix, out: Tensor) -> Tensor:
     """Write the real numbers of a packed matrix into `out` [rows, cols]."""
-    _call().longleaf_unpack(matrix.address, out.data_ptr(), out.dtype is _BF16, torch.get_num_threads())
+    call().longleaf_unpack(matrix.address, out.data_ptr(), out.dtype is _BF16, torch.get_num_threads())
     return out
 
 
@@ -44,7 +44,7 @@ def take(matrix: Matrix, ids: Tensor, dtype: torch.dtype) -> Tensor:
     """Rows `ids` [n] (int64, checked by the caller) of a packed matrix: [n, cols]."""
     ids = ids.contiguous()
     out = torch.empty(len(ids), matrix.cols, dtype=dtype)
-    _call().longleaf_take(
+    call().longleaf_take(
         matrix.address, ids.data_ptr(), len(ids), out.data_ptr(), dtype is _BF16, torch.get_num_threads()
     )
     return out
@@ -54,7 +54,7 @@ def norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     """x / sqrt(mean(x²) + eps) · weight for each row of x [n, width]."""
     x = x.contiguous()
     out = torch.empty_like(x)
-    _call().longleaf_norm(
+    call().longleaf_norm(
         x.data_ptr(), weight.data_ptr(), eps, x.shape[0], x.shape[1], x.dtype is _BF16, out.data_ptr(),
         torch.get_num_threads(),
     )  # fmt: skip
@@ -66,7 +66,7 @@ def gate(gate_up: Tensor) -> Tensor:
     gate_up = gate_up.contiguous()
     n, width = gate_up.shape[0], gate_up.shape[1] // 2
     out = torch.empty(n, width, dtype=gate_up.dtype)
-    _call().longleaf_gate(
+    call().longleaf_gate(
         gate_up.data_ptr(), n, width, out.dtype is _BF16, out.data_ptr(), torch.get_num_threads()
     )
     return out
@@ -89,7 +89,7 @@ def rotate(  # noqa: PLR0917
     n, _, dim = qkv.shape
     qkv, table, slots = qkv.contiguous(), table.contiguous(), slots.contiguous()
     queries = torch.empty(n, heads, dim, dtype=qkv.dtype)
-    _call().longleaf_rotate(
+    call().longleaf_rotate(
         qkv.data_ptr(), table.data_ptr(), slots.data_ptr(), n, heads, keys.shape[2], dim, qkv.dtype is _BF16,
         queries.data_ptr(), keys.data_ptr(), values.data_ptr(), torch.get_num_threads(),
     )  # fmt: skip
@@ -135,11 +135,16 @@ def attend(  # noqa: PLR0917
         None if lse is None else lse.data_ptr(), segments.data_ptr(), table.data_ptr(),
         n, len(segments), heads, keys.shape[2], dim, keys.shape[1], queries.stride(0), queries.dtype is _BF16,
     )  # fmt: skip
-    _call().longleaf_attend(ctypes.addressof(arguments), torch.get_num_threads())
+    call().longleaf_attend(ctypes.addressof(arguments), torch.get_num_threads())
     return out
 
 
-def _call() -> ctypes.CDLL:
+def call() -> ctypes.CDLL:
+    """The library whose functions these are.
+
+    Raises:
+        RuntimeError: there is none.
+    """
     found = library()
     if found is None:
         raise RuntimeError("there is no native library: run python -m model.native.build")

@@ -56,7 +56,7 @@ def test_make_targets_that_are_named_exist() -> None:
     for page in (*PAGES, ROOT / ".ci" / "run"):
         text = page.read_text(encoding="utf-8")
         in_code = " ".join(re.findall(r"(?s)```.*?```|`[^`\n]+`", text)) if page.suffix == ".md" else text
-        named = set(re.findall(r"\bmake ([a-z-]+)\b", in_code))
+        named = set(re.findall(r"(?<!eval )\bmake ([a-z-]+)\b", in_code))
         assert named <= targets, f"{page.name}: {named - targets}"
 
 

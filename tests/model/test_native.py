@@ -23,6 +23,7 @@ from model.native import FEW_ROWS, available, kernels, level
 from model.native.levels import LIBRARIES, levels
 from model.native.library import library
 from model.native.matrix import Codes, Matrix, dense, floats, pack, quantise
+from model.native.stack import Layer, Stack
 
 DTYPES = [torch.float32, torch.bfloat16]
 CPU = torch.device("cpu")
@@ -169,6 +170,34 @@ def test_attention_equals_the_formula_and_every_row_its_own(
         first += each.count
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_stack_gives_what_its_kernels_give(dtype: torch.dtype) -> None:
+    heads, kv_heads, dim, hidden, ffn = 4, 2, 16, 64, 96
+    matrices = [pack(made(kind, *shape)) for kind, shape in (("q4", (128, 64)), ("q8", (64, 64)))]
+    matrices += [dense(torch.randn(2 * ffn, hidden).to(dtype)), pack(made("q8", hidden, ffn))]
+    norms = torch.rand(2, hidden).to(dtype)
+    pool = KVPool(1, 3, 16, kv_heads, dim, CPU, dtype)
+    keys, values = pool.keys(0).normal_(), pool.values(0).normal_()
+    x, angles = torch.randn(4, hidden).to(dtype), torch.randn(4, 1, dim // 2)
+    rotation, slots = torch.complex(angles.cos(), angles.sin()), torch.tensor([35, 36, 37, 0])
+    attend = NativeAttend()
+    plan = attend.plan([Segment(19, 3, (1, 2)), Segment(0, 1, (0,))], pool)
+
+    qkv, out, gate_up, down = matrices
+    rows = kernels.linear(kernels.norm(x, norms[0], 1e-5), qkv).view(4, heads + 2 * kv_heads, dim)
+    queries = kernels.rotate(rows, heads, rotation, slots, keys, values)
+    wanted = x + kernels.linear(attend(queries, keys, values, plan).view(4, -1), out)
+    gated = kernels.gate(kernels.linear(kernels.norm(wanted, norms[1], 1e-5), gate_up))
+    wanted = wanted + kernels.linear(gated, down)
+    kept = keys.clone(), values.clone()
+    pool.write(0, slots, *torch.zeros(2, 4, kv_heads, dim, dtype=dtype))
+
+    stack = Stack([Layer(norms[0], norms[1], *matrices, keys, values)], heads, 1e-5)
+    assert torch.equal(stack(x, rotation, slots, *plan), wanted)
+    assert torch.equal(keys, kept[0])
+    assert torch.equal(values, kept[1])
+
+
 def test_any_number_of_threads_gives_the_same_bits() -> None:
     before = torch.get_num_threads()
     matrix, x = pack(made("q4", 4096, 512)), torch.randn(3, 512)
@@ -211,6 +240,7 @@ print(level())
 for dtype in tests.DTYPES:
     tests.test_products_equal_the_dense_ones_and_every_row_its_own(dtype)
     tests.test_norm_gate_and_rotation_equal_torch(dtype, 75)
+    tests.test_a_stack_gives_what_its_kernels_give(dtype)
 tests.test_unpacking_gives_the_same_numbers("q4_k")
 tests.test_attention_equals_the_formula_and_every_row_its_own()
 """

@@ -29,6 +29,7 @@ from rag.answering import (
 )
 from rag.embedders import Embedder
 from rag.errors import InvalidRequest
+from rag.finding import Turn
 from rag.index.live import LiveIndexes
 from rag.phrases import say
 from rag.prompts import REFUSAL
@@ -380,6 +381,43 @@ def test_receipts_say_what_each_citation_is_worth(
     plain = answer_of(make(), replace(asked, receipts=False))
     assert (plain.receipts, plain.usage.receipt_tokens, plain.answer) == ((), 0, answer.answer)
     assert not answer_of(make(), replace(asked, question=ABSENT)).receipts
+
+
+@ONE_STORE
+def test_sources_that_contradict_each_other_are_both_cited_and_said_to(
+    library: Library, make: Callable[..., Answerer]
+) -> None:
+    library.add("Almanac", ["The harbour light was built in 1871 by the engineer Ada Petersen."])
+    library.add("Guide", ["The harbour light was built in 1884 by the engineer Ada Petersen."])
+    events = events_of(make(), request(library, "In which year was the harbour light built?"))
+    assert isinstance(events[-1], DoneEvent)
+    answer = events[-1].answer
+    [found] = answer.disagreements
+    assert sorted(found.values) == ["1871", "1884"]
+    first, second = found.values
+    assert answer.answer.endswith(f"The sources disagree: {first} [1], {second} [2].")
+    assert "".join(e.text for e in events if isinstance(e, DeltaEvent)) == answer.answer
+
+
+@ONE_STORE
+def test_a_follow_up_is_made_whole_and_its_searches_are_shown(
+    library: Library, make: Callable[..., Answerer]
+) -> None:
+    library.add("Harbour", HARBOUR)
+    library.add("Rivers", RIVERS)
+    history = (Turn("Who built the harbour light?", "Ada Petersen built the harbour light."),)
+    answer = answer_of(make(), request(library, "When was it built?", history=history))
+    assert "1871" in answer.citations[0].cited_text
+    assert answer.searches[0].why == "follow_up"
+    assert "harbour light" in answer.searches[0].query
+    with library.db.read() as session:
+        row = Answers(session, DEFAULT_SCOPE).get(answer.answer_id)
+    assert row.question == "When was it built?"
+    assert "Petersen" not in json.dumps(row.recipe)
+    library.delete(library.add("Other", ["Nothing of this."]))
+    with library.db.read() as session:
+        # the earlier answer may have held words of any document
+        assert Answers(session, DEFAULT_SCOPE).get(answer.answer_id).words is None
 
 
 @ONE_STORE

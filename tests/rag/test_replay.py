@@ -15,6 +15,7 @@ from rag.answering import Answer, Answerer, AnswerRequest, DoneEvent
 from rag.embedders import Embedder
 from rag.errors import NotFound
 from rag.filters import parse_filter
+from rag.finding import Turn
 from rag.index.live import LiveIndexes
 from rag.kept import stored
 from rag.replay import Replay, replay
@@ -78,6 +79,7 @@ def what(found: Replay) -> list[str]:
         {},
         {"mode": "answer", "unsupported": "mark", "temperature": 1.2, "seed": 7, "max_tokens": 32},
         {"receipts": True, "top_k": 3, "max_context_tokens": 90, "filters": {"team": "sea"}},
+        {"history": (Turn("Who keeps the light?", "The keeper."),), "steps": 2},
     ],
 )
 def test_nothing_is_different_after_a_restart(

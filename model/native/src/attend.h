@@ -1,5 +1,6 @@
 // What the files of the attention kernel share: the call, and the running sums of a row.
 #pragma once
+#include "kernels.h"
 #include "simd.h"
 
 #include <math.h>
@@ -8,16 +9,6 @@
 enum { BLOCK = 64, ROWS = 6 };
 // Key vectors (or value vectors) that are multiplied at once: with ROWS rows they fill the registers.
 #define WIDE (LANES == 8 ? 2 : 4)
-
-typedef struct {
-    const void *queries, *keys, *values;
-    void *out;
-    float *lse;               // [heads, n], or NULL
-    const int64_t *segments;  // [][4]: first row, start, count, offset in `table`
-    const int64_t *table;     // block ids
-    int64_t n, segment_count, heads, kv_heads, dim, block_size, query_stride;
-    int64_t is_bf16;
-} attention;
 
 // Of each row the sum of 2^(s - m) v, and behind it LANES partial sums of 2^(s - m): one memory, scaled together.
 // m is the largest score s so far (as a power of two), -inf before the first key. The weight of the largest is then 1, which

@@ -1,7 +1,6 @@
 // Products of a few rows with a weight matrix that is read once. Every output is added up in one fixed order, so that a
 // row's result does not depend on how many rows or threads there are.
-#include "matrix.h"
-#include "pool.h"
+#include "kernels.h"
 
 typedef struct {
     const matrix *w;
@@ -13,18 +12,24 @@ typedef struct {
     int x_bf16, out_bf16;
 } job;
 
-static void put(const job *j, int64_t row, int64_t column, int count, vf v) {
+// The product is rounded before the residual is added, as where these are two operations.
+INLINE void put(const job *j, int64_t row, int64_t column, int count, vf v) {
+    const int64_t at = row * j->w->rows + column;
+    if (count == LANES) {
+        if (j->out_bf16) {
+            vf base = j->residual ? load_bf16((const bf16 *)j->residual + at) : v;
+            store_bf16((bf16 *)j->out + at, v);
+            if (j->residual) store_bf16((bf16 *)j->out + at, base + load_bf16((const bf16 *)j->out + at));
+        } else store((float *)j->out + at, j->residual ? load((const float *)j->residual + at) + v : v);
+        return;
+    }
     float values[LANES];
     store(values, v);
-    int64_t at = row * j->w->rows + column;
     for (int i = 0; i < count; i++) {
         if (j->out_bf16) {
-            float base = j->residual ? widen(((const bf16 *)j->residual)[at + i]) : 0;
-            ((bf16 *)j->out)[at + i] = narrow(base + values[i]);
-        } else {
-            float base = j->residual ? ((const float *)j->residual)[at + i] : 0;
-            ((float *)j->out)[at + i] = base + values[i];
-        }
+            bf16 value = narrow(values[i]), *out = (bf16 *)j->out + at + i;
+            *out = j->residual ? narrow(widen(((const bf16 *)j->residual)[at + i]) + widen(value)) : value;
+        } else ((float *)j->out)[at + i] = j->residual ? ((const float *)j->residual)[at + i] + values[i] : values[i];
     }
 }
 
@@ -183,9 +188,8 @@ static void f32_float(void *j, int64_t index) { dense_outputs(1, 0, j, index); }
 static void bf16_dot(void *j, int64_t index) { dense_outputs(0, 1, j, index); }
 #endif
 
-// out [n, rows] = x [n, cols] times w transposed, plus `residual` where it is not NULL.
-EXPORT void longleaf_linear(const matrix *w, const void *x, int x_bf16, int64_t n, const void *residual, void *out,
-                            int out_bf16, int threads) {
+void longleaf_linear(const matrix *w, const void *x, int x_bf16, int64_t n, const void *residual, void *out, int out_bf16,
+                     int threads) {
     job j = {.w = w, .x = x, .residual = residual, .out = out, .n = n, .x_bf16 = x_bf16, .out_bf16 = out_bf16};
     const int dense = w->format == DENSE_BF16 || w->format == DENSE_F32;
     int dot = HAS_DOT && x_bf16 && w->format != DENSE_F32;

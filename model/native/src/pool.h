@@ -10,5 +10,5 @@ typedef void (*task)(void *context, int64_t index);
 void pool_run(int threads, int64_t count, task run, void *context);
 
 // `size` bytes, aligned to 64, that belong to the calling thread until it asks again for the same slot.
-enum { SCRATCH_ROWS, SCRATCH_SUMS, SCRATCH_TILE, SCRATCH_PARTS, SCRATCH_SLOTS };
+enum { SCRATCH_ROWS, SCRATCH_SUMS, SCRATCH_TILE, SCRATCH_PARTS, SCRATCH_STACK, SCRATCH_SLOTS };
 void *scratch(int slot, size_t size);

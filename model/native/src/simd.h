@@ -97,9 +97,10 @@ INLINE vf load_bf16(const bf16 *p) {
     memcpy(&h, p, sizeof h);
     return (vf)(__builtin_convertvector(h, vu) << 16);
 }
-INLINE void store_bf16(bf16 *p, vf v) {
+INLINE void store_bf16(bf16 *p, vf v) {  // as `narrow`
     vu bits = (vu)v;
-    bits = (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
+    vu rounded = (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
+    bits = (vu)choose(v == v, (vf)rounded, (vf)(bits >> 16 | 0x40));
     vh h = __builtin_convertvector(bits, vh);
     memcpy(p, &h, sizeof h);
 }

@@ -1,6 +1,5 @@
 // What happens between the products: norm, rotation, gate. All in float32, rounded once.
-#include "pool.h"
-#include "simd.h"
+#include "kernels.h"
 
 #include <math.h>
 
@@ -51,8 +50,7 @@ static void norm_task(void *context, int64_t row) {
     else norm_row(j, 0, row);
 }
 
-// out [n, width] = x / sqrt(mean(x^2) + eps) * weight, row by row.
-EXPORT void longleaf_norm(const void *x, const void *weight, float eps, int64_t n, int64_t width, int is_bf16, void *out,
+void longleaf_norm(const void *x, const void *weight, float eps, int64_t n, int64_t width, int is_bf16, void *out,
                           int threads) {
     norm_job j = {x, weight, out, width, eps, is_bf16};
     pool_run(threads_for(threads, n, width), n, norm_task, &j);
@@ -87,8 +85,7 @@ static void gate_task(void *context, int64_t row) {
     else gate_row(j, 0, row);
 }
 
-// out [n, width] = silu(x[:, :width]) * x[:, width:].
-EXPORT void longleaf_gate(const void *x, int64_t n, int64_t width, int is_bf16, void *out, int threads) {
+void longleaf_gate(const void *x, int64_t n, int64_t width, int is_bf16, void *out, int threads) {
     gate_job j = {x, out, width, is_bf16};
     pool_run(threads_for(threads, n, 4 * width), n, gate_task, &j);
 }
@@ -127,9 +124,7 @@ static void rotate_task(void *context, int64_t row) {
     else rotate_row(j, 0, row);
 }
 
-// qkv [n, heads + 2 kv_heads, dim]: queries rotated to `queries` [n, heads, dim]; keys rotated, and values as they are, to
-// the rows `slots` of `keys` and `values` [slots, kv_heads, dim]. `table` [n, dim / 2] complex.
-EXPORT void longleaf_rotate(const void *qkv, const float *table, const int64_t *slots, int64_t n, int64_t heads,
+void longleaf_rotate(const void *qkv, const float *table, const int64_t *slots, int64_t n, int64_t heads,
                             int64_t kv_heads, int64_t dim, int is_bf16, void *queries, void *keys, void *values,
                             int threads) {
     rotate_job j = {qkv, table, slots, queries, keys, values, heads, kv_heads, dim, is_bf16};
