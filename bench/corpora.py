@@ -121,7 +121,8 @@ def _graded(folder: Path, name: str) -> Corpus:
     for line in (folder / "corpus.jsonl").open(encoding="utf-8"):
         r = json.loads(line)
         text = f"{r['title']}\n\n{r['text']}"
-        corpus.pieces.append(Piece(r["_id"], 0, len(text), None, text, text))
+        indexed = lexical_text(r["title"], r["title"], (), r["text"])
+        corpus.pieces.append(Piece(r["_id"], 0, len(text), None, text, indexed))
     relevant: dict[str, set[str]] = {}
     for line in (folder / "qrels.tsv").read_text().splitlines()[1:]:
         query, document, grade = line.split("\t")
@@ -160,7 +161,7 @@ class LongleafChunker:
                     chunk.end,
                     pages,
                     embedded,
-                    lexical_text(title, chunk.headings, text),
+                    lexical_text(title, path.name, chunk.headings, text),
                 )
             )
         return pieces

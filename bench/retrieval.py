@@ -1,14 +1,14 @@
 """How often the evidence is among the first chunks: by each leg, equal-rank fusion and Longleaf's fusion.
 
     python -m bench.retrieval --data DIR --cache DIR --sets squad2,xquad
-    python -m bench.retrieval --data DIR --cache DIR --sets squad2,xquad,cross --weights 0,5,10,20
     python -m bench.retrieval --data DIR --cache DIR --sets financebench --peer
 
-Shares of questions that find evidence, one place of it where there are several, in the first 1, 4 and 10
+Shares of questions that find evidence, one place of it where there are several, in the first 1, 4, 10 and 30
 chunks; nDCG@10 for `cranfield` and `cacm`. The set `cross` asks XQuAD's questions of one language in the
 documents of another, `together` asks each language in one collection of all. `--peer` adds MiniLM and
 plain BM25 by equal reciprocal ranks over the same chunks. Vectors are cached, since embedding is what takes
-the time. Choices are made on the questions of one half, by a hash of their text; the summary gives both.
+the time. Choices are made on the questions of one half, by a hash of their text; the summary gives both, and
+how far Longleaf is from each other method at the first cut, with interval and chance (paired by question).
 """
 
 from __future__ import annotations
@@ -37,11 +37,12 @@ from bench.corpora import (
 )
 from rag import fusion
 from rag.embedders import Embedder, load_embedder
+from rag.evaluation.intervals import paired
 from rag.evaluation.metrics import ranking
 from rag.index.collection import CollectionIndex, Hits, IndexedDocument
 from rag.settings import Settings
 
-CUTS = (1, 4, 10)
+CUTS = (1, 4, 10, 30)
 DEPTH = 200
 Scores = NDArray[np.floating]
 Method = Callable[[Hits], Scores]
@@ -68,13 +69,10 @@ def equal_rrf(hits: Hits) -> Scores:
     )
 
 
-def weighted(weight: float) -> Method:
-    """Longleaf's fusion with another weight of the lexical share."""
-
-    def method(hits: Hits) -> Scores:
-        return fusion.fuse(hits) + np.float32(weight - fusion.LEXICAL_WEIGHT) * hits.lexical
-
-    return method
+def sum_of_two(hits: Hits) -> Scores:
+    """Return z(dense) + 8 share + 10 share², the form before the words' other evidence was counted."""
+    background = hits.background if len(hits.background) else hits.dense
+    return fusion.standardised(hits.dense, background) + 8 * hits.lexical + 10 * hits.lexical**2
 
 
 class Peer:
@@ -98,7 +96,7 @@ class Peer:
                 first = np.argsort(-leg, kind="stable")[:DEPTH]
                 first = first[leg[first] > floor]
                 score[first] += 1 / (60 + np.arange(1, len(first) + 1))
-            yield [int(place) for place in np.argsort(-score, kind="stable")[:10]]
+            yield [int(place) for place in np.argsort(-score, kind="stable")[: CUTS[-1]]]
 
 
 @dataclass
@@ -129,8 +127,8 @@ def evaluate(corpus: Corpus, cache: VectorCache, methods: dict[str, Method], pee
         hits = index.search(question.text, vector, DEPTH)
         for name, method in methods.items():
             scores = method(hits)
-            places = [int(place) for place in np.lexsort((hits.ids, -scores)) if scores[place] > -1e9][:10]
-            found = [relevant(corpus.pieces[int(hits.ids[place])], question) for place in places]
+            places = [int(place) for place in np.lexsort((hits.ids, -scores)) if scores[place] > -1e9]
+            found = [relevant(corpus.pieces[int(hits.ids[place])], question) for place in places[: CUTS[-1]]]
             collected[name].append(grade(corpus, question, found))
     if peer is not None:
         collected["MiniLM + BM25"] = [
@@ -190,7 +188,6 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=Settings().chunk_tokens, help="aimed size of a chunk")
     parser.add_argument("--no-titles", action="store_true", help="leave document titles out")
     parser.add_argument("--embedder", default="auto", help="auto, minilm, or a folder")
-    parser.add_argument("--weights", default="", help="compare these weights of the lexical leg")
     parser.add_argument("--peer", action="store_true", help="add MiniLM and plain BM25 by equal ranks")
     options = parser.parse_args()
     embedder = _load(options.embedder)
@@ -200,8 +197,7 @@ def main() -> None:
         else LongleafChunker(embedder, options.tokens, titles=not options.no_titles)
     )
     methods: dict[str, Method] = {"dense": dense_only, "lexical": lexical_only, "equal RRF": equal_rrf}
-    methods["longleaf"] = fusion.fuse
-    methods |= {f"w={weight}": weighted(float(weight)) for weight in options.weights.split(",") if weight}
+    methods |= {"sum of two": sum_of_two, "longleaf": fusion.fuse}
     machine = platform.processor() or platform.machine()
     print(f"{embedder.name} in {embedder.dtype}, {options.chunks} chunks, {machine}")
     cache = VectorCache(options.cache, embedder)
@@ -211,6 +207,7 @@ def main() -> None:
         rows.append(evaluate(corpus, cache, methods, peer))
         show(rows[-1], header=len(rows) == 1)
     summarise(rows, list(methods)[2:])
+    differences(rows)
 
 
 def _load(name: str) -> Embedder:
@@ -226,11 +223,11 @@ def _load(name: str) -> Embedder:
 def show(row: Row, *, header: bool) -> None:
     """Print one line of the table."""
     if header:
-        print(f"{'set':14} {'chunks':>6} {'asked':>5}  " + "  ".join(f"{name:^17}" for name in row.values))
+        print(f"{'set':14} {'chunks':>6} {'asked':>5}  " + "  ".join(f"{name:^23}" for name in row.values))
     cells = (" ".join(f"{value:.3f}" for value in row.figures(name)) for name in row.values)
     print(
         f"{row.corpus:14} {row.chunks:6} {len(row.held_out):5}  "
-        + "  ".join(f"{cell:^17}" for cell in cells),
+        + "  ".join(f"{cell:^23}" for cell in cells),
         flush=True,
     )
 
@@ -248,6 +245,16 @@ def summarise(rows: list[Row], names: list[str]) -> None:
             worst = min(range(len(rows)), key=lambda index: float(gaps[index].min()))
             mean = float(np.mean([gap[0] for gap in gaps]))
             print(f"{name:38} {mean:+7.3f} {float(gaps[worst].min()):+7.3f}  {rows[worst].corpus}")
+
+
+def differences(rows: list[Row]) -> None:
+    """Print how far Longleaf is above each other method, at the first cut or in nDCG, and its chance."""
+    for row in rows:
+        print(f"\n{row.corpus}: longleaf less")
+        for name, values in row.values.items():
+            if name != "longleaf":
+                found = paired(values[:, 0], row.values["longleaf"][:, 0])
+                print(f"  {name:16} {found.value:+.3f} [{found.low:+.3f}, {found.high:+.3f}] p {found.p:.3f}")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rag.index.lexical import LexicalIndex
+from rag.index.lexical import NAMES, PAIRS, RARE, SHARE, LexicalIndex
 from rag.index.vectors import Floats, Ids, VectorIndex
 
 
@@ -29,7 +29,8 @@ class IndexedDocument:
 class Hits:
     """Both legs' chunks for one question, and both scores of every one of them.
 
-    `ids` is the union; `dense` holds inner products, `lexical` shares from 0 to 1 (see `lexical.Scored`).
+    `ids` is the union; `dense` holds inner products; `lexical`, `rare`, `pairs` and `names` are shares from 0
+    to 1 (see `lexical.Scored`), of which the leg's rank is by the first.
     Ranks count from 1, 0 where the leg did not return the chunk. `background` holds the inner products
     with a sample of the whole collection. `coverage` is the share of the question's terms, by weight, that
     the collection knows.
@@ -38,6 +39,9 @@ class Hits:
     ids: Ids
     dense: Floats
     lexical: Floats
+    rare: Floats
+    pairs: Floats
+    names: Floats
     dense_rank: NDArray[np.int64]
     lexical_rank: NDArray[np.int64]
     background: Floats
@@ -96,10 +100,14 @@ class CollectionIndex:
             scored = self.lexical.score(text)
             matching, _ = scored.best(k, allowed)
             ids = np.concatenate([near, matching[~np.isin(matching, near)]])
+            shares = scored.of(ids)
             return Hits(
                 ids,
                 self.vectors.scores(vector, ids),
-                scored.of(ids),
+                shares[SHARE],
+                shares[RARE],
+                shares[PAIRS],
+                shares[NAMES],
                 _ranks(ids, near),
                 _ranks(ids, matching),
                 self.vectors.background(vector),

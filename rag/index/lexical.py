@@ -15,7 +15,17 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from rag.index.analysis import GRAM_BIT, Terms, analyse
+from rag.index.analysis import (
+    CODE_BIT,
+    GRAM_BIT,
+    NAME_BIT,
+    NAMES_END,
+    PAIR_BIT,
+    Terms,
+    analyse,
+    as_names,
+    is_word,
+)
 
 K1 = 1.2
 B = 0.75
@@ -73,22 +83,30 @@ class Segment:
         return float(self.lengths.sum(dtype=np.float64))
 
 
+SHARE, RARE, PAIRS, NAMES = range(4)
+"""Rows of the tables in `Scored`."""
+
+
 @dataclass(frozen=True, eq=False)
 class Scored:
-    """Every chunk's score for one question.
+    """What the words say of every chunk for one question: (ids[n], float32[4, n]) for each segment.
 
-    Scores are shares: BM25 divided by the score of a chunk that held every term of the question many times,
-    terms that occur nowhere included. 1 is beyond reach, 0.3 is a good match, 0 says that nothing matched.
-    `coverage` is the share of the question's terms, by weight, that occur in the collection at all.
+    All four are shares of the best that any text could have, from 0 (nothing matches) to 1. SHARE is BM25
+    over words and their parts, divided by the score of a chunk that held every term of the question many
+    times, terms that occur nowhere included; 0.3 is a good match. RARE counts each of the question's words
+    once, by the square of its rarity. PAIRS is BM25 over two words that follow one another. NAMES is RARE
+    within title, file name and headings. `coverage` is the share of the question's terms, by weight, that
+    occur in the collection at all.
     """
 
     parts: tuple[tuple[Ids, Floats], ...]
     coverage: float
 
     def best(self, k: int, allowed: Ids | None = None) -> tuple[Ids, Floats]:
-        """Return the `k` best chunks that share a term with the question, among `allowed` if given."""
+        """Return the `k` best chunks by SHARE of those that have any, among `allowed` if given."""
         found = [(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32))]
-        for ids, scores in self.parts:
+        for ids, table in self.parts:
+            scores: Floats = table[SHARE]
             if allowed is not None:
                 within = np.isin(ids, allowed)
                 ids, scores = ids[within], scores[within]  # noqa: PLW2901
@@ -101,21 +119,22 @@ class Scored:
         return all_ids[order], all_scores[order]
 
     def of(self, wanted: Ids) -> Floats:
-        """Return the scores of the chunks `wanted`, 0 for an unknown one."""
-        out = np.zeros(len(wanted), dtype=np.float32)
-        for ids, scores in self.parts:
+        """Return the shares of the chunks `wanted`, float32[4, len(wanted)], 0 for an unknown one."""
+        out = np.zeros((4, len(wanted)), dtype=np.float32)
+        for ids, table in self.parts:
             order = np.argsort(ids)
             at = np.minimum(np.searchsorted(ids, wanted, sorter=order), len(ids) - 1)
             rows = order[at]
             held = ids[rows] == wanted
-            out[held] = scores[rows[held]]
+            out[:, held] = table[:, rows[held]]
         return out
 
 
 def build(ids: Sequence[int], texts: Sequence[str]) -> Segment:
     """Index `texts` as the chunks `ids`."""
     pairs = [analyse(text) for text in texts]
-    lengths = np.array([counts.sum() for _, counts in pairs], dtype=np.float32)
+    apart = np.uint64(PAIR_BIT | NAME_BIT | CODE_BIT)
+    lengths = np.array([counts[(terms & apart) == 0].sum() for terms, counts in pairs], dtype=np.float32)
     sizes = np.array([len(terms) for terms, _ in pairs], dtype=np.int64)
     terms = np.concatenate([terms for terms, _ in pairs]) if pairs else np.zeros(0, dtype=np.uint64)
     counts = np.concatenate([counts for _, counts in pairs]) if pairs else np.zeros(0, dtype=np.int64)
@@ -173,54 +192,75 @@ class LexicalIndex:
     def score(self, query: str) -> Scored:
         """Score every chunk for `query`."""
         segments = self.segments
-        terms, _ = analyse(query)
+        own, _ = analyse(query.replace(NAMES_END, " "))
         total = sum(len(segment.ids) for segment in segments)
-        if not total or not len(terms):
+        if not total or not len(own):
             return Scored((), 0.0)
+        terms = np.concatenate([own, as_names(own[is_word(own)])])
         places = [segment.find(terms) for segment in segments]
         frequency = sum((last - first for first, last in places), np.zeros(len(terms), dtype=np.int64))
         weights = _weights(terms, frequency, total)
         average = sum(segment.total_length for segment in segments) / total
-        mass = float(weights.sum())
-        scaled = (weights / mass).astype(np.float32)
         parts = tuple(
-            (segment.ids, _score(segment, first, last, scaled, average))
+            (segment.ids, _score(segment, first, last, weights, average))
             for segment, (first, last) in zip(segments, places, strict=True)
         )
-        return Scored(parts, float(weights[frequency > 0].sum()) / mass)
+        return Scored(parts, float(weights[SHARE][frequency > 0].sum()))
 
 
-def _weights(terms: Terms, frequency: NDArray[np.int64], total: int) -> NDArray[np.float32]:
-    """Inverse document frequency as Lucene has it, ln(1 + (N - n + 0.5) / (n + 0.5)); less for 4-grams."""
+def _weights(terms: Terms, frequency: NDArray[np.int64], total: int) -> Floats:
+    """Weight of each term for each row of the table, float32[4, terms]; each row's question sums to 1.
+
+    Inverse document frequency is Lucene's, ln(1 + (N - n + 0.5) / (n + 0.5)). A word that occurs nowhere
+    takes its share away; an identifier that does is left out, since its parts stand for it.
+    """
     idf = np.log1p((total - frequency + 0.5) / (frequency + 0.5))
-    weights: NDArray[np.float32] = (idf * np.where(terms & np.uint64(GRAM_BIT), GRAM_WEIGHT, 1.0)).astype(
-        np.float32
-    )
-    return weights
+    code = (terms & np.uint64(CODE_BIT)) != 0
+    named = (terms & np.uint64(NAME_BIT)) != 0
+    pair = (terms & np.uint64(PAIR_BIT)) != 0
+    gram = (terms & np.uint64(GRAM_BIT)) != 0
+    whole = is_word(terms)
+    idf[code & (frequency == 0)] = 0
+    rare = np.where(whole, idf * idf, 0)
+    weights = np.zeros((4, len(terms)))
+    weights[SHARE] = np.where(whole, idf, np.where(gram, GRAM_WEIGHT * idf, 0))
+    weights[RARE] = rare
+    weights[PAIRS] = np.where(pair, idf, 0)
+    # a name weighs as the same word does in all of the text; both stand in the order of the words' ids
+    weights[NAMES][named] = rare[whole]
+    sums = weights.sum(axis=1, keepdims=True)
+    return (weights / np.where(sums > 0, sums, 1)).astype(np.float32)
 
 
 def _score(
     segment: Segment,
     first: NDArray[np.int64],
     last: NDArray[np.int64],
-    weights: NDArray[np.float32],
+    weights: Floats,
     average: float,
-) -> NDArray[np.float32]:
-    """Every chunk's BM25 (Robertson and Zaragoza 2009, eq. 3.15) without its factor k1 + 1."""
-    scores = np.zeros(len(segment.ids), dtype=np.float32)
+) -> Floats:
+    """Every chunk's row of shares: BM25 (Robertson and Zaragoza 2009, eq. 3.15) without its factor k1 + 1."""
+    table = np.zeros((4, len(segment.ids)), dtype=np.float32)
     norm = np.float32(K1) * (np.float32(1 - B) + np.float32(B / max(average, 1e-9)) * segment.lengths)
     for index in np.flatnonzero(last > first):
         postings = slice(first[index], last[index])
         rows = segment.rows[postings].astype(np.intp)
-        share = segment.counts[postings].astype(np.float32)
+        share, rare, pairs, names = weights[:, index]
+        for line, weight in ((RARE, rare), (NAMES, names)):
+            if weight:
+                table[line, rows] += weight
+        if not share and not pairs:
+            continue
+        count = segment.counts[postings].astype(np.float32)
         # in place, with take: half the time of the plain expression
         saturated = norm.take(rows)
-        saturated += share
-        share /= saturated
-        share *= weights[index]
-        share += scores.take(rows)
-        scores[rows] = share
-    return scores
+        saturated += count
+        count /= saturated
+        count *= share or pairs
+        scores = table[SHARE if share else PAIRS]
+        count += scores.take(rows)
+        scores[rows] = count
+    return table
 
 
 def _top(scores: NDArray[np.float32], k: int) -> NDArray[np.int64]:

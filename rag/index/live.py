@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from rag.index import snapshot
+from rag.index.analysis import NAMES_END
 from rag.index.collection import CollectionIndex, IndexedDocument
 from rag.settings import Settings
 from rag.store.records import DocumentRow
@@ -23,6 +25,7 @@ BATCH_CHUNKS = 2048
 """Chunks that are read and analysed at a time, which bounds the memory of a rebuild."""
 WORTH_SAVING = 2000
 """Chunks from which on a rebuilt index is written to disk."""
+_ENDING = re.compile(r"\.[A-Za-z0-9]{1,10}\Z")
 
 
 @dataclass
@@ -187,13 +190,21 @@ def _read(session: Session, scope: Scope, row: DocumentRow) -> IndexedDocument:
         row.generation,
         np.array([chunk.id for chunk in chunks], dtype=np.int64),
         np.stack(vectors) if vectors else np.zeros((0, 0), dtype=np.float16),
-        [lexical_text(row.title, chunk.headings, text) for chunk, text in zip(chunks, slices, strict=True)],
+        [
+            lexical_text(row.title, row.filename, chunk.headings, text)
+            for chunk, text in zip(chunks, slices, strict=True)
+        ],
     )
 
 
-def lexical_text(title: str, headings: tuple[str, ...], text: str) -> str:
-    """Return what the lexical index holds of a chunk: its document's title, heading path and text."""
-    return "\n".join([title, *headings, text])
+def lexical_text(title: str, filename: str, headings: tuple[str, ...], text: str) -> str:
+    """Return what the lexical index holds of a chunk: names (title, file name, heading path), then its text.
+
+    A file name without its ending is left out where it is the title.
+    """
+    stem = _ENDING.sub("", filename)
+    names = [title, *([stem] if stem != title else []), *headings]
+    return "\n".join(names).replace(NAMES_END, " ") + NAMES_END + text
 
 
 def snapshot_folder(settings: Settings, collection_id: str) -> Path:

@@ -22,7 +22,7 @@ from rag.ids import new_id
 from rag.index.collection import CollectionIndex
 from rag.index.lexical import LexicalIndex, Segment, merge
 
-FORMAT = 1
+FORMAT = 2
 """Raised with every change to the analysis, the arrays or the manifest."""
 
 

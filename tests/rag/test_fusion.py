@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from rag.fusion import LEXICAL_SQUARE, LEXICAL_WEIGHT, fuse, order
+from rag.fusion import fuse, order, trust
 from rag.index.collection import Hits
 
 
-def _hits(dense: list[float], lexical: list[float], background: list[float] | None = None) -> Hits:
+def _hits(
+    dense: list[float], lexical: list[float], background: list[float] | None = None, **more: list[float]
+) -> Hits:
     count = len(dense)
     zeros = np.zeros(count, dtype=np.int64)
+    rare, pairs, names = (
+        np.array(more.get(name, np.zeros(count)), dtype=np.float32) for name in ("rare", "pairs", "names")
+    )
     return Hits(
         np.arange(1, count + 1, dtype=np.int64),
         np.array(dense, dtype=np.float32),
         np.array(lexical, dtype=np.float32),
+        rare,
+        pairs,
+        names,
         zeros,
         zeros,
         np.array(dense if background is None else background, dtype=np.float32),
@@ -25,11 +34,20 @@ def _hits(dense: list[float], lexical: list[float], background: list[float] | No
     )
 
 
-def test_the_score_is_z_plus_eight_shares_and_ten_squares() -> None:
-    scores = fuse(_hits([0.9, 0.8], [0.1, 0.5], background=[0.7, 0.8, 0.9, 0.8]))
+def test_the_score_is_the_sum_that_the_record_states() -> None:
+    hits = _hits(
+        [0.9, 0.8], [0.1, 0.5], [0.7, 0.8, 0.9, 0.8], rare=[0, 0.4], pairs=[0.2, 0.1], names=[0.3, 0]
+    )
     spread = np.std([0.7, 0.8, 0.9, 0.8])
-    assert np.allclose(scores, [0.1 / spread + 0.9, 6.5], atol=1e-4)
-    assert (LEXICAL_WEIGHT, LEXICAL_SQUARE) == (8, 10)
+    dense = 1.6 * (1 - 1.5 * 0.5) * np.array([0.1, 0.0]) / spread
+    words = 9 * np.array([0.1, 0.5]) + 3.5 * np.array([0, 0.4]) + 2.4 * np.array([0.2, 0.1])
+    assert np.allclose(fuse(hits), dense + words + 1.8 * np.array([0.3, 0]), atol=1e-4)
+
+
+def test_the_better_the_words_match_the_less_the_vectors_count() -> None:
+    assert trust(_hits([0.8], [0.0])) == 1
+    assert trust(_hits([0.8, 0.9], [0.2, 0.1])) == pytest.approx(0.7)
+    assert trust(_hits([0.8], [0.9])) == 0.25
 
 
 def test_without_a_word_in_common_the_vectors_decide() -> None:
@@ -58,19 +76,26 @@ def test_an_embedder_of_another_scale_gives_the_same_order() -> None:
 
 
 def test_chunks_that_are_all_alike_and_empty_collections_are_no_error() -> None:
-    assert np.allclose(fuse(_hits([0.8, 0.8], [0.1, 0.2])), [0.9, 2], atol=1e-3)
+    assert np.allclose(fuse(_hits([0.8, 0.8], [0.1, 0.2])), [0.9, 1.8], atol=1e-3)
     assert fuse(_hits([], [])).tolist() == []
 
 
 unit = st.floats(0, 1, width=32)
 
 
-@given(arrays(np.float32, 6, elements=unit), arrays(np.float32, 6, elements=unit), st.integers(0, 5))
-def test_more_of_either_score_never_ranks_lower(dense: np.ndarray, lexical: np.ndarray, at: int) -> None:
-    background = [0.1, 0.5, 0.9]
-    before = fuse(_hits(list(dense), list(lexical), background))
-    for leg in (dense, lexical):
+@given(arrays(np.float32, 6, elements=unit), arrays(np.float32, (4, 6), elements=unit), st.integers(0, 5))
+def test_more_of_any_score_never_ranks_lower(dense: np.ndarray, shares: np.ndarray, at: int) -> None:
+    def ranked() -> int:
+        lexical, rare, pairs, names = shares
+        hits = _hits(
+            list(dense), list(lexical), [0.1, 0.5, 0.9], rare=list(rare), pairs=list(pairs), names=list(names)
+        )
+        scores = fuse(hits)
+        return int((scores > scores[at] + 1e-4).sum())
+
+    before = ranked()
+    for leg in (dense, *shares):
         leg[at] = 1.0
-    after = fuse(_hits(list(dense), list(lexical), background))
-    assert after[at] >= before[at] - 1e-4
-    assert np.allclose(np.delete(after, at), np.delete(before, at))
+        after = ranked()
+        assert after <= before
+        before = after

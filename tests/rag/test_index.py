@@ -13,13 +13,16 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from rag.index import lexical, snapshot
+from rag.index.analysis import NAMES_END, codes
 from rag.index.collection import CollectionIndex, IndexedDocument, ReadWriteLock
-from rag.index.lexical import LexicalIndex
+from rag.index.lexical import NAMES, PAIRS, RARE, SHARE, LexicalIndex
 from rag.index.vectors import VectorIndex
 
 WORDS = ["river", "rivers", "Fluss", "engine", "नदी", "แม่น้ำ", "1,250", "ZX-4471", "the", "of", "水", "نهر"]
 ORIGIN = snapshot.Origin("store", "col_1", "model@1")
-_texts = st.lists(st.lists(st.sampled_from(WORDS), min_size=1, max_size=8).map(" ".join), max_size=5)
+_texts = st.lists(
+    st.lists(st.sampled_from([*WORDS, NAMES_END]), min_size=1, max_size=8).map(" ".join), max_size=5
+)
 
 
 def _vector(number: int) -> np.ndarray:
@@ -42,7 +45,7 @@ def _answers(index: CollectionIndex) -> list[object]:
             (
                 hits.ids[order].tolist(),
                 np.round(hits.dense[order], 4).tolist(),
-                np.round(hits.lexical[order], 4).tolist(),
+                np.round(np.stack([hits.lexical, hits.rare, hits.pairs, hits.names])[:, order], 4).tolist(),
                 hits.lexical_rank[order].tolist(),
                 round(hits.coverage, 5),
             )
@@ -121,8 +124,71 @@ def test_bm25_equals_the_formula_worked_by_hand() -> None:
     half = index.score("水 金")
     idf = {n: np.log(1 + (3 - n + 0.5) / (n + 0.5)) for n in (0, 1)}
     assert half.coverage == pytest.approx(idf[1] / (idf[0] + idf[1]))
-    assert half.of(np.array([1, 2, 99]))[0] == pytest.approx(expected * half.coverage, rel=1e-5)
-    assert half.of(np.array([1, 2, 99])).tolist()[1:] == [0, 0]
+    shares = half.of(np.array([1, 2, 99]))
+    assert shares[SHARE] == pytest.approx([expected * half.coverage, 0, 0], rel=1e-5)
+    rare = idf[1] ** 2 / (idf[0] ** 2 + idf[1] ** 2)
+    assert shares[RARE] == pytest.approx([rare, 0, 0], rel=1e-5)
+
+
+def test_order_and_names_are_told_apart_from_mere_words() -> None:
+    index = LexicalIndex()
+    index.add(
+        range(4),
+        [
+            f"Annual report{NAMES_END}The gross margin was high.",
+            f"Gross list{NAMES_END}The margin was gross.",
+            "Nothing of it.",
+            "แม่น้ำสายนี้ยาวที่สุด",
+        ],
+    )
+    shares = index.score("gross margin").of(np.arange(4))
+    assert (shares[PAIRS] > 0).tolist() == [True, False, False, False]
+    assert (shares[NAMES] > 0).tolist() == [False, True, False, False]
+    assert shares[RARE].tolist() == pytest.approx([1, 1, 0, 0])
+    assert index.score("margin gross").of(np.arange(4))[PAIRS].tolist() == [0, 0, 0, 0]
+    # a pair does not reach from the names into the text
+    assert index.score("report the").of(np.arange(4))[PAIRS].tolist() == [0, 0, 0, 0]
+    assert (index.score("แม่น้ำสาย").of(np.arange(4))[PAIRS] > 0).tolist() == [False, False, False, True]
+
+
+@pytest.mark.parametrize(
+    ("question", "holder", "lookalikes"),
+    [
+        (
+            "SP 800-63B",
+            "As SP 800\u201163B says, secrets are long.",
+            ["SP 800-63A, part B, no. 63", "800 63 B SP"],
+        ),
+        ("part ZX-4471-b", "Order ZX-4471-b was shipped.", ["Order ZX-4471-c, lot b", "b: ZX 4471"]),
+        (
+            "write to ada.l@example.org",
+            "Mail: ada.l@example.org!",
+            ["ada, l at example, org", "ada@example.org l"],
+        ),
+        (
+            "what does max_context_tokens do",
+            "Set `max_context_tokens` to 5.",
+            ["max context, tokens", "tokens: max"],
+        ),
+        ("version 2.3.59", "IRM 2.3.59 is the manual.", ["IRM 2.3.58, page 59", "2.3 and 59"]),
+        ("1250 gaskets", "There were 1,250 gaskets.", ["1.25 of 12,500 gaskets", "125 gaskets and 0"]),
+    ],
+)
+def test_identifiers_and_numbers_match_exactly(question: str, holder: str, lookalikes: list[str]) -> None:
+    index = LexicalIndex()
+    index.add(range(1 + len(lookalikes)), [*lookalikes, holder])
+    shares = index.score(question).of(np.arange(1 + len(lookalikes)))
+    assert np.argmax(shares[SHARE]) == len(lookalikes)
+    assert shares[RARE][-1] > 1.3 * shares[RARE][:-1].max()
+
+
+def test_an_identifier_that_occurs_nowhere_leaves_the_rest_as_it_is() -> None:
+    index = LexicalIndex()
+    index.add([1, 2], ["The fiscal year 2022 began.", "Another year."])
+    assert codes("fy2022 and 800-63b, 1,250 or 2.3.59") == ["fy2022", "800-63b"]
+    with_code, without = index.score("FY2022").of(np.array([1])), index.score("FY 2022").of(np.array([1]))
+    assert with_code[RARE] == pytest.approx(without[RARE])
+    assert with_code[SHARE] == pytest.approx(without[SHARE])
 
 
 @given(st.text(max_size=60), st.lists(st.text(max_size=40), max_size=6))
