@@ -23,8 +23,8 @@ from rag.writer import WRITES
 ROUND_TRIP = 4
 """Among so many passages a question has to find its own, or it is not proposed."""
 
-_TRIES = 20
-"""Passages that are tried for one proposal before it is given up."""
+_IN_VAIN = 40
+"""Passages in a row of which no question came, after which no further one is tried."""
 
 
 def run(  # noqa: PLR0917 (called by one program alone)
@@ -97,7 +97,7 @@ def _proposals(made_of: Session, proposer: Proposer, seed: int, known: set[str])
     retriever = service.retriever.wait()
     scope = SearchScope(service.scope.workspace_id, made_of.collection.id)
     in_vain = 0
-    for excerpt in excerpts(made_of.library, seed):
+    for tried, excerpt in enumerate(excerpts(made_of.library, seed), start=1):
         proposal = proposer(excerpt)
         if proposal is not None and proposal.id not in known:
             place = Place(proposal.document, proposal.start, proposal.end)
@@ -108,7 +108,9 @@ def _proposals(made_of: Session, proposer: Proposer, seed: int, known: set[str])
                 yield proposal
                 continue
         in_vain += 1
-        if in_vain > _TRIES * 10:
+        if in_vain % 10 == 0:
+            warn(f"{tried} passages tried, nothing of the last {in_vain}")
+        if in_vain == _IN_VAIN:
             return
 
 
