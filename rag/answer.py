@@ -84,8 +84,13 @@ class Context:
             "dropped": [
                 {
                     "document_id": d.passage.document_id,
+                    "document_title": d.passage.title,
                     "start_char_index": d.passage.start,
                     "end_char_index": d.passage.end,
+                    "page_number": d.passage.page_start,
+                    "page_end": d.passage.page_end,
+                    "tokens": d.tokens,
+                    "rank": d.rank,
                     "score": round(d.passage.score, 6),
                     "chunk_ids": [f"chk_{chunk}" for chunk in d.passage.chunk_ids],
                     "reason": d.reason,

@@ -2,101 +2,57 @@
 
 Everything here is a pure function of passages, a tokenizer and a budget. A segment is encoded once, opening
 line, text and closing line apart, and its ids are spliced into the prompt as they are; the cost of a pack is
-therefore the sum of its segments' lengths, exactly.
+therefore the sum of its segments' lengths, exactly. Measurements: docs/decisions/0303-packing.md.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
-from typing import Literal, Protocol
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
+from rag.duplicates import Seen
 from rag.framing import Frame
+from rag.passages import (
+    Dropped,
+    Mode,
+    Pack,
+    Passage,
+    Reason,
+    Segment,
+    Spans,
+    Tokenizer,
+    encode_passage,
+    merge,
+    shorten,
+    touching,
+)
 
-Spans = Callable[[str], Sequence[tuple[int, int]]]
-Reason = Literal["over_budget", "near_duplicate", "not_quoted"]
-Mode = Literal["whole_corpus", "retrieved"]
+__all__ = [
+    "Dropped",
+    "Mode",
+    "Pack",
+    "Passage",
+    "Reason",
+    "Segment",
+    "Spans",
+    "Tokenizer",
+    "cut_to_fit",
+    "encode_passage",
+    "leading",
+    "pack_exactly",
+    "pack_retrieved",
+    "pack_whole",
+    "reading_order",
+    "touching",
+]
 
-
-class Tokenizer(Protocol):
-    """The generator's tokenizer: text to ids, no special token ever among them."""
-
-    def encode(self, text: str, /) -> list[int]: ...
-
-
-@dataclass(frozen=True)
-class Passage:
-    """A range of one document's text that may be read: `[start, end)` in code points, and `text` itself.
-
-    `score` orders passages (higher is better) and is comparable only within one call; `generation` tells
-    apart two texts of one document. `chunk_ids` names the chunks it is made of.
-    """
-
-    document_id: str
-    generation: int
-    title: str
-    start: int
-    end: int
-    text: str
-    score: float
-    chunk_ids: tuple[int, ...] = ()
-    page_start: int | None = None
-    page_end: int | None = None
-
-    def __post_init__(self) -> None:
-        if len(self.text) != self.end - self.start:
-            raise ValueError(f"text of {len(self.text)} code points for the range [{self.start}, {self.end})")
-
-
-@dataclass(frozen=True)
-class Segment:
-    """A passage in the pack. `ids` are its tokens with the lines around it; `rank` is 1 for the best; `cut`
-    says that the end was left out to fit the budget."""
-
-    passage: Passage
-    ids: tuple[int, ...]
-    rank: int
-    cut: bool = False
-
-    @property
-    def tokens(self) -> int:
-        """Tokens that the segment takes in the prompt."""
-        return len(self.ids)
+NEIGHBOURS_EVERY = 600
+"""Tokens of the budget for each candidate that is read with its neighbours."""
 
 
-@dataclass(frozen=True)
-class Dropped:
-    """A candidate that is not read, and why; `detail` is a sentence with the numbers."""
-
-    passage: Passage
-    reason: Reason
-    detail: str
-
-
-@dataclass(frozen=True)
-class Pack:
-    """What is read, in prompt order, and what is not. `tokens <= budget` always."""
-
-    mode: Mode
-    budget: int
-    segments: tuple[Segment, ...] = ()
-    dropped: tuple[Dropped, ...] = ()
-
-    @property
-    def ids(self) -> list[int]:
-        """The segments' ids, one after the other: what is spliced into the prompt."""
-        return [token for segment in self.segments for token in segment.ids]
-
-    @property
-    def tokens(self) -> int:
-        """Tokens of all segments together."""
-        return sum(segment.tokens for segment in self.segments)
-
-
-def encode_passage(passage: Passage, tokenizer: Tokenizer, frame: Frame) -> tuple[int, ...]:
-    """Ids of opening line, text and closing line, each encoded for itself."""
-    opening = tokenizer.encode(frame.opening(passage.title))
-    return (*opening, *tokenizer.encode(passage.text), *tokenizer.encode(frame.closing))
+def leading(budget: int) -> int:
+    """How many of the best candidates are read with what stands before and after them."""
+    return max(1, budget // NEIGHBOURS_EVERY)
 
 
 def pack_whole(
@@ -125,14 +81,16 @@ def pack_retrieved(
     budget: int,
     sentences: Spans,
     *,
-    neighbours: Sequence[Passage] = (),
+    neighbours: Mapping[int, Sequence[Passage]] | None = None,
+    further: Sequence[Passage] = (),
 ) -> Pack:
     """The best candidates that fit, merged where they touch, ordered for reading.
 
     Candidates are taken greedily by worth per token (`_worth`), the best one always first; one that does not
     fit is dropped and smaller ones are still tried. If even the best does not fit, it is cut after the last
-    sentence (`sentences`: spans of a text) that does. `neighbours`, in order of preference, fill what is left
-    of the budget. A near-duplicate of something already taken is dropped.
+    sentence (`sentences`: spans of a text) that does. After the first `leading(budget)` candidates come their
+    `neighbours`, by chunk id; then the other candidates; then `further` passages, in order of preference,
+    while there is room. A near-duplicate of something already taken is dropped.
     """
     ranked = sorted(candidates, key=lambda p: (-p.score, p.document_id, p.start, p.end, p.chunk_ids))
     builder = _Builder(tokenizer, frame, budget)
@@ -142,20 +100,41 @@ def pack_retrieved(
         if short is not None:
             builder.take(short, 1, cut=True)
         else:
-            dropped.append(_over_budget(ranked[0], builder))
+            dropped.append(_over_budget(ranked[0], 1, builder))
     rest = [(rank, p) for rank, p in enumerate(ranked, start=1) if rank > 1]
     rest.sort(key=lambda item: -_worth(item[0]) / max(1, builder.cost_alone(item[1])))
-    for rank, passage in rest:
-        twin = builder.twin_of(passage)
-        if twin is not None:
-            dropped.append(Dropped(passage, "near_duplicate", f"says the same as {_place(twin)}"))
-        elif not builder.take(passage, rank):
-            dropped.append(_over_budget(passage, builder))
-    for passage in neighbours:
-        if builder.twin_of(passage) is None:
-            builder.take(passage, len(ranked) + 1)
+    best = leading(budget)
+    dropped += _take_all(builder, rest[: best - 1])
+    kept = {chunk for segment in builder.segments() for chunk in segment.passage.chunk_ids}
+    candidate = {passage.chunk_ids: rank for rank, passage in enumerate(ranked, start=1)}
+    for passage in ranked[:best]:
+        for beside in _beside(passage, neighbours or {}) if kept.issuperset(passage.chunk_ids) else ():
+            builder.take_new(beside, candidate.get(beside.chunk_ids, len(ranked) + 1))
+    dropped += _take_all(builder, rest[best - 1 :])
+    for passage in further:
+        builder.take_new(passage, len(ranked) + 1)
     dropped.sort(key=lambda d: -d.passage.score)
     return Pack("retrieved", budget, tuple(reading_order(builder.segments())), tuple(dropped))
+
+
+def _beside(passage: Passage, neighbours: Mapping[int, Sequence[Passage]]) -> list[Passage]:
+    return [each for chunk in passage.chunk_ids for each in neighbours.get(chunk, ())]
+
+
+def _take_all(builder: _Builder, ranked: Sequence[tuple[int, Passage]]) -> list[Dropped]:
+    """Take what fits and is new; the others with their reasons."""
+    dropped = []
+    for rank, passage in ranked:
+        if builder.holds(passage):
+            continue
+        twin = builder.twin_of(passage)
+        if twin is not None:
+            said = f"says the same as {_place(twin)}"
+            cost = builder.cost_alone(passage)
+            dropped.append(Dropped(passage, "near_duplicate", said, rank, cost))
+        elif not builder.take(passage, rank):
+            dropped.append(_over_budget(passage, rank, builder))
+    return dropped
 
 
 def pack_exactly(
@@ -212,33 +191,6 @@ def _longest(
     return found
 
 
-def shorten(passage: Passage, end: int) -> Passage:
-    """The first `end` code points of `passage`."""
-    return replace(passage, end=passage.start + end, text=passage.text[:end])
-
-
-def touching(a: Passage, b: Passage) -> bool:
-    """Whether two passages of one text overlap or stand side by side."""
-    same = a.document_id == b.document_id and a.generation == b.generation
-    return same and a.start <= b.end and b.start <= a.end
-
-
-def merge(a: Passage, b: Passage) -> Passage:
-    """The union of two touching passages, with the better score."""
-    first, second = (a, b) if (a.start, -a.end) <= (b.start, -b.end) else (b, a)
-    text = first.text + second.text[max(0, first.end - second.start) :]
-    pages = [p for p in (a.page_start, b.page_start, a.page_end, b.page_end) if p is not None]
-    return replace(
-        first,
-        end=max(first.end, second.end),
-        text=text,
-        score=max(a.score, b.score),
-        chunk_ids=tuple(dict.fromkeys((*first.chunk_ids, *second.chunk_ids))),
-        page_start=min(pages, default=None),
-        page_end=max(pages, default=None),
-    )
-
-
 class _Builder:
     """The pack being built: disjoint, non-touching segments and their exact cost."""
 
@@ -247,7 +199,7 @@ class _Builder:
         self._frame = frame
         self._taken: list[Segment] = []
         self._alone: dict[tuple[str, int, int, int], int] = {}
-        self._shingles: list[tuple[Passage, frozenset[int]]] = []
+        self._seen = Seen()
         self.budget = budget
 
     @property
@@ -273,39 +225,24 @@ class _Builder:
         ranks = [rank, *(s.rank for s in swallowed)]
         kept = [segment for segment in self._taken if segment not in swallowed]
         self._taken = [*kept, Segment(union, ids, min(ranks), cut)]
-        self._shingles.append((passage, shingles(passage.text)))
+        self._seen.add(passage)
         return True
 
+    def take_new(self, passage: Passage, rank: int) -> None:
+        """Add the passage if it fits and nothing taken says the same."""
+        if self.left > 0 and not self.holds(passage) and self.twin_of(passage) is None:
+            self.take(passage, rank)
+
+    def holds(self, passage: Passage) -> bool:
+        """Whether the passage's chunks are in the pack already."""
+        chunks = set(passage.chunk_ids)
+        return bool(chunks) and any(chunks.issubset(s.passage.chunk_ids) for s in self._taken)
+
     def twin_of(self, passage: Passage) -> Passage | None:
-        """What was taken already and says the same elsewhere; overlaps of one text are merged, not twins."""
-        mine = shingles(passage.text)
-        for other, theirs in self._shingles:
-            if not touching(passage, other) and containment(mine, theirs) >= NEAR_DUPLICATE:
-                return other
-        return None
+        return self._seen.twin_of(passage)
 
     def segments(self) -> list[Segment]:
         return list(self._taken)
-
-
-NEAR_DUPLICATE = 0.85
-"""Share of a passage's shingles found in another passage from which the two count as the same."""
-
-_SHINGLE = 8
-
-
-def shingles(text: str) -> frozenset[int]:
-    """Hashes of all runs of 8 characters, case and white space folded: works in scripts without spaces.
-
-    The hash is Python's own of a string and differs between processes: it is for comparing, not for storing.
-    """
-    folded = " ".join(text.casefold().split())
-    return frozenset(hash(folded[i : i + _SHINGLE]) for i in range(max(1, len(folded) - _SHINGLE + 1)))
-
-
-def containment(part: frozenset[int], whole: frozenset[int]) -> float:
-    """Share of `part` that is in `whole` (Broder 1997)."""
-    return len(part & whole) / len(part) if part else 0.0
 
 
 def _worth(rank: int) -> float:
@@ -314,11 +251,10 @@ def _worth(rank: int) -> float:
     return 1.0 / rank**2
 
 
-def _over_budget(passage: Passage, builder: _Builder) -> Dropped:
+def _over_budget(passage: Passage, rank: int, builder: _Builder) -> Dropped:
     cost = builder.cost_alone(passage)
-    return Dropped(
-        passage, "over_budget", f"needs {cost} tokens, {max(0, builder.left)} of {builder.budget} left"
-    )
+    said = f"needs {cost} tokens, {max(0, builder.left)} of {builder.budget} left"
+    return Dropped(passage, "over_budget", said, rank, cost)
 
 
 def _place(passage: Passage) -> str:

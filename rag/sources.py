@@ -14,7 +14,7 @@ from rag.packing import Passage
 from rag.quoting import Quote
 from rag.recipe import Kept
 from rag.retrieval import Candidate, SearchScope
-from rag.store.records import DocumentRow
+from rag.store.records import DocumentRow, LiveChunk
 from rag.store.repositories import Answers, Chunks, Collections, Documents
 from rag.store.scope import Scope
 from rag.store.session import Database
@@ -79,38 +79,49 @@ class Sources:
         rows = documents.live(self._search.collection_id)
         return [row for row in rows if wanted is None or row.id in wanted]
 
-    def neighbours(self, candidates: Sequence[Candidate], best: int = 3) -> list[Passage]:
-        """The chunks before and after each of the `best` candidates, those of better candidates first."""
-        leading = candidates[:best]
-        taken = {candidate.chunk_id for candidate in candidates}
+    def neighbours(self, candidates: Sequence[Candidate], best: int) -> dict[int, list[Passage]]:
+        """The chunks after and before each of the `best` candidates on its page, by the candidate's chunk id.
+
+        Documents without pages have none: their chunks end where the text parts by itself, while a page of
+        tables is cut wherever a chunk is full (docs/decisions/0303-packing.md).
+        """
         with self._db.read() as session:
             chunks = Chunks(session, self._scope)
-            places = chunks.live([candidate.chunk_id for candidate in leading])
-            around = []
-            for candidate in leading:
-                place = places.get(candidate.chunk_id)
-                if place is None:
-                    continue
-                rows = chunks.of_document(place.document_id, first=place.ordinal - 1, last=place.ordinal + 1)
-                around += [row for row in reversed(rows) if row.id not in taken]
-                taken.update(row.id for row in rows)
-            texts = chunks.texts([row.id for row in around])
-        return [
-            Passage(
+            places = chunks.live([candidate.chunk_id for candidate in candidates[:best]])
+            beside = {
+                chunk_id: [
+                    row
+                    for row in reversed(
+                        chunks.of_document(place.document_id, first=place.ordinal - 1, last=place.ordinal + 1)
+                    )
+                    if row.id != chunk_id and _share_a_page(row, place)
+                ]
+                for chunk_id, place in places.items()
+                if place.page_start is not None
+            }
+            rows = {row.id: row for each in beside.values() for row in each}
+            texts = chunks.texts(list(rows))
+        known = {candidate.chunk_id: candidate.score for candidate in candidates}
+        passages = {
+            row.id: Passage(
                 row.document_id,
                 row.generation,
                 clean_title(row.document_title),
                 row.start,
                 row.end,
                 texts[row.id],
-                0.0,
+                known.get(row.id, 0.0),
                 (row.id,),
                 row.page_start,
                 row.page_end,
             )
-            for row in around
+            for row in rows.values()
             if row.id in texts and len(texts[row.id]) == row.end - row.start
-        ]
+        }
+        return {
+            chunk_id: [passages[row.id] for row in each if row.id in passages]
+            for chunk_id, each in beside.items()
+        }
 
     def cite(self, quotes: Sequence[Quote], candidates: Sequence[Candidate]) -> tuple[Citation, ...]:
         """The quotes as citations, each checked against the stored text of this moment.
@@ -144,6 +155,14 @@ class Sources:
             Answers(session, self._scope).add(
                 question, kept.recipe, answer_id=answer_id, words=kept.words, sources=kept.sources
             )
+
+
+def _share_a_page(one: LiveChunk, other: LiveChunk) -> bool:
+    ends = (one.page_start, one.page_end, other.page_start, other.page_end)
+    if any(page is None for page in ends):
+        return False
+    first, last, begins, ends_at = (page for page in ends if page is not None)
+    return first <= ends_at and begins <= last
 
 
 def _citation(quote: Quote, page: PageRange | None, about: Candidate, number: int) -> Citation:

@@ -23,7 +23,7 @@ def windows_of(
     budget = min(context.pack.budget, CPU_CONTEXT)
     pack = pack_exactly(windows, tokenizer, frame, budget, sentence_spans)
     unread = [
-        Dropped(segment.passage, "not_quoted", "holds no quote")
+        Dropped(segment.passage, "not_quoted", "holds no quote", segment.rank, segment.tokens)
         for segment in context.pack.segments
         if not any(touching(segment.passage, each) for each in windows)
     ]

@@ -174,16 +174,56 @@ def test_near_duplicates_are_dropped_by_name_and_small_ones_still_fit_after_a_la
     assert "doc_a" in next(d.detail for d in pack.dropped if d.reason == "near_duplicate")
 
 
-def test_neighbours_fill_only_what_is_left() -> None:
+def test_neighbours_are_read_after_the_best_and_before_the_rest() -> None:
     tokenizer, _ = generator()
     best = passage("doc_a", 30, "Glaciers grind rock into flour.", 0.9, 1)
     before, after = "x" * 30, " Meltwater carries it away, turning lakes milky."
-    around = [passage("doc_a", 61, after, 0.0, 2), passage("doc_a", 0, before, 0.0, 3)]
+    around = {1: [passage("doc_a", 61, after, 0.0, 2), passage("doc_a", 0, before, 0.0, 3)]}
+    other = passage("doc_b", 0, "Fjords are drowned valleys of the north.", 0.5, 4)
     frame = frame_for([])
     alone = pack_retrieved([best], tokenizer, frame, 60, sentences)
-    pack = pack_retrieved([best], tokenizer, frame, alone.tokens + 14, sentences, neighbours=around)
+    pack = pack_retrieved([best, other], tokenizer, frame, alone.tokens + 14, sentences, neighbours=around)
     assert [s.passage.chunk_ids for s in pack.segments] == [(1, 2)]
+    assert [(d.passage.chunk_ids, d.reason) for d in pack.dropped] == [((4,), "over_budget")]
+
+
+def test_a_neighbour_that_is_a_candidate_keeps_its_rank() -> None:
+    tokenizer, _ = generator()
+    text = "Glaciers grind rock into flour. Meltwater carries it away. "
+    first, second = passage("doc_a", 0, text[:31], 0.9, 1), passage("doc_a", 31, text[31:], 0.2, 2)
+    middle = passage("doc_b", 0, "Fjords are drowned valleys.", 0.5, 3)
+    pack = pack_retrieved(
+        [first, middle, second], tokenizer, frame_for([]), 400, sentences, neighbours={1: [second]}
+    )
+    assert {s.passage.chunk_ids: s.rank for s in pack.segments} == {(1, 2): 1, (3,): 2}
     assert not pack.dropped
+
+
+def test_further_passages_fill_what_is_left() -> None:
+    tokenizer, _ = generator()
+    best = passage("doc_a", 0, "Glaciers grind rock into flour.", 0.9, 1)
+    more = [
+        passage("doc_b", 0, "Glaciers grind rock into flour.", 0.1, 2),
+        passage("doc_c", 0, "word " * 400, 0.1, 3),
+        passage("doc_d", 0, "Fjords are drowned valleys.", 0.1, 4),
+    ]
+    pack = pack_retrieved([best], tokenizer, frame_for([]), 120, sentences, further=more)
+    assert sorted(s.passage.chunk_ids for s in pack.segments) == [(1,), (4,)]
+    assert not pack.dropped
+
+
+def test_what_differs_in_a_figure_or_a_name_is_no_duplicate() -> None:
+    tokenizer, _ = generator()
+    rule = "A guest of the house pays a fee of 40 crowns for a night, and 15 crowns for breakfast with us."
+    candidates = [
+        passage("doc_a", 0, rule, 0.9, 1),
+        passage("doc_b", 0, rule.replace("40", "45"), 0.8, 2),
+        passage("doc_c", 0, rule.replace("the house", "Lund Hall"), 0.7, 3),
+        passage("doc_d", 0, rule.replace("guest", "visitor"), 0.6, 4),
+    ]
+    pack = pack_retrieved(candidates, tokenizer, frame_for([]), 900, sentences)
+    assert sorted(s.passage.chunk_ids for s in pack.segments) == [(1,), (2,), (3,)]
+    assert [(d.passage.chunk_ids, d.reason) for d in pack.dropped] == [((4,), "near_duplicate")]
 
 
 def test_windows_are_taken_as_they_are() -> None:
