@@ -142,7 +142,7 @@ class _Run:
         if self._cancel.is_set():
             return
         gathering = Gathering(engine, writer, self._sources, self._parts.settings, self._request)
-        context, frame = gathering.context(self._question, candidates)
+        context, frame = gathering.context(self._question, candidates, found.further)
         basis = basis_of(candidates, context)
         self._clock.step("packing")
         early = writer is None or writer.reads_all
