@@ -124,7 +124,7 @@ def test_from_the_file_to_the_passage_and_away(
 
     turn.locator("summary").click()
     expect(turn.locator(".ledger")).to_contain_text(re.compile(r"[\d,]+ of at most [\d,]+ tokens\."))
-    expect(turn.locator(".ledger-list").first).to_contain_text("longleaf guide")
+    expect(turn.locator(".ledger-table").first).to_contain_text("longleaf guide")
 
     guide = row(page, "longleaf guide")
     guide.hover()

@@ -12,8 +12,8 @@ from playwright.sync_api import Page, Route, expect
 pytestmark = pytest.mark.browser
 
 HOSTILE = '<img src=x onerror="window.pwned=1"><script>window.pwned=1</script>\u202egnp.exe'
-SEGMENT = {"document_id": "doc_a", "document_title": "Guide", "page_start": 2, "page_end": 3, "tokens": 1234}
-DROPPED = {"document_id": "doc_b", "document_title": "Notes", "page_start": None, "page_end": None}
+SEGMENT = {"document_id": "doc_a", "document_title": "Guide", "page_number": 2, "page_end": 3, "tokens": 1234}
+DROPPED = {"document_id": "doc_b", "document_title": "Notes", "page_number": None, "page_end": None}
 CONTEXT: dict[str, Any] = {
     "mode": "retrieved",
     "tokens": 1234,
@@ -46,7 +46,7 @@ def done(answer: str, status: str, citations: list[dict[str, Any]], **context: A
         "citations": citations,
         "context": CONTEXT | context,
         "usage": {"prompt_tokens": 9, "cached_tokens": 4, "completion_tokens": 3, "total_tokens": 12},
-        "timings": {"retrieval_ms": 12.0, "time_to_first_token_ms": None, "generation_ms": None},
+        "timings": {"retrieval": 12.0, "time_to_first_token": None, "generation": None},
     }
 
 

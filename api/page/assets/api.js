@@ -83,6 +83,8 @@ export function uploadFile(file, { collection, metadata, progress, signal }) {
   });
 }
 
+export const replayAnswer = async (id) => (await send(`answers/${segment(id)}/replay`, { method: "POST" })).json();
+
 // Asks and yields {type, data} with parsed data until `done`; an `error` event or a broken stream is thrown.
 export async function* ask(body, signal) {
   const response = await postJson("query", { ...body, stream: true }, { signal, headers: { Accept: "text/event-stream" } });

@@ -5,20 +5,29 @@ import { byId, setText } from "./dom.js";
 import { Turn } from "./turn.js";
 import { plural } from "./words.js";
 
+const TURNS = 6;
+const SAID = 4000;
+
 export class Asking {
   #field = byId("question");
   #answers = byId("answers");
+  #weigh = byId("ask-weigh");
   #running = null;
   #asked = [];
   #place = 0;
   #scope;
   #cite;
+  #talk = [];
+  #of = "";
 
   // `scope()` gives {collection, chosen, ready, total}; `cite(citations, index, opener)` shows a quote.
   constructor({ scope, cite }) {
     this.#scope = scope;
     this.#cite = cite;
     byId("ask").addEventListener("submit", (event) => { event.preventDefault(); this.#submit(); });
+    this.#weigh.checked = localStorage.getItem("longleaf.weigh") === "yes";
+    this.#weigh.addEventListener("change", () => localStorage.setItem("longleaf.weigh", this.#weigh.checked ? "yes" : "no"));
+    byId("ask-anew").addEventListener("click", () => { this.#talk = []; this.describe(); this.#field.focus(); });
     byId("ask-stop").addEventListener("click", () => { this.#running?.abort.abort(); this.#field.focus(); });
     this.#field.addEventListener("keydown", (event) => this.#key(event));
     this.#field.addEventListener("input", () => this.#fit());
@@ -39,6 +48,10 @@ export class Asking {
     else if (!total) text = "Add a document first, then ask about it";
     else if (!ready) text = "None of the documents is ready yet";
     setText(byId("ask-scope"), text);
+    if (this.#of !== collection) this.#talk = [];
+    this.#of = collection;
+    byId("ask-talk").hidden = !this.#talk.length;
+    setText(byId("ask-talk-text"), `Follows on from ${plural(this.#talk.length, "question")}`);
   }
 
   #key(event) {
@@ -90,8 +103,13 @@ export class Asking {
     const { collection, chosen } = this.#scope();
     const body = { question, collection };
     if (chosen.length) body.document_ids = chosen;
+    if (this.#talk.length) body.history = this.#talk.slice(-TURNS);
+    if (this.#weigh.checked) body.receipts = true;
     try {
-      for await (const event of ask(body, run.abort.signal)) turn.take(event);
+      for await (const event of ask(body, run.abort.signal)) {
+        turn.take(event);
+        if (event.type === "done" && event.data.answer_status === "answered") this.#said(question, event.data.answer, collection);
+      }
     } catch (error) {
       if (run.abort.signal.aborted) turn.fail("Stopped.", true);
       else turn.fail(error instanceof Problem ? error.message : "Something on this page went wrong. Ask again.");
@@ -102,6 +120,13 @@ export class Asking {
         this.#busy(false);
       }
     }
+  }
+
+  // Keeps a turn of the conversation, for questions that lean on it.
+  #said(question, answer, collection) {
+    if (collection !== this.#scope().collection) return;
+    this.#talk.push({ question, answer: answer.slice(0, SAID) });
+    this.describe();
   }
 
   #busy(busy) {

@@ -3,6 +3,8 @@
 import { announce, bdi, h, setText } from "./dom.js";
 import { copyText, transcript } from "./copy.js";
 import { ledgerOf } from "./ledger.js";
+import { replayOf } from "./replay.js";
+import { showWorth } from "./worth.js";
 import { VERDICTS, count, pagesLabel, plural, seconds } from "./words.js";
 
 export class Turn {
@@ -11,6 +13,7 @@ export class Turn {
   #frame = 0;
   #from = performance.now();
   #context = null;
+  #receipts = [];
   #does;
 
   // `does`: {again(question), cite(citations, index, opener)}.
@@ -21,11 +24,12 @@ export class Turn {
     this.stage = h("p", { class: "turn-stage" }, "Searching the documents");
     this.bar = h("progress", { "aria-label": "Progress of the answer" });
     this.prose = h("div", { class: "turn-answer", dir: "auto", hidden: true });
+    this.notes = h("ul", { class: "turn-notes", "aria-label": "Before you use it", hidden: true });
     this.verdict = h("p", { class: "turn-verdict", hidden: true });
     this.quotes = h("ol", { class: "quotes", "aria-label": "Quotes", hidden: true });
     this.foot = h("div", { class: "turn-foot", hidden: true });
     this.element = h("article", { class: "turn is-running", "aria-busy": "true" },
-      this.heading, h("div", { class: "turn-progress" }, this.stage, this.bar), this.verdict, this.prose, this.quotes, this.foot);
+      this.heading, h("div", { class: "turn-progress" }, this.stage, this.bar), this.verdict, this.prose, this.notes, this.quotes, this.foot);
   }
 
   // Takes one event of the stream.
@@ -34,6 +38,7 @@ export class Turn {
     else if (type === "progress") this.#reading(data);
     else if (type === "citation") this.#cited(data);
     else if (type === "delta") this.#wrote(data.text);
+    else if (type === "receipt") this.#weighed(data);
     else if (type === "done") this.#done(data);
   }
 
@@ -76,6 +81,12 @@ export class Turn {
     if (index >= 0) this.#does.cite(this.#citations, index, opener);
   }
 
+  #weighed(receipt) {
+    this.#say("Weighing the quotes", false);
+    this.#receipts.push(receipt);
+    showWorth(this.quotes, this.#receipts);
+  }
+
   #wrote(text) {
     if (!this.#text) { this.#say("Writing the answer"); this.bar.removeAttribute("value"); }
     this.#text += text;
@@ -91,12 +102,14 @@ export class Turn {
       const button = h("button", { type: "button", class: "marker", "aria-label": `Show quote ${id}`, onclick: () => this.#open(id, button) }, String(id));
       return button;
     };
-    const pieces = (text) => text.split(/\s?\[(\d+)\]/).map((part, place) => {
+    const unsupported = () => h("span", { class: "unsupported", role: "img", "aria-label": "No quote supports this sentence", title: "No quote supports this sentence" }, "?");
+    const pieces = (text) => text.split(/\s?\[(\d+|\?)\]/).map((part, place) => {
       if (place % 2 === 0) return part;
+      if (part === "?") return unsupported();
       return known.has(Number(part)) ? marker(Number(part)) : `[${part}]`;
     }).filter((part) => part !== "");
     // A marker stays on the line of what it follows, and the full stop on the marker's.
-    const parts = this.#text.trim().split(/(\S{0,12}(?:\s?\[\d+\])+[.,;:!?…]*)/).map((part, place) =>
+    const parts = this.#text.trim().split(/(\S{0,12}(?:\s?\[(?:\d+|\?)\])+[.,;:!?…]*)/).map((part, place) =>
       (place % 2 ? h("span", { class: "together" }, pieces(part)) : part));
     this.prose.replaceChildren(...parts.filter((part) => part !== ""));
     this.prose.hidden = !this.#text.trim();
@@ -110,6 +123,8 @@ export class Turn {
     this.#text = answer.answer ?? "";
     if (this.#onlyQuotes()) this.#text = "";
     this.#draw();
+    showWorth(this.quotes, answer.receipts ?? this.#receipts);
+    this.#note(answer);
     this.#conclude(answer.answer_status);
     this.#end(`Took ${seconds(performance.now() - this.#from)}`);
     this.#footer(answer);
@@ -118,8 +133,19 @@ export class Turn {
 
   // An answer that is nothing but its quotes is not shown twice.
   #onlyQuotes() {
-    const bare = (text) => text.replace(/\[\d+\]|["“”]|\s+/g, "");
+    const bare = (text) => text.replace(/\[\d+\]|["“”\u2060]|\s+/g, "");
     return this.#text !== "" && bare(this.#text) === bare(this.#citations.map((citation) => citation.cited_text).join(""));
+  }
+
+  // What to know before the answer is used: contradictions, marks, and the service's own warnings.
+  #note({ warnings = [], disagreements = [], unsupported = [], language }) {
+    if (language) this.prose.lang = language;
+    const notes = disagreements.map(({ citation_ids, values }) => [
+      "The sources disagree: ", ...citation_ids.flatMap((id, place) => [place ? ", " : "", bdi(values[place]), ` in quote ${id}`]), "."]);
+    if (unsupported.length) notes.push([`${plural(unsupported.length, "sentence")} marked “?”: no quote supports it.`]);
+    notes.push(...warnings.map((text) => [text]));
+    this.notes.replaceChildren(...notes.map((parts) => h("li", {}, parts)));
+    this.notes.hidden = !notes.length;
   }
 
   #conclude(status) {
@@ -163,7 +189,8 @@ export class Turn {
       setTimeout(() => { copy.textContent = "Copy with quotes"; }, 2500);
     } }, "Copy with quotes");
     if (this.#text || this.#citations.length) this.foot.append(copy);
-    this.foot.append(this.#againButton(), ledgerOf(answer));
+    const [check, outcome] = replayOf(answer.answer_id);
+    this.foot.append(this.#againButton(), check, outcome, ledgerOf(answer));
     this.foot.hidden = false;
   }
 

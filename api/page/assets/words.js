@@ -69,6 +69,7 @@ const REASONS = {
   over_budget: "did not fit into what is read for one answer",
   near_duplicate: "says the same as a passage that was read",
   not_quoted: "held no sentence worth quoting",
+  not_likely: "held nothing that is likely to answer it",
 };
 export const reasonFor = (code) => REASONS[code] ?? String(code).replaceAll("_", " ");
 
