@@ -46,13 +46,19 @@ __all__ = [
     "touching",
 ]
 
+ALONE = 1024
+"""Tokens of the budget that go to the candidates alone."""
 NEIGHBOURS_EVERY = 600
-"""Tokens of the budget for each candidate that is read with its neighbours."""
+"""Tokens of the rest for each candidate that is read with its neighbours."""
+
+
+_MISSES = 3
+"""Further passages in a row that do not fit before no more are tried: encoding them is what packing costs."""
 
 
 def leading(budget: int) -> int:
     """How many of the best candidates are read with what stands before and after them."""
-    return max(1, budget // NEIGHBOURS_EVERY)
+    return max(0, budget - ALONE) // NEIGHBOURS_EVERY
 
 
 def pack_whole(
@@ -104,15 +110,22 @@ def pack_retrieved(
     rest = [(rank, p) for rank, p in enumerate(ranked, start=1) if rank > 1]
     rest.sort(key=lambda item: -_worth(item[0]) / max(1, builder.cost_alone(item[1])))
     best = leading(budget)
-    dropped += _take_all(builder, rest[: best - 1])
+    early, late = rest[: max(0, best - 1)], rest[max(0, best - 1) :]
+    dropped += _take_all(builder, early)
     kept = {chunk for segment in builder.segments() for chunk in segment.passage.chunk_ids}
     candidate = {passage.chunk_ids: rank for rank, passage in enumerate(ranked, start=1)}
     for passage in ranked[:best]:
-        for beside in _beside(passage, neighbours or {}) if kept.issuperset(passage.chunk_ids) else ():
-            builder.take_new(beside, candidate.get(beside.chunk_ids, len(ranked) + 1))
-    dropped += _take_all(builder, rest[best - 1 :])
+        if kept.issuperset(passage.chunk_ids):
+            beside = _beside(passage, neighbours or {})
+            builder.take_around(
+                passage, [(candidate.get(each.chunk_ids, len(ranked) + 1), each) for each in beside]
+            )
+    dropped += _take_all(builder, late)
+    misses = 0
     for passage in further:
-        builder.take_new(passage, len(ranked) + 1)
+        misses = 0 if builder.take_new(passage, len(ranked) + 1) else misses + 1
+        if misses == _MISSES:
+            break
     dropped.sort(key=lambda d: -d.passage.score)
     return Pack("retrieved", budget, tuple(reading_order(builder.segments())), tuple(dropped))
 
@@ -198,7 +211,7 @@ class _Builder:
         self._tokenizer = tokenizer
         self._frame = frame
         self._taken: list[Segment] = []
-        self._alone: dict[tuple[str, int, int, int], int] = {}
+        self._alone: dict[tuple[str, int, int, int, str], tuple[int, ...]] = {}
         self._seen = Seen()
         self.budget = budget
 
@@ -207,9 +220,13 @@ class _Builder:
         return self.budget - sum(segment.tokens for segment in self._taken)
 
     def cost_alone(self, passage: Passage) -> int:
-        key = (passage.document_id, passage.generation, passage.start, passage.end)
+        """Tokens of the passage as a segment of its own."""
+        return len(self._ids(passage))
+
+    def _ids(self, passage: Passage) -> tuple[int, ...]:
+        key = (passage.document_id, passage.generation, passage.start, passage.end, passage.title)
         if key not in self._alone:
-            self._alone[key] = len(encode_passage(passage, self._tokenizer, self._frame))
+            self._alone[key] = encode_passage(passage, self._tokenizer, self._frame)
         return self._alone[key]
 
     def take(self, passage: Passage, rank: int, *, cut: bool = False) -> bool:
@@ -219,7 +236,7 @@ class _Builder:
             if touching(passage, segment.passage):
                 union = merge(union, segment.passage)
                 swallowed.append(segment)
-        ids = encode_passage(union, self._tokenizer, self._frame)
+        ids = self._ids(union)
         if len(ids) - sum(s.tokens for s in swallowed) > self.left:
             return False
         ranks = [rank, *(s.rank for s in swallowed)]
@@ -228,10 +245,22 @@ class _Builder:
         self._seen.add(passage)
         return True
 
-    def take_new(self, passage: Passage, rank: int) -> None:
-        """Add the passage if it fits and nothing taken says the same."""
-        if self.left > 0 and not self.holds(passage) and self.twin_of(passage) is None:
-            self.take(passage, rank)
+    def take_around(self, passage: Passage, beside: Sequence[tuple[int, Passage]]) -> None:
+        """Add what stands beside a passage that is taken: all of it at once if it fits, else what does."""
+        new = [(rank, each) for rank, each in beside if not self.holds(each) and self.twin_of(each) is None]
+        union = passage
+        for _, each in new:
+            union = merge(union, each) if touching(union, each) else union
+        if len(new) > 1 and self.take(union, min(rank for rank, _ in new)):
+            return
+        for rank, each in new:
+            self.take(each, rank)
+
+    def take_new(self, passage: Passage, rank: int) -> bool:
+        """Add the passage if it fits and nothing taken says the same; whether it is there now."""
+        if self.holds(passage):
+            return True
+        return self.twin_of(passage) is None and self.take(passage, rank)
 
     def holds(self, passage: Passage) -> bool:
         """Whether the passage's chunks are in the pack already."""

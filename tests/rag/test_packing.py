@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from functools import cache
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -18,6 +19,7 @@ from rag.packing import (
     Passage,
     cut_to_fit,
     encode_passage,
+    leading,
     pack_exactly,
     pack_retrieved,
     pack_whole,
@@ -174,7 +176,7 @@ def test_near_duplicates_are_dropped_by_name_and_small_ones_still_fit_after_a_la
     assert "doc_a" in next(d.detail for d in pack.dropped if d.reason == "near_duplicate")
 
 
-def test_neighbours_are_read_after_the_best_and_before_the_rest() -> None:
+def test_neighbours_are_read_after_the_best_and_before_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
     tokenizer, _ = generator()
     best = passage("doc_a", 30, "Glaciers grind rock into flour.", 0.9, 1)
     before, after = "x" * 30, " Meltwater carries it away, turning lakes milky."
@@ -182,9 +184,14 @@ def test_neighbours_are_read_after_the_best_and_before_the_rest() -> None:
     other = passage("doc_b", 0, "Fjords are drowned valleys of the north.", 0.5, 4)
     frame = frame_for([])
     alone = pack_retrieved([best], tokenizer, frame, 60, sentences)
+    monkeypatch.setattr("rag.packing.leading", lambda _: 1)
     pack = pack_retrieved([best, other], tokenizer, frame, alone.tokens + 14, sentences, neighbours=around)
     assert [s.passage.chunk_ids for s in pack.segments] == [(1, 2)]
-    assert [(d.passage.chunk_ids, d.reason) for d in pack.dropped] == [((4,), "over_budget")]
+    assert [(d.passage.chunk_ids, d.reason, d.rank) for d in pack.dropped] == [((4,), "over_budget", 2)]
+
+
+def test_a_small_budget_goes_to_the_candidates_alone() -> None:
+    assert [leading(budget) for budget in (0, 1024, 2048, 8192)] == [0, 0, 1, 11]
 
 
 def test_a_neighbour_that_is_a_candidate_keeps_its_rank() -> None:
@@ -193,7 +200,7 @@ def test_a_neighbour_that_is_a_candidate_keeps_its_rank() -> None:
     first, second = passage("doc_a", 0, text[:31], 0.9, 1), passage("doc_a", 31, text[31:], 0.2, 2)
     middle = passage("doc_b", 0, "Fjords are drowned valleys.", 0.5, 3)
     pack = pack_retrieved(
-        [first, middle, second], tokenizer, frame_for([]), 400, sentences, neighbours={1: [second]}
+        [first, middle, second], tokenizer, frame_for([]), 1700, sentences, neighbours={1: [second]}
     )
     assert {s.passage.chunk_ids: s.rank for s in pack.segments} == {(1, 2): 1, (3,): 2}
     assert not pack.dropped
