@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 
 from rag.index.lexical import NAMES, PAIRS, RARE, SHARE, LexicalIndex
 from rag.index.vectors import Floats, Ids, VectorIndex
+
+HOLDING = 50
+"""Chunks that are looked at for one quoted phrase."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +36,7 @@ class Hits:
     to 1 (see `lexical.Scored`), of which the leg's rank is by the first.
     Ranks count from 1, 0 where the leg did not return the chunk. `background` holds the inner products
     with a sample of the whole collection. `coverage` is the share of the question's terms, by weight, that
-    the collection knows.
+    the collection knows. `held` names for each phrase that was looked for the chunks that may hold it.
     """
 
     ids: Ids
@@ -46,6 +49,7 @@ class Hits:
     lexical_rank: NDArray[np.int64]
     background: Floats
     coverage: float
+    held: tuple[Ids, ...] = ()
 
 
 class CollectionIndex:
@@ -89,8 +93,19 @@ class CollectionIndex:
                 documents[document.document_id] = (document.generation, document.ids)
             self.documents = documents
 
-    def search(self, text: str, vector: Floats, k: int, documents: frozenset[str] | None = None) -> Hits:
-        """Return the `k` best chunks of each leg, among the given documents alone if any are given."""
+    def search(
+        self,
+        text: str,
+        vector: Floats,
+        k: int,
+        documents: frozenset[str] | None = None,
+        *,
+        phrases: Sequence[str] = (),
+    ) -> Hits:
+        """Return the `k` best chunks of each leg, among the given documents alone if any are given.
+
+        Those that may hold one of the `phrases` word for word come in addition, and are named by `Hits.held`.
+        """
         with self._lock.read():
             allowed = None
             if documents is not None:
@@ -99,7 +114,10 @@ class CollectionIndex:
             near, _ = self.vectors.search(vector, k, allowed)
             scored = self.lexical.score(text)
             matching, _ = scored.best(k, allowed)
-            ids = np.concatenate([near, matching[~np.isin(matching, near)]])
+            held = [self.lexical.score(phrase).holding(HOLDING, allowed) for phrase in phrases]
+            ids = near
+            for more in (matching, *held):
+                ids = np.concatenate([ids, more[~np.isin(more, ids)]])
             shares = scored.of(ids)
             return Hits(
                 ids,
@@ -112,6 +130,7 @@ class CollectionIndex:
                 _ranks(ids, matching),
                 self.vectors.background(vector),
                 scored.coverage,
+                tuple(held),
             )
 
     def generations(self) -> Mapping[str, int]:

@@ -118,6 +118,11 @@ class Scored:
         order = np.lexsort((all_ids, -all_scores))[:k]
         return all_ids[order], all_scores[order]
 
+    def holding(self, k: int, allowed: Ids | None = None) -> Ids:
+        """Return the `k` chunks that most likely hold the question word for word: most words, in order."""
+        table = [(ids, part[RARE] + part[PAIRS]) for ids, part in self.parts]
+        return Scored(tuple((ids, score[None]) for ids, score in table), self.coverage).best(k, allowed)[0]
+
     def of(self, wanted: Ids) -> Floats:
         """Return the shares of the chunks `wanted`, float32[4, len(wanted)], 0 for an unknown one."""
         out = np.zeros((4, len(wanted)), dtype=np.float32)
