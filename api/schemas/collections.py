@@ -1,0 +1,47 @@
+"""Collections."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, Field
+
+from api.fields import CollectionName, Time
+from api.schemas.base import Request
+
+
+class NewCollection(Request):
+    """A collection to be made."""
+
+    name: CollectionName
+
+
+Budget = Annotated[int, Field(ge=64, le=2**31 - 1)]
+
+
+class CollectionChange(Request):
+    """What is to change of a collection; a member that is left out stays as it is."""
+
+    max_context_tokens: Budget | None = Field(
+        default=None, description="Most tokens of documents that are read; null leaves it to the setting."
+    )
+
+
+class Collection(BaseModel):
+    """A collection: documents that are searched together, with vectors of one embedding model."""
+
+    id: str
+    name: str
+    embedder: str = Field(description="Fingerprint of the embedding model.")
+    documents: int
+    documents_by_status: dict[str, int]
+    max_context_tokens: int | None = Field(
+        description="Most tokens of documents that are read for an answer; null where the setting holds."
+    )
+    created_at: Time
+
+
+class CollectionList(BaseModel):
+    """All collections, by name."""
+
+    collections: list[Collection]

@@ -1,0 +1,92 @@
+"""Documents, their chunks and pages."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field
+
+from api.fields import Time
+
+Status = Literal["queued", "parsing", "chunking", "embedding", "ready", "failed", "cancelled"]
+
+
+class DocumentError(BaseModel):
+    """Why a document could not be read."""
+
+    code: str = Field(description="Stable code, e.g. `encrypted`, `no_text`, `corrupt`, `empty`, `timeout`.")
+    detail: str = Field(description="The reason in a sentence.")
+
+
+class Document(BaseModel):
+    """A document and how far its ingest is."""
+
+    id: str = Field(examples=["doc_01kv9m3e5c7x2n8q4t6w0z1y3b"])
+    filename: str
+    title: str
+    collection: str
+    media_type: str = Field(description="By content, not by name; known once the document is being read.")
+    bytes: int
+    sha256: str = Field(description="Of the original bytes, in hexadecimal.")
+    status: Status
+    error: DocumentError | None = Field(description="Set when `status` is `failed`.")
+    pages_done: int
+    pages_total: int
+    chunks_done: int
+    chunks_total: int
+    characters: int = Field(description="Length of the text in Unicode code points.")
+    metadata: dict[str, Any]
+    created_at: Time
+    updated_at: Time
+
+
+class DocumentList(BaseModel):
+    """A page of documents, newest first."""
+
+    documents: list[Document]
+    next_cursor: str | None = Field(description="Give it as `cursor` for the next page; null on the last.")
+
+
+class Accepted(BaseModel):
+    """A document that was taken in and waits to be read."""
+
+    id: str
+    filename: str
+    status: Status
+    job_id: str = Field(description="Identifier of the ingest job.")
+
+
+class Upload(BaseModel):
+    """The documents of an upload, in the order of its files."""
+
+    documents: list[Accepted]
+
+
+class Chunk(BaseModel):
+    """A chunk: `text` is the document's text from `start_char_index` to `end_char_index`."""
+
+    chunk_id: str = Field(examples=["chk_42"])
+    ordinal: int = Field(description="Place among the document's chunks, from 0.")
+    start_char_index: int
+    end_char_index: int
+    page_number: int | None = Field(description="First page, from 1; null for formats without pages.")
+    page_end: int | None = Field(description="Last page.")
+    headings: list[str] = Field(description="Headings above the chunk, outermost first.")
+    tokens: int = Field(description="Length in tokens of the embedding model.")
+    text: str
+
+
+class ChunkList(BaseModel):
+    """A page of chunks in the order of the text."""
+
+    chunks: list[Chunk]
+    next_cursor: int | None = Field(description="Give it as `cursor` for the next page; null on the last.")
+
+
+class PageText(BaseModel):
+    """One page of a document."""
+
+    number: int = Field(description="From 1.")
+    start_char_index: int
+    end_char_index: int
+    text: str
