@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from rag.filters import AllOf, AnyOf, Compare, Filter, Not
 from rag.store.scope import Scope
-from rag.store.tables import Document
+from rag.store.tables import Collection, Document
 
 Expression = ColumnElement[Any]
 Condition = ColumnElement[bool]
@@ -27,6 +27,7 @@ _ORDERS: dict[str, Callable[[Any, Any], Any]] = {
 }
 _COLUMNS: dict[str, Any] = {
     "document_id": Document.id,
+    "collection": select(Collection.name).where(Collection.id == Document.collection_id).scalar_subquery(),
     "title": Document.title,
     "filename": Document.filename,
     "media_type": Document.media_type,

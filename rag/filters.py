@@ -2,9 +2,9 @@
 
 The language is the one that vector databases share: `{"field": value}`, `{"field": {"$gte": 3}}`, `$and`,
 `$or`, `$not`; several members of one object must all hold. Fields are those of the document
-(`document_id`, `title`, `filename`, `media_type`, `created_at`) or keys of its metadata, nested ones as
-`a.b`. A document without the field matches no comparison except `$ne` and `$nin`; numbers compare with
-numbers, text with text.
+(`document_id`, `collection` by its name, `title`, `filename`, `media_type`, `created_at`) or keys of its
+metadata, nested ones as `a.b`. A document without the field matches no comparison except `$ne` and `$nin`;
+numbers compare with numbers, text with text, so dates in metadata are best written as ISO 8601.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from rag.errors import InvalidRequest
 Scalar = str | int | float | bool | None
 Operator = Literal["$eq", "$ne", "$in", "$nin", "$gt", "$gte", "$lt", "$lte"]
 
-DOCUMENT_FIELDS = ("document_id", "title", "filename", "media_type", "created_at")
+DOCUMENT_FIELDS = ("document_id", "collection", "title", "filename", "media_type", "created_at")
 _OPERATORS: tuple[Operator, ...] = ("$eq", "$ne", "$in", "$nin", "$gt", "$gte", "$lt", "$lte")
 _MAX_NODES = 200
 _MAX_DEPTH = 10
