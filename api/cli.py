@@ -104,7 +104,8 @@ def ask(  # noqa: PLR0917 (typer calls it by name)
     top_k: TopK = 20,
     max_tokens: Annotated[int | None, typer.Option(min=1, max=8192, help="Longest answer in tokens.")] = None,
     mode: Annotated[
-        str | None, typer.Option(metavar="auto|quotes|prose", help="Quotes alone, or prose as well.")
+        str | None,
+        typer.Option(metavar="auto|quotes|answer", help="Quotes alone, or a written answer as well."),
     ] = None,
     json: Json = False,
 ) -> None:

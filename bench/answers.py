@@ -4,9 +4,9 @@
 
 Each set (xquad: each language) is uploaded to a fresh store, read by the ingest worker and asked by
 `Answerer`. Columns: answerable questions that were answered; gold answer inside the citations, and inside the
-written answer where the model wrote one (`--mode prose`), each of all answerable ones; unanswerable questions
-that were refused; citations whose text is the stored document's text at their offsets, read back afresh.
-Only the vectors come from a cache.
+answer's own words with `--mode answer` (prose, or the best sentence; `prose` alone beside it), each of all
+answerable ones; unanswerable questions that were refused; citations whose text is the stored document's text
+at their offsets, read back afresh. Only the vectors come from a cache.
 """
 
 from __future__ import annotations
@@ -114,7 +114,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--data", type=Path, default=os.environ.get("LONGLEAF_EVAL_DATA"))
     parser.add_argument("--sets", nargs="+", default=["squad2", "squad_pt", "xquad"])
-    parser.add_argument("--mode", choices=["quotes", "prose"], default="quotes")
+    parser.add_argument("--mode", choices=["quotes", "answer"], default="quotes")
+    parser.add_argument("--languages", nargs="+", help="of xquad; by default all")
     parser.add_argument("--part", choices=["fit", "check", "all"], default="check")
     parser.add_argument("--limit", type=int, default=100, help="questions of each language")
     parser.add_argument("--cache", type=Path, default=Path("/tmp/longleaf-bench"))  # noqa: S108
@@ -122,13 +123,15 @@ def main() -> None:
     if args.data is None:
         parser.error("give --data DIR or set LONGLEAF_EVAL_DATA")
     embedder = CachingEmbedder(load_embedder(Settings()), args.cache)
-    columns = ("n", "answered", "cited", "wrote", "prose", "none", "refused", "citations", "ms")
+    columns = ("n", "answered", "cited", "wrote", "prose", "own", "none", "refused", "citations", "ms")
     print(f"{'group':<10}" + "".join(f"{name:>10}" for name in columns))
     all_right = all_made = 0
     for name in args.sets:
         docs = Path(args.data) / name / ("haystacks" if name == "niah" else "docs")
         for folder in sorted(p for p in docs.iterdir() if p.is_dir()) or [docs]:
             language = folder.name if folder != docs else None
+            if language and args.languages and language not in args.languages:
+                continue
             asked = records(Path(args.data) / name, args.part, args.limit)
             asked = [r for r in asked if language in (None, r["language"])]
             with library(folder, embedder) as service:
@@ -145,6 +148,12 @@ def main() -> None:
                 share([any(holds(c.cited_text, r["answers"]) for c in a.citations) for r, a in there]),
                 share([a.answer_kind == "prose" for _, a in there]),
                 share([a.answer_kind == "prose" and holds(a.answer, r["answers"]) for r, a in there]),
+                share(
+                    [
+                        a.answer_kind in {"prose", "sentence"} and holds(a.answer, r["answers"])
+                        for r, a in there
+                    ]
+                ),
                 str(len(absent)),
                 share([a.answer_status != "answered" for a in absent]),
                 f"{right}/{made}",
