@@ -57,7 +57,7 @@ def test_a_run_its_files_and_its_continuation(longleaf: Command, monkeypatch: py
         return measure(self, gold, cancel)
 
     monkeypatch.setattr(Measurer, "measure", interrupted)
-    command = ("eval", "run", SET, "--limit", "4", "--out", "run.json", "--report", "run.html")
+    command = ("eval", "run", SET, "--limit", "3", "--out", "run.json", "--report", "run.html")
     stopped = longleaf(*command)
     assert stopped.returncode == 130
     assert "2 answers are kept in run.json.part" in stopped.stderr
@@ -67,9 +67,9 @@ def test_a_run_its_files_and_its_continuation(longleaf: Command, monkeypatch: py
         *command, "--fail-under", "exact=1", "--fail-under", "page=1", "--fail-over", "tokens=9000"
     )
     assert ended.returncode == 0, ended.stderr
-    assert "2 of 4 questions were answered before" in ended.stderr
+    assert "2 of 3 questions were answered before" in ended.stderr
     assert asked[2] == asked[3]
-    assert len(asked) == 5
+    assert len(asked) == 4
     assert not Path("run.json.part").exists()
     assert "found@1" in ended.stdout
     run = read(Path("run.json"))
@@ -79,9 +79,9 @@ def test_a_run_its_files_and_its_continuation(longleaf: Command, monkeypatch: py
     assert all(quote.exact and quote.page_right for each in run.outcomes for quote in each.quotes)
     assert all(each.located for each in run.outcomes if each.answerable)
     assert all(each.milliseconds > 0 and each.packed_tokens > 0 for each in run.outcomes)
-    assert Path("run.html").read_text().count("<details") == 4
+    assert Path("run.html").read_text().count("<details") == 3
 
-    other = longleaf("eval", "run", SET, "--limit", "4", "--out", "small.json", "--budget", "64",
+    other = longleaf("eval", "run", SET, "--limit", "3", "--out", "small.json", "--budget", "64",
                      "--fail-under", "packed=1.01", "--json")  # fmt: skip
     assert other.returncode == 1
     assert "packed is " in other.stderr
@@ -90,7 +90,7 @@ def test_a_run_its_files_and_its_continuation(longleaf: Command, monkeypatch: py
     compared = longleaf("eval", "compare", "run.json", "small.json", "--json", "--report", "compare.html")
     assert compared.returncode == 0, compared.stderr
     found = json.loads(compared.stdout)
-    assert found["questions"] == 4
+    assert found["questions"] == 3
     assert found["settings"]["settings.max_context_tokens"] == [0, 64]
     change = {each["metric"]: each for each in found["changes"]}
     assert change["tokens"]["difference"] < 0
@@ -98,7 +98,7 @@ def test_a_run_its_files_and_its_continuation(longleaf: Command, monkeypatch: py
     assert "B - A" in longleaf("eval", "compare", "run.json", "small.json").stdout
 
     cut = json.loads(Path("run.json").read_text())
-    Path("cut.json").write_text(json.dumps({**cut, "questions": cut["questions"][:3]}))
+    Path("cut.json").write_text(json.dumps({**cut, "questions": cut["questions"][:2]}))
     refused = longleaf("eval", "compare", "cut.json", "small.json")
     assert refused.returncode == 2
     assert "--common" in refused.stderr
@@ -141,7 +141,7 @@ def test_what_can_not_be_taken_ends_with_2_before_anything_is_loaded(
 def test_a_sweep_sets_the_collections_budget(longleaf: Command) -> None:
     shutil.copytree(SET / "docs", "docs")
     assert longleaf("ingest", "docs", "-c", "papers").returncode == 0
-    swept = longleaf("eval", "sweep", SET / "questions.jsonl", "-c", "papers", "--limit", "3",
+    swept = longleaf("eval", "sweep", SET / "questions.jsonl", "-c", "papers", "--limit", "2",
                      "--budgets", "64,512", "--apply", "--report", "sweep.html", "--json")  # fmt: skip
     assert swept.returncode == 0, swept.stderr
     found = json.loads(swept.stdout)
@@ -150,13 +150,8 @@ def test_a_sweep_sets_the_collections_budget(longleaf: Command) -> None:
     assert all(trial["tokens"] <= trial["budget"] for trial in found["trials"])
     assert "questions are few" in swept.stderr
     assert "<svg" in Path("sweep.html").read_text()
-    (papers,) = [
-        each
-        for each in json.loads(longleaf("status", "--json").stdout)["database"]["collections"]
-        if each["name"] == "papers"
-    ]
-    assert papers["max_context_tokens"] == found["chosen"]
-    assert f"budget {found['chosen']}" in longleaf("status").stdout
+    (papers,) = [line for line in longleaf("status").stdout.splitlines() if "papers" in line]
+    assert papers.endswith(f"budget {found['chosen']} tokens")
 
 
 def test_questions_are_made_and_asked_at_once(longleaf: Command) -> None:
