@@ -22,6 +22,7 @@ from rag.names import cased, names
 from rag.parts import parts
 from rag.retrieval import Candidate, SearchScope
 from rag.statements import asked_statements
+from rag.terms import coverage, rarity, terms
 
 __all__ = ["Finder", "Found", "SearchStep", "Turn"]
 
@@ -37,6 +38,8 @@ DEEPER = 3
 """Times `top_k` that the first search looks, for passages that fill a large budget."""
 _APART = 3
 """Documents among the first four candidates from which on the question's places may lie apart."""
+_SAID = 0.5
+"""Share of the question's terms, by weight, from which on the best candidate is taken to hold all of it."""
 _NAMED = 12
 _EXCERPT = 400
 
@@ -107,7 +110,7 @@ class Finder:
         leading = replace(scope, document_ids=_leading(first))
         for description in asked_statements(asked, _MOST_STATEMENTS):
             trail.add(description, "next_place", leading, top_k)
-        if steps is not None or _apart(first):
+        if steps is not None or (_apart(first) and not _said(asked, first)):
             for query in next_queries(asked, first):
                 trail.add(query, "next_place", scope, top_k)
         merged, added = merge(own, top_k, trail.lists)
@@ -217,6 +220,13 @@ def _apart(first: Sequence[Candidate]) -> bool:
     """Whether the best candidates come from several documents: where one document has them all, so it has the
     answer."""
     return len({candidate.document_id for candidate in first[:4]}) >= _APART
+
+
+def _said(question: str, first: Sequence[Candidate]) -> bool:
+    """Whether the best candidate has most of what the question says: then there is no gap to bridge."""
+    asked = terms(question)
+    texts = [terms(f"{candidate.document_title} {candidate.text}") for candidate in first]
+    return coverage(rarity(asked, texts), texts[0]) >= _SAID
 
 
 def _leading(first: Sequence[Candidate]) -> frozenset[str]:

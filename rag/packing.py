@@ -48,7 +48,7 @@ __all__ = [
 
 ALONE = 1024
 """Tokens of the budget that go to the candidates alone."""
-NEIGHBOURS_EVERY = 600
+NEIGHBOURS_EVERY = 1200
 """Tokens of the rest for each candidate that is read with its neighbours."""
 
 

@@ -191,7 +191,7 @@ def test_neighbours_are_read_after_the_best_and_before_the_rest(monkeypatch: pyt
 
 
 def test_a_small_budget_goes_to_the_candidates_alone() -> None:
-    assert [leading(budget) for budget in (0, 1024, 2048, 8192)] == [0, 0, 1, 11]
+    assert [leading(budget) for budget in (0, 1024, 2300, 8192)] == [0, 0, 1, 5]
 
 
 def test_a_neighbour_that_is_a_candidate_keeps_its_rank() -> None:
@@ -200,7 +200,7 @@ def test_a_neighbour_that_is_a_candidate_keeps_its_rank() -> None:
     first, second = passage("doc_a", 0, text[:31], 0.9, 1), passage("doc_a", 31, text[31:], 0.2, 2)
     middle = passage("doc_b", 0, "Fjords are drowned valleys.", 0.5, 3)
     pack = pack_retrieved(
-        [first, middle, second], tokenizer, frame_for([]), 1700, sentences, neighbours={1: [second]}
+        [first, middle, second], tokenizer, frame_for([]), 2300, sentences, neighbours={1: [second]}
     )
     assert {s.passage.chunk_ids: s.rank for s in pack.segments} == {(1, 2): 1, (3,): 2}
     assert not pack.dropped
