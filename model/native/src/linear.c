@@ -12,8 +12,9 @@ typedef struct {
     int x_bf16, out_bf16;
 } job;
 
-// The product is rounded before the residual is added, as where these are two operations.
-INLINE void put(const job *j, int64_t row, int64_t column, int count, vf v) {
+// The product is rounded before the residual is added, as where these are two operations. Not inline: it ends hundreds of
+// unrolled tiles, and compiling them took minutes.
+static __attribute__((noinline)) void put(const job *j, int64_t row, int64_t column, int count, vf v) {
     const int64_t at = row * j->w->rows + column;
     if (count == LANES) {
         if (j->out_bf16) {
