@@ -210,11 +210,12 @@ class Service:
         return LiveIndexes(self.db, self.settings)
 
     def _make_retriever(self) -> Retriever:
+        from rag.rerank import load_reranker  # noqa: PLC0415
         from rag.retrieval import Retriever  # noqa: PLC0415
 
         embedder = self.embedder.wait()
         self.ensure_collection(DEFAULT_COLLECTION)
-        return Retriever(self.db, self.indexes.wait(), embedder)
+        return Retriever(self.db, self.indexes.wait(), embedder, load_reranker(self.settings, embedder))
 
     def _make_answerer(self) -> Answerer:
         from rag.answering import Answerer  # noqa: PLC0415

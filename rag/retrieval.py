@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +11,7 @@ from rag.errors import Conflict
 from rag.exact import Phrase, found_at, normalised, quoted_phrases
 from rag.filter_sql import matching_documents
 from rag.filters import Filter
-from rag.fusion import fuse, order
+from rag.fusion import SMALLEST_SPREAD, fuse, order
 from rag.index.collection import Hits
 from rag.index.live import LiveIndexes
 from rag.index.vectors import Floats
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from rag.embedders import Embedder
+    from rag.rerank import Reranker
 
 DEPTH = 200
 """Chunks that each leg contributes."""
@@ -75,17 +76,20 @@ class Candidate:
 class Retriever:
     """Searches collections; threads may share it."""
 
-    def __init__(self, db: Database, indexes: LiveIndexes, embedder: Embedder) -> None:
+    def __init__(
+        self, db: Database, indexes: LiveIndexes, embedder: Embedder, reranker: Reranker | None = None
+    ) -> None:
         self._db = db
         self._indexes = indexes
         self._embedder = embedder
+        self._reranker = reranker
 
     def search(self, question: str, scope: SearchScope, top_k: int = 10) -> list[Candidate]:
         """Return up to `top_k` chunks for `question`, best first.
 
         Everything published before the call is found, nothing deleted before it. Raises NotFound
-        (`collection_not_found`) and Conflict (`embedder_mismatch`) when the collection's vectors come from
-        another embedding model.
+        (`collection_not_found`), Conflict (`embedder_mismatch`) when the collection's vectors come from
+        another embedding model, and Unavailable (`reranker_missing`, `reranker_unsupported`).
         """
         workspace = Scope(scope.workspace_id)
         self._check(workspace, scope.collection_id)
@@ -100,8 +104,12 @@ class Retriever:
         vector, phrases = self._embedder.embed_query(question), quoted_phrases(question)
         texts = [phrase.text for phrase in phrases]
         hits = index.search(question, vector, max(DEPTH, top_k), documents, phrases=texts)
+        deep = top_k if self._reranker is None else max(top_k, self._reranker.depth)
         with self._db.read() as session:
-            return self._join(session, workspace, hits, phrases, top_k)
+            found = self._join(session, workspace, hits, phrases, deep)
+        if self._reranker is not None and not any(phrase.telling for phrase in phrases):
+            found = _reranked(self._reranker, question, hits, found)
+        return found[:top_k]
 
     def _check(self, workspace: Scope, collection_id: str) -> None:
         with self._db.read() as session:
@@ -154,6 +162,17 @@ class Retriever:
             )
             for place, chunk in kept
         ]
+
+
+def _reranked(reranker: Reranker, question: str, hits: Hits, found: list[Candidate]) -> list[Candidate]:
+    """Put the first of `found` in the reranker's order; the scores stay where they are, best first."""
+    first = found[: reranker.depth]
+    fused = np.array([candidate.score for candidate in first], dtype=np.float32)
+    spread = max(float(hits.background.std()), SMALLEST_SPREAD) if len(hits.background) else 1.0
+    scores = reranker.scores(question, [candidate.text for candidate in first], fused, spread)
+    places = np.argsort(-scores, kind="stable")
+    moved = [replace(first[at], score=float(score)) for at, score in zip(places, fused, strict=True)]
+    return moved + found[reranker.depth :]
 
 
 def lifted(scores: Floats, telling: Floats, others: Floats) -> Floats:

@@ -32,6 +32,11 @@ class Settings(BaseSettings):
     embedder: str = Field(
         "auto", description="Folder, hub id in the local cache, or `auto` (multilingual-e5-small)."
     )
+    reranker: str = Field(
+        "",
+        description="Reads the best passages of a search once more: `sentences`, or folder or hub id in the "
+        "local cache of a sentence-transformers cross-encoder. Empty means none.",
+    )
     allow_download: bool = Field(
         False, description="Whether a `model` that is not in the local cache may be fetched from the hub."
     )

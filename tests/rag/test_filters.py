@@ -255,7 +255,9 @@ def test_a_filter_for_one_chunk_in_a_hundred_gives_the_ranking_of_these_chunks()
     """The search of 5,000 chunks, of which 50 are let through, against plain sorting of those 50."""
     random = np.random.default_rng(0)
     words = [f"word{number}" for number in range(400)]
-    index, vectors, members = CollectionIndex(), {}, {}
+    index = CollectionIndex()
+    vectors: dict[int, Any] = {}
+    members: dict[str, Any] = {}
     for document in range(100):
         ids = np.arange(document * 50, document * 50 + 50, dtype=np.int64)
         drawn = random.normal(size=(50, 16)).astype(np.float16)
