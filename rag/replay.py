@@ -156,6 +156,11 @@ def _effects(row: AnswerRow, now: Kept) -> list[Change]:
     found: list[Change] = []
     if recipe["budget"] != now.recipe["budget"]:
         found.append({"what": "budget", "before": recipe["budget"], "after": now.recipe["budget"]})
+    # Further searches are given up where time is short: then fewer were made than the first time.
+    if words is not None and _asked(words) != _asked(now.words):
+        found.append(
+            {"what": "searches", "before": len(words["searches"]), "after": len(now.words["searches"])}
+        )
     before, after = recipe["ranking"], now.recipe["ranking"]
     if before != after:
         same = next(
@@ -180,6 +185,10 @@ def _effects(row: AnswerRow, now: Kept) -> list[Change]:
         if not found and words["body"] != now.words["body"]:
             found.append({"what": "body"})
     return found
+
+
+def _asked(words: Mapping[str, Any]) -> list[str]:
+    return [search["query"] for search in words["searches"]]
 
 
 def _differs(recipe: Mapping[str, Any], now: Kept, name: str) -> bool:

@@ -65,6 +65,7 @@ class Change(BaseModel):
         "embedder",
         "release",
         "budget",
+        "searches",
         "ranking",
         "segments",
         "dropped",

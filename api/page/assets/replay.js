@@ -13,6 +13,8 @@ const SAID = {
   embedder: "Another search model runs",
   release: "Another version of the service runs",
   budget: "Another number of tokens may be read",
+  searches: "Other searches were made",
+  disagreements: "The sources disagree otherwise",
   ranking: "The search finds other passages, or in another order",
   segments: "Other passages are read",
   dropped: "Other passages are left out",
