@@ -157,7 +157,9 @@ class _Run:
             verdict = replace(verdict, reason="quotes_gone")
         self._clock.step("quoting")
         if not verdict.enough:
-            outcome: _Outcome | None = yield from self._refuse(context, citations, told=early)
+            outcome: _Outcome | None = yield from self._refuse(
+                context, citations, told=early, near=verdict.near
+            )
         else:
             if writer is not None and not writer.reads_all:
                 context = windows_of(context, citations, engine.tokenizer, frame)
@@ -167,7 +169,7 @@ class _Run:
             return
         outcome = yield from self._compare(outcome)
         self._clock.step("generation")
-        if self._request.receipts and outcome.citations:
+        if self._request.receipts and outcome.status == "answered" and outcome.citations:
             outcome = yield from self._receipts(engine, frame, outcome)
             if self._cancel.is_set():
                 return
@@ -198,7 +200,7 @@ class _Run:
 
     def _compare(self, outcome: _Outcome) -> Generator[AnswerEvent, None, _Outcome]:
         """Say where the citations disagree."""
-        found = disagreements(self._question, outcome.citations)
+        found = disagreements(self._question, outcome.citations) if outcome.status == "answered" else ()
         if not found:
             return outcome
         said = "".join(f"\n\n{self._differing(each)}" for each in found)
@@ -252,16 +254,20 @@ class _Run:
                 yield ProgressEvent(total * done // of, total, 0)
 
     def _refuse(
-        self, context: Context, closest: tuple[Citation, ...], *, told: bool
+        self, context: Context, closest: tuple[Citation, ...], *, told: bool, near: bool
     ) -> Generator[AnswerEvent, None, _Outcome]:
+        """No answer, and what came closest; with `near` as citations too."""
         if not told:
             yield ContextEvent(context)
         empty = not context.pack.segments and not context.pack.dropped
         status: AnswerStatus = "nothing_retrieved" if empty else "insufficient_evidence"
         text = say("nothing" if empty else "refusal", self._language)
+        shown = closest if near else ()
+        for citation in shown:
+            yield CitationEvent(citation)
         self._clock.since_start("time_to_first_token")
         yield DeltaEvent(text)
-        return _Outcome(text, "none", status, (), replace(context, closest=closest))
+        return _Outcome(text, "none", status, shown, replace(context, closest=closest))
 
     def _give(
         self,

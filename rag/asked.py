@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
-from rag.sentences import STARTERS
+from rag.sentences import STARTERS, words_of
 
 Kind = Literal["date", "number", "person", "place", "thing"]
 ValueKind = Literal["date", "number", "name"]
@@ -33,7 +33,7 @@ _FORMS: tuple[tuple[Kind, str], ...] = (
         r"\bhow (?:many|much|long|far|old|tall|high|large|big|fast|deep|often|wide)\b|"
         r"\bwhat (?:\w+ )?(?:percentage|number|amount|fraction|proportion|population)\b|"
         r"\bwie ?viele?\b|\bwie (?:lange|hoch|groß|alt|weit|oft|lang|schnell)\b|\bcu[áa]nt[oa]s?\b|"
-        r"\bcombien\b|"
+        r"\bcombien\b|\bwhat (?:do|does|did|would|will) .{1,60}\bcosts?\b|\bwas koste\w*|\bqué cuesta\b|"
         r"\bquant[oaie]s?\b|\bqu[ée] (?:porcentaje|cantidad)\b|कितन|كم|قي|จำนวนเท่า|เท่า(?:ไร|ใด|ไหร่)|กี่",
     ),
     (
@@ -118,6 +118,12 @@ _NAME = re.compile(
     rf"{_NAME_WORD}(?: (?:(?:of|de|del|da|di|van|von|the|la|le) )?(?:{_NAME_WORD}|\d{{1,4}}))*"
 )
 _LONGEST_NAME = 6
+_OPENERS = STARTERS | words_of(
+    "did does do is was were are has have had can could would will should must may what which who whom whose "
+    "where when why how name besides according hat haben ist war waren sind wurde wurden wird kann welche "
+    "welcher welches welchen was wer wo wie warum qué quién cuál cuáles dónde cómo quel quelle quels qui que "
+    "où comment pourquoi chi che quale quali dove come perché qual quais quem onde"
+)
 
 
 @lru_cache(maxsize=8192)
@@ -143,7 +149,7 @@ def values(text: str) -> tuple[Value, ...]:
 def _name(match: re.Match[str]) -> Value | None:
     """The run without the words that only begin a sentence; None where nothing with a capital is left."""
     start, words = match.start(), match.group().split(" ")
-    while words and (words[0].casefold() in STARTERS or not words[0][0].isupper()):
+    while words and (words[0].casefold() in _OPENERS or not words[0][0].isupper()):
         start += len(words.pop(0)) + 1
     key = tuple(_bare(word) for word in words if word[0].isupper() or word[0].isdigit())
     if not 0 < len(key) <= _LONGEST_NAME:

@@ -30,6 +30,7 @@ from rag.quote_features import (
     promising,
     softmax,
 )
+from rag.unsaid import Script, missing_names, missing_numbers, negated, script_of
 
 QUOTE_CHARACTERS = 400
 """Longest quote, in code points."""
@@ -45,6 +46,13 @@ _APART = 0.02
 
 _CONTRARY = 6
 """Further quotes that are looked at for one that contradicts the first."""
+
+
+WINDOW_CHARACTERS = 700
+"""Longest text around a quote that is read for whether it says what is asked."""
+
+_JOINED_CHARACTERS = 900
+_WINDOW_SENTENCES = 2
 
 
 class SentenceEmbedder(Protocol):
@@ -86,8 +94,11 @@ class Evidence:
     """What was found for a question.
 
     `quotes`, best first. `similarity` is the best cosine of a sentence, `coverage` the share of the
-    question's terms in the first quote and what stands around it, `share` the best sentence's chance, `dense`
-    the best chunk's cosine. All are 0 without sentences. `sentences` counts those considered.
+    question's terms in the best sentence's chunk, `share` that sentence's chance, `dense` the best chunk's
+    cosine. Of what stands around the quotes: `names` is the share of the question's names that are missing
+    there, `numbers` 1 where one of its numbers is, `turned` 1 where only one of the two says "not", `negated`
+    1 where the question does. `script` is the question's. All numbers are 0 without sentences. `sentences`
+    counts those considered.
     """
 
     quotes: tuple[Quote, ...] = ()
@@ -95,7 +106,11 @@ class Evidence:
     coverage: float = 0.0
     share: float = 0.0
     dense: float = 0.0
-    fused: float = 0.0
+    names: float = 0.0
+    numbers: float = 0.0
+    turned: float = 0.0
+    negated: float = 0.0
+    script: Script = "other"
     sentences: int = 0
 
 
@@ -150,15 +165,57 @@ class Quoter:
         chances[chosen] = softmax(table[chosen] @ WEIGHTS + np.log(np.array(prior, dtype=np.float32)))
         quotes = choose(question, candidate_quotes(sentences, chances, segments, chunks), most)
         best = int(np.argmax(chances))
+        near = " ".join(windows(quotes[:most], sentences, segments))
+        same_chunk = (each.text for each in sentences if each.chunk == sentences[best].chunk)
         return Evidence(
             quotes,
             similarity=float(np.nanmax(similarity)),
             coverage=float(table[best, FEATURES.index("terms_chunk")]),
             share=float(chances[best]),
             dense=max(float(chunk.dense_score) for chunk in chunks),
-            fused=max(float(chunk.score) for chunk in chunks),
+            names=missing_names(question, near),
+            numbers=missing_numbers(question, " ".join((near, *same_chunk))),
+            turned=float(negated(question) != negated(near)),
+            negated=negated(question),
+            script=script_of(question),
             sentences=len(sentences),
         )
+
+
+def windows(quotes: Sequence[Quote], sentences: Sequence[Sentence], segments: Sequence[Segment]) -> list[str]:
+    """The quotes with up to two sentences before and after each, white space made one; those that meet are
+    one."""
+    ranges: list[tuple[int, int]] = []
+    for quote in quotes:
+        rows = [row for row, each in enumerate(sentences) if _within(each, quote)]
+        first, last = rows[0], rows[-1]
+        for _ in range(_WINDOW_SENTENCES):
+            for low, high in ((first - 1, last), (first, last + 1)):
+                if low >= 0 and high < len(sentences) and _together(sentences, low, high, WINDOW_CHARACTERS):
+                    first, last = low, high
+        for at, (low, high) in enumerate(ranges):
+            joined = min(low, first), max(high, last)
+            if first <= high + 1 and low <= last + 1 and _together(sentences, *joined, _JOINED_CHARACTERS):
+                ranges[at] = joined
+                break
+        else:
+            ranges.append((first, last))
+    texts = []
+    for first, last in ranges:
+        passage = segments[sentences[first].block].passage
+        text = passage.text[sentences[first].start - passage.start : sentences[last].end - passage.start]
+        texts.append(" ".join(text.split()))
+    return texts
+
+
+def _within(sentence: Sentence, quote: Quote) -> bool:
+    same = (sentence.document_id, sentence.generation) == (quote.document_id, quote.generation)
+    return same and sentence.start < quote.end and quote.start < sentence.end
+
+
+def _together(sentences: Sequence[Sentence], first: int, last: int, most: int) -> bool:
+    same = sentences[first].block == sentences[last].block
+    return same and sentences[last].end - sentences[first].start <= most
 
 
 _BATCH = 10
@@ -257,7 +314,7 @@ def candidate_quotes(
                 for row, low, high in ((first - 1, first - 1, last), (last + 1, first, last + 1))
                 if 0 <= row < len(sentences)
                 and left[row] >= 0
-                and _quotable(sentences, low, high)
+                and _together(sentences, low, high, QUOTE_CHARACTERS)
                 and (left[row] >= _APART or _same_paragraph(passage, sentences, row, first, last))
                 and not _is_noise(sentences[row].text)
             ]
@@ -289,8 +346,3 @@ def _same_paragraph(passage: Passage, sentences: Sequence[Sentence], row: int, f
         else (sentences[last].end, sentences[row].start)
     )
     return passage.text[gap[0] - passage.start : gap[1] - passage.start].count("\n") < 2
-
-
-def _quotable(sentences: Sequence[Sentence], first: int, last: int) -> bool:
-    same = sentences[first].block == sentences[last].block
-    return same and sentences[last].end - sentences[first].start <= QUOTE_CHARACTERS

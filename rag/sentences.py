@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 
 
-def _words(listed: str) -> frozenset[str]:
+def words_of(listed: str) -> frozenset[str]:
+    """The words of a list that is written with spaces."""
     return frozenset(listed.split())
 
 
@@ -34,7 +35,7 @@ _LAST_TOKEN = re.compile(r"[^\s()\[\]\"“”«»„‘/—–]{1,24}\Z")
 _ACRONYM = re.compile(r"(?:[^\W\d_]{1,2}\.)+[^\W\d_]{1,2}")
 
 # Followed by a name, a number or the rest of the sentence: never its end.
-_NEVER_LAST = _words(
+_NEVER_LAST = words_of(
     "mr mrs ms dr prof rev hon st mt ft capt lt sgt maj adm cmdr gov sen rep pres messrs vs v cf viz "
     "e.g i.e eg ie nos vol vols eq eqs secs chap arts pp eds approx ca dept bzw z.b d.h u.a o.ä i.d.r "
     "s.o s.u vgl nr bd hr hrn fr frl st.-nr ing dipl str evtl ggf inkl zzgl mme mlle mm sté cie "
@@ -43,18 +44,18 @@ _NEVER_LAST = _words(
     "क्र "
 )
 # May end a sentence: decided by what follows.
-_SOMETIMES_LAST = _words(
+_SOMETIMES_LAST = words_of(
     "etc inc corp ltd co llc plc bros jr sr esq u.s u.k u.n e.u a.m p.m b.c a.d d.c ph.d m.d b.a m.a "
     "usw usf jan feb mar apr jun jul aug sep sept oct nov dec mon tue wed thu fri sat sun gmbh ag kg "
     "s.a s.p.a s.r.l ecc ss sig.ri ee.uu no me es art est ch sec cap ext tel mag fig figs col gen app "
     "ed al av pag env abs p m "
 )
 # The names of Latin letters as Hindi and Arabic spell them in initials.
-_SPELLED_INITIALS = _words(
+_SPELLED_INITIALS = words_of(
     "ए बी सी डी ई एफ जी एच आई जे के एल एम एन ओ पी क्यू आर एस टी यू वी डब्ल्यू डब्लू एक्स वाई जेड "
     "إيه بي سي دي إي إف جي إتش آي جيه كيه إل إم إن أو كيو آر إس تي يو في دبليو إكس واي"
 )
-STARTERS = _words(
+STARTERS = words_of(
     "the a an it its in on at as he she we they this that these those there then when while for if "
     "but and or however although after before since by with from to our his her their you your i my "
     "under during no not one most many der die das ein eine es er sie wir im am auf nach bei mit für "

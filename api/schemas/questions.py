@@ -152,7 +152,9 @@ class EvidenceVerdict(BaseModel):
 
     score: float = Field(ge=0, le=1, description="How much what was found looks like an answer.")
     threshold: float = Field(ge=0, le=1, description="The score from which on a question is answered.")
-    reason: Literal["supported", "no_passages", "low_similarity", "terms_missing", "quotes_gone"]
+    reason: Literal[
+        "supported", "no_passages", "low_similarity", "terms_missing", "not_stated", "quotes_gone"
+    ]
 
 
 class QueryResponse(BaseModel):
