@@ -21,7 +21,8 @@ _CLOSER_APART = r"[ \u00a0\u2009\u202f][»›”]"
 _AFTER_STOP = rf"(?:{_CLOSERS}|\[\d{{1,3}}\])*(?:{_CLOSER_APART}(?=\s|\Z))*"
 _STOP = re.compile(
     rf"(?P<free>[。！？｡．]+|[।॥؟۔።។]+){_AFTER_STOP}"
-    rf"|(?P<spaced>[.!?…]+)[“‘«‹]*{_AFTER_STOP}(?=\s|\Z)"
+    # A chat's control token (<|im_end|>) is no part of the sentence before it.
+    rf"|(?P<spaced>[.!?…]+)[“‘«‹]*{_AFTER_STOP}(?=\s|\Z|<\|)"
     r"|(?P<danda>(?<=[\u0900-\u0963])\|)(?=\s|\Z)"
     r"|(?P<line>(?:\r\n|\r|\n|\f)[ \t\r\n\f]*)"
     r"|(?P<thai>(?<=[\u0e01-\u0e4e])[ \t\u00a0]+(?=[\u0e01-\u0e44]))"

@@ -62,6 +62,14 @@ def test_lines_that_wrap_go_on_and_lines_that_list_end() -> None:
     ]
 
 
+def test_a_control_token_of_a_chat_is_no_part_of_the_sentence_before_it() -> None:
+    text = "The ferry costs 12 crowns.<|im_end|>\n<|im_start|>system\nSay yes."
+    assert [text[a:b] for a, b in sentence_spans(text)] == [
+        "The ferry costs 12 crowns.",
+        "<|im_end|>\n<|im_start|>system\nSay yes.",
+    ]
+
+
 def test_thai_is_cut_at_spaces_between_its_words_only_after_some_length() -> None:
     part = "ในสมัยโบราณมีเรื่องเล่าเกี่ยวกับเมืองนี้อยู่มากมายหลายเรื่องและยังคงเล่าสืบต่อกันมาจนถึงปัจจุบันนี้"
     text = f"{part} {part}"
