@@ -48,6 +48,7 @@ _TOKEN = re.compile(
 )
 _DASHES = str.maketrans(dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2015\u2212", "-") | {"\u00ad": None})
 _RUN = re.compile(rf"(?:(?![{_SOUTH_EAST}{_EAST}])\w)+(?:[-./:+@#&](?:(?![{_SOUTH_EAST}{_EAST}])\w)+)*")
+_MARKED = re.compile(r"[\d@_]")
 _LONGEST_CODE = 80
 _GROUPED = re.compile(r"\d{1,3}(?:[.,']\d{3})+")
 # One letter written in several ways (Unicode names: hamza forms of alef, waw and yeh; teh marbuta; tatweel)
@@ -101,6 +102,8 @@ def words(text: str) -> list[str]:
 
 
 def _plain(text: str) -> str:
+    if text.isascii():
+        return text.lower()
     return unicodedata.normalize("NFKC", text).translate(_DASHES).casefold()
 
 
@@ -129,13 +132,17 @@ def _terms(plain: str) -> list[Terms]:
 def codes(plain: str) -> list[str]:
     """Return the identifiers in a text: digits with letters or joining marks, and names with `_` or `@`."""
     found = []
-    for match in _RUN.finditer(plain):
-        run = match.group().strip("_")
-        if len(run) > _LONGEST_CODE or run.isalpha() or run.isdigit():
+    # most words have none of these marks, and splitting at blanks is quicker than the longer pattern
+    for word in plain.split():
+        if not _MARKED.search(word):
             continue
-        marked = "@" in run or "_" in run
-        if marked or (any(c.isdigit() for c in run) and not all(c.isdigit() or c == "." for c in run)):
-            found.append(run)
+        for match in _RUN.finditer(word):
+            run = match.group().strip("_")
+            if len(run) > _LONGEST_CODE or run.isalpha() or run.isdigit():
+                continue
+            named = "@" in run or "_" in run
+            if named or (any(c.isdigit() for c in run) and not all(c.isdigit() or c == "." for c in run)):
+                found.append(run)
     return found
 
 
