@@ -31,7 +31,7 @@ class Gathering:
         self, question: str, candidates: Sequence[Candidate], further: Sequence[Candidate] = ()
     ) -> tuple[Context, Frame]:
         """The ledger of what is searched for quotes, and the frame that its passages stand in. `further` are
-        passages for what the candidates leave of the budget.
+        passages for what the candidates leave of the budget of a model that reads all.
 
         Raises InvalidRequest: `question_too_long`, `max_tokens_too_large`.
         """
@@ -41,7 +41,9 @@ class Gathering:
             budgets[frame] = self._budget(question, frame)
             return budgets[frame].documents
 
-        pack, frame = read(self.sources, self.engine.tokenizer, candidates, further, room)
+        # Quotes are sought in the candidates: what nobody reads would be false in the ledger.
+        more = further if self.writer is not None and self.writer.reads_all else ()
+        pack, frame = read(self.sources, self.engine.tokenizer, candidates, more, room)
         return Context(pack, budgets[frame].skeleton), frame
 
     def _budget(self, question: str, frame: Frame) -> Budget:
