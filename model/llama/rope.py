@@ -49,7 +49,7 @@ class Rope:
     def table(self, positions: Sequence[int]) -> Tensor:
         """Unit complex numbers [n, 1, head_dim / 2] (complex64) that rotate position p by p · frequency."""
         self.reserve(max(positions) + 1)
-        rows = torch.tensor(positions, device=self._table.device)
+        rows = torch.as_tensor(positions, device=self._table.device)
         return self._table.index_select(0, rows).unsqueeze(1)
 
     def reserve(self, count: int) -> None:
