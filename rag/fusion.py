@@ -6,7 +6,7 @@ dense score counts in standard deviations of the collection's own similarities t
 embedders comparable, and it counts the less the better some chunk matches the question's words: where words
 speak clearly, vectors are mostly noise. The lexical scores are shares of what a perfect match would score,
 so a question in another language or with unknown words takes their weight away by itself. Weights are fitted
-by `bench/fusion_weights.py`; measurements: docs/decisions/0202-fusion.md.
+by `bench/fusion_weights.py`; measurements: docs/decisions/0205-trust.md.
 """
 
 from __future__ import annotations
