@@ -39,7 +39,8 @@ def library(database: Database, embedder: Embedder) -> Library:
 
 
 @pytest.fixture
-def finder(library: Library, settings: Settings) -> Finder:
+def finder(library: Library, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Finder:
+    monkeypatch.setattr("rag.finding.SECONDS", 600.0)  # a busy machine must not change what is searched
     return Finder(Retriever(library.db, LiveIndexes(library.db, settings), library.embedder))
 
 
