@@ -4,12 +4,13 @@
     python -m bench.plain --data DIR --cache DIR --sets squad2 xquad --generate 10
 
 Paragraphs are joined to chunks of 1,200 characters, embedded by the bundled multilingual-e5-small, and the
-four nearest to the question are put before the bundled model, which writes an answer. Columns: evidence in
-the first 1, 4 and 10 chunks, the gold answer inside the four that the model reads; with `--generate N`, on N
-questions of each group, the gold answer inside what it writes, and the median time of an answer. Longleaf
-is asked the same questions in turn, with no vector of a question or sentence cached; `added` is how much
-longer its median is, on the clock and in CPU time, which other work on the machine does not change. Only
-answerable questions are asked.
+four nearest to the question are put before the bundled model, which writes an answer. Rows: evidence in the
+first 1, 4 and 10 chunks, by dense search over such chunks and by Longleaf's own search over its own, with
+intervals and the p of the difference. With `--generate N`, on N questions of each group: the gold answer
+inside what the plain pipeline writes, inside Longleaf's quotes, and the median time of an answer, on the
+clock and in CPU time, which other work on the machine does not change. Both are asked in turn, with no
+vector of a question or sentence cached; `added` is how much longer Longleaf's median is. Only answerable
+questions are asked.
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
+import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,13 +31,13 @@ from api.answers import ask
 from api.schemas import QueryRequest
 from api.wiring import Service
 from bench.answers import CachingEmbedder, library
-from bench.corpora import Piece, VectorCache, plain_chunker
-from bench.quotes import records
+from bench.corpora import LongleafChunker, Piece, VectorCache, plain_chunker
+from bench.quotes import CachedEmbedder, Collection, records
 from model import Engine, SamplingParams, TokenEvent
 from rag.answering import DoneEvent
 from rag.embedders import Embedder, load_embedder
 from rag.embedders.base import Vectors
-from rag.evaluation.intervals import bootstrap
+from rag.evaluation.intervals import bootstrap, paired
 from rag.evaluation.metrics import CUTS, Place, first_ranks, found_at, holds
 from rag.evaluation.questions import GoldQuestion, load_questions
 from rag.settings import Settings
@@ -133,33 +135,53 @@ def gold_places(question: GoldQuestion, pieces: Sequence[Piece]) -> list[Place]:
     return places
 
 
+def found_by(
+    questions: Sequence[GoldQuestion], pieces: Sequence[Piece], search: Callable[[str], Sequence[Place]]
+) -> list[list[float]]:
+    """For each cut, whether each question's evidence is in the first results."""
+    rows: list[list[float]] = [[] for _ in CUTS]
+    for question in questions:
+        ranks = first_ranks(gold_places(question, pieces), search(question.question))
+        for row, cut in zip(rows, CUTS, strict=True):
+            row.append(float(found_at(ranks, cut, every=question.evidence_mode == "all")))
+    return rows
+
+
 def measure(args: argparse.Namespace, group: Group, cached: ToldWhen, engine: Engine) -> None:
-    """Print the group's row."""
+    """Print the group's rows."""
     docs = group.folder
     while docs.name not in ("docs", "haystacks"):
         docs = docs.parent
-    pieces = [piece for name in group.names for piece in plain_chunker(docs / name, name)]
+    questions, clusters = group.questions, [question.cluster for question in group.questions]
     cache = VectorCache(args.cache, cached._inner)
+    pieces = [piece for name in group.names for piece in plain_chunker(docs / name, name)]
     plain = Plain(pieces, cache.passages([piece.embedded for piece in pieces]), cached._inner, engine)
-    vectors = cache.queries([question.question for question in group.questions])
-    found: dict[int, list[float]] = {cut: [] for cut in CUTS}
-    read, clusters = [], []
-    for question, vector in zip(group.questions, vectors, strict=True):
-        best = plain.search(vector)
-        places = gold_places(question, pieces)
-        ranks = first_ranks(places, [Place(piece.document, piece.start, piece.end) for piece in best])
-        for cut in CUTS:
-            found[cut].append(float(found_at(ranks, cut, every=question.evidence_mode == "all")))
-        read.append(float(holds("\n\n".join(piece.embedded for piece in best[:READ]), question.answers)))
-        clusters.append(question.cluster)
-    cells = [f"{group.name:<14}{len(pieces):>7}{len(group.questions):>6}"]
-    for cut in CUTS:
-        interval = bootstrap(found[cut], clusters)
-        cells.append(f"  {interval.value:.3f} [{interval.low:.3f}, {interval.high:.3f}]")
-    cells.append(f"  {statistics.fmean(read):.3f}")
+
+    def by_plain(question: str) -> list[Place]:
+        best = plain.search(cache.queries([question])[0])
+        return [Place(piece.document, piece.start, piece.end) for piece in best]
+
+    chunker = LongleafChunker(cached._inner, Settings().chunk_tokens)
+    own = [piece for name in group.names for piece in chunker(docs / name, name)]
+    # the texts of the candidates are of no use here
+    collection = Collection(own, dict.fromkeys(group.names, ""), CachedEmbedder(cache))
+
+    def by_longleaf(question: str) -> list[Place]:
+        found = collection.search(question, CUTS[-1])
+        return [Place(each.document_id, each.start, each.end) for each in found]
+
+    theirs, ours = found_by(questions, pieces, by_plain), found_by(questions, own, by_longleaf)
+    for cut, before, after in zip(CUTS, theirs, ours, strict=True):
+        change = paired(before, after, clusters)
+        bounds = [bootstrap(each, clusters) for each in (before, after)]
+        print(
+            f"{group.name:<14}{len(questions):>5}  found@{cut:<3}"
+            + "".join(f"{each.value:>7.3f} [{each.low:.3f}, {each.high:.3f}]" for each in bounds)
+            + f"{change.value:>+8.3f}{change.p:>7.3f}"
+        )
     if args.generate:
-        cells.append(beside(args, group, plain, cached))
-    print("".join(cells), flush=True)
+        print(f"{group.name:<14}{beside(args, group, plain, cached)}")
+    sys.stdout.flush()
 
 
 def beside(args: argparse.Namespace, group: Group, plain: Plain, cached: ToldWhen) -> str:
@@ -217,13 +239,12 @@ def main() -> None:
     args.data = Path(args.data)
     cached = ToldWhen(load_embedder(Settings()), args.cache)
     engine = Engine.load("auto")
-    head = (
-        f"{'group':<14}{'chunks':>7}{'n':>6}" + "".join(f"  {f'found@{cut}':<21}" for cut in CUTS) + "   read"
+    print(
+        f"{'group':<14}{'n':>5}  {'metric':<9}{'plain':>7}{'':<15}{'longleaf':>9}{'':<15}{'diff':>6}{'p':>7}"
     )
     if args.generate:
-        head += f"{'n':>5}{'wrote':>8}{'quotes':>8}"
-        head += f"{'plain ms':>9}{'ours':>9}{'added':>7}{'CPU ms':>9}{'ours':>9}{'added':>7}"
-    print(head)
+        head = f"{'group':<14}{'n':>5}{'wrote':>8}{'quotes':>8}"
+        print(head + f"{'plain ms':>9}{'ours':>9}{'added':>7}{'CPU ms':>9}{'ours':>9}{'added':>7}")
     for name in args.sets:
         for group in groups(args.data, name, args.part, args.limit):
             if group.questions:
