@@ -33,6 +33,7 @@ from rag.finding import Turn
 from rag.index.live import LiveIndexes
 from rag.phrases import say
 from rag.prompts import REFUSAL
+from rag.refusal import Verdict
 from rag.retrieval import Candidate, Retriever, SearchScope
 from rag.settings import Settings
 from rag.store.repositories import DEFAULT_SCOPE, Answers, Documents
@@ -171,6 +172,29 @@ def test_what_is_not_there_is_refused_with_what_came_closest(
     for citation in answer.context.closest:
         text = stored(library, citation.document_id)
         assert text[citation.start_char_index : citation.end_char_index] == citation.cited_text
+
+
+@ONE_STORE
+def test_what_is_near_but_not_said_keeps_its_quotes(
+    library: Library, make: Callable[..., Answerer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library.add("Harbour", HARBOUR)
+    doubt = Verdict(0.3, 0.5, "not_stated")
+    monkeypatch.setattr("rag.answering.judge", lambda _: doubt)
+    events = events_of(make(), request(library, PAID, receipts=True))
+    assert isinstance(events[-1], DoneEvent)
+    answer = events[-1].answer
+    assert (answer.answer_status, answer.answer, answer.answer_kind) == (
+        "insufficient_evidence",
+        REFUSAL,
+        "none",
+    )
+    assert answer.evidence == doubt
+    assert answer.citations
+    assert answer.citations == answer.context.closest
+    assert [event.citation for event in events if isinstance(event, CitationEvent)] == list(answer.citations)
+    assert not answer.receipts
+    assert not answer.disagreements
 
 
 @ONE_STORE
