@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 import threading
 from pathlib import Path
@@ -241,6 +242,10 @@ def test_a_snapshot_that_cannot_be_trusted_is_not_read(tmp_path: Path) -> None:
         assert snapshot.load(folder, ORIGIN) is None
         (folder / name).write_bytes(content)
     assert snapshot.load(folder, ORIGIN) is not None
+    manifest = json.loads(good["manifest.json"])
+    for format_of_another_analysis in (1, snapshot.FORMAT + 1):
+        (folder / "manifest.json").write_text(json.dumps(manifest | {"format": format_of_another_analysis}))
+        assert snapshot.load(folder, ORIGIN) is None
     assert [path.name for path in tmp_path.iterdir()] == ["col_1"]
 
 
