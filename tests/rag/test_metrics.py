@@ -143,7 +143,7 @@ def test_what_no_interval_can_be_made_of() -> None:
         bootstrap([1.0, 2.0], ["a"])
 
 
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=30))
+@given(st.lists(st.floats(0.01, 0.99), min_size=1, max_size=30))
 def test_bounds_lie_within_the_values(values: list[float]) -> None:
     found = bootstrap(values, samples=50)
     assert min(values) - 1e-9 <= found.low <= found.high <= max(values) + 1e-9
@@ -154,3 +154,12 @@ def test_swapping_the_runs_turns_the_difference_round(values: list[bool]) -> Non
     other = [not value for value in values]
     there, back = paired(values, other, samples=50), paired(other, values, samples=50)
     assert there.value == pytest.approx(-back.value)
+
+
+def test_shares_that_are_all_alike_get_wilsons_interval() -> None:
+    right, wrong = bootstrap([1.0] * 10), bootstrap([0.0] * 10)
+    assert (right.value, round(right.low, 3), right.high) == (1, 0.722, 1)
+    assert (wrong.value, wrong.low, round(wrong.high, 3)) == (0, 0, 0.278)
+    assert bootstrap([1.0] * 100).low > 0.96
+    documents = [number // 10 for number in range(100)]
+    assert bootstrap([1.0] * 100, documents).low == right.low
