@@ -64,6 +64,8 @@ _MARKUP = re.compile(
     r"|!\[[^\]]*\]\s*[(\[]|\]\s*\(\s*[a-z]+:|^\s*\[[^\]]+\]:\s*\S|(?:https?|file|javascript|data):\S|\bwww\.",
     re.MULTILINE,
 )
+# Code of templates and escaped markup: inert as it is, live once a program fills or unescapes it.
+_CODE = re.compile(r"\{\{|[$#]\{|\$\(|<%|%>|&(?:lt|gt|#0*60|#x0*3c);")
 # Tag characters, direction overrides and isolates, interlinear marks: no orthography needs them.
 _UNSEEN = re.compile("[\U000e0000-\U000e007f\u202a-\u202e\u2066-\u2069\ufff9-\ufffb]")
 _JOINTS = re.compile("[\u200b\u00ad\u2060\ufe0f\ufeff]")
@@ -90,5 +92,6 @@ def speaks_to_machine(text: str) -> bool:
 
 
 def holds_markup(text: str) -> bool:
-    """Whether a sentence holds a link, an image or an element that a reader of HTML or Markdown acts on."""
-    return _MARKUP.search(unicodedata.normalize("NFKC", text).casefold()) is not None
+    """Whether a sentence holds a link, an image, an element or template code: what some program acts on."""
+    plain = unicodedata.normalize("NFKC", text).casefold()
+    return _MARKUP.search(plain) is not None or _CODE.search(plain) is not None

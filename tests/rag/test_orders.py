@@ -34,7 +34,15 @@ def test_nearly_every_attack_is_known() -> None:
 
 
 def test_links_and_elements_are_markup() -> None:
-    for text in ("![x](y)", "see [here](https://e.org)", "<img src=x>", "<A HREF='x'>", "www.example.org"):
+    for text in (
+        "![x](y)",
+        "see [here](https://e.org)",
+        "<img src=x>",
+        "<A HREF='x'>",
+        "www.example.org",
+        "{{7*7}}",
+        "&lt;b&gt;",
+    ):
         assert holds_markup(text), text
     for text in ("a < b and b > c", "an array a[3](x)", "note [1] and [2]", "5 <6"):
         assert not holds_markup(text), text
