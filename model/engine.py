@@ -214,8 +214,18 @@ class Engine:
         self._read(self._checked(ids, self.context_length), 0, lambda _, rows: parts.append(rows.cpu()))
         return torch.cat(parts)
 
-    def score(self, ids: Sequence[int], start: int, stop: int | None = None) -> Tensor:
+    def score(
+        self,
+        ids: Sequence[int],
+        start: int,
+        stop: int | None = None,
+        *,
+        salt: str = "",
+        tags: Collection[str] = (),
+    ) -> Tensor:
         """Log-probabilities of ids[start:stop], each given everything before it; float32 on the CPU.
+
+        What was read is kept for prompts of the same `salt`, until `purge` is called with one of `tags`.
 
         Raises:
             PromptError: empty, too long, or ids outside the vocabulary.
@@ -234,7 +244,7 @@ class Engine:
             targets = torch.tensor(ids[first + 1 : first + 1 + len(logits)], device=logits.device)
             parts.append(token_logprobs(logits, targets).cpu())
 
-        self._read(ids[: stop - 1], start - 1, collect)
+        self._read(ids[: stop - 1], start - 1, collect, salt, tags)
         return torch.cat(parts)
 
     def forget(self) -> None:
@@ -359,10 +369,23 @@ class Engine:
         finally:
             request.abandoned = True
 
-    def _read(self, ids: list[int], start: int, collect: Callable[[int, Tensor], None]) -> None:
+    def _read(
+        self,
+        ids: list[int],
+        start: int,
+        collect: Callable[[int, Tensor], None],
+        salt: str = "",
+        tags: Collection[str] = (),
+    ) -> None:
         """Have a prompt read, and the logits from position `start` on collected."""
         request = Request(
-            prompt=len(ids), tokens=ids, cancel=threading.Event(), collect=collect, read_from=start
+            prompt=len(ids),
+            tokens=ids,
+            cancel=threading.Event(),
+            collect=collect,
+            read_from=start,
+            salt=salt,
+            tags=frozenset(tags),
         )
         self._loop.submit(request)
         request.done.result()

@@ -218,7 +218,7 @@ class _Run:
         self, engine: Engine, frame: Frame, outcome: _Outcome
     ) -> Generator[AnswerEvent, None, _Outcome]:
         """What each citation is worth; stops between two of them when cancelled."""
-        work = Receipts(engine, frame, self._question, outcome.citations)
+        work = Receipts(engine, frame, self._question, outcome.citations, self._request.scope.workspace_id)
         written = outcome.kind != "quotes"
         found: list[Receipt] = []
         for receipt in work.of_answer(outcome.text, outcome.unsupported) if written else work.of_question():

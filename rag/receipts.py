@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from model import Engine, Finished, SamplingParams
+from model import Engine
 from rag.citations import Citation
 from rag.framing import Frame
 from rag.inert import JOINER
@@ -40,12 +40,14 @@ class Receipt:
 
 @dataclass
 class Receipts:
-    """The receipts of one answer; `computed` counts the tokens that the model had to read for them."""
+    """The receipts of one answer; `salt` keeps what is read apart from other workspaces, `computed` counts the
+    tokens that the model had to read."""
 
     engine: Engine
     frame: Frame
     question: str
     citations: Sequence[Citation]
+    salt: str = ""
     computed: int = 0
 
     def of_answer(self, text: str, unsupported: Collection[str] = ()) -> Iterator[Receipt]:
@@ -88,21 +90,12 @@ class Receipts:
         it does not fit the model's window."""
         words = words[: self.engine.context_length // 2]
         ids = [*prompt[-(self.engine.context_length - len(words) - 1) :], *words]
-        self._claim(ids)
         start = len(ids) - len(words)
         chunk = self._chunk
         self.computed += len(ids) - 1 - (start - 1) // chunk * chunk
-        return float(self.engine.score(ids, start).sum())
-
-    def _claim(self, ids: Sequence[int]) -> None:
-        """Have a long prompt read under the names of its documents, so that `Engine.purge` finds what is kept
-        of it; shorter ones leave nothing behind, and `Engine.score` takes no tags."""
-        if len(ids) < self._chunk:
-            return
-        documents = {citation.document_id for citation in self.citations}
-        for event in self.engine.generate(ids[:-1], SamplingParams(max_tokens=1), tags=documents):
-            if isinstance(event, Finished):
-                self.computed += event.prompt_tokens - event.cached_tokens
+        # What was read stays in the workspace, and goes when one of the documents goes.
+        tags = {citation.document_id for citation in self.citations}
+        return float(self.engine.score(ids, start, salt=self.salt, tags=tags).sum())
 
     @property
     def _chunk(self) -> int:

@@ -33,7 +33,7 @@ def test_no_leak_is_live(attack: object) -> None:
         assert not LIVE.search(page), page
 
 
-PIECES = st.sampled_from([*"[]()!<>a/: \n\"=\\`", "img ", "https:", "//", "x.org", "&lt;"])
+PIECES = st.sampled_from([*'[]()!<>a/: \n"=\\`', "img ", "https:", "//", "x.org", "&lt;"])
 
 
 @given(st.lists(PIECES, max_size=14).map("".join))

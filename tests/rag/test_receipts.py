@@ -87,3 +87,13 @@ def test_nothing_of_a_document_stays_when_it_is_purged(engine: Engine) -> None:
     for document in ("doc_1", "doc_2"):
         engine.purge(document)
     assert engine.stats().blocks_cached == 0
+
+
+def test_what_was_read_for_a_receipt_goes_with_its_document(engine: Engine) -> None:
+    engine.forget()
+    long = " ".join(f"In year {n} the rent of the mill was {n * 731} guilders." for n in range(30))
+    work = Receipts(engine, Frame("document"), ASKED[0][0], [cited(1, long), cited(2, BESIDE)], "ws_a")
+    list(work.of_question())
+    assert engine.stats().blocks_cached > 0
+    assert engine.purge("doc_1") > 0
+    assert engine.stats().blocks_cached == 0
