@@ -40,8 +40,8 @@ class Receipt:
 
 @dataclass
 class Receipts:
-    """The receipts of one answer. `salt` keeps what is read apart from other workspaces; `computed` counts the
-    tokens that the model had to read."""
+    """The receipts of one answer. `salt` keeps what is read apart from other workspaces; `computed` counts
+    the tokens that the model had to read."""
 
     engine: Engine
     frame: Frame
