@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ScriptedEngine, WatchedEngine
 
 from model import Engine
 from rag.follow_up import CARRIED, WRITTEN_TOKENS, Turn, stand_alone, written_out
 from rag.pointing import leans
+from tests.rag.conftest import ScriptedEngine, WatchedEngine
 
 TESLA = [Turn("Where was Nikola Tesla born?", "in Smiljan")]
 DIALOGUES = Path(__file__).parents[2] / "bench" / "dialogues.jsonl"
