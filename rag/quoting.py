@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from itertools import islice
 from typing import Protocol
 
@@ -304,7 +305,13 @@ def candidate_quotes(
     What speaks to a machine, and live markup, is only ever the first.
     """
     left = chances.copy()
-    noise = [row for row, chance in enumerate(chances) if chance > 0 and _is_noise(sentences[row].text)]
+
+    @cache  # each neighbour is looked at again for every quote and every step of its growth
+    def is_noise(row: int) -> bool:
+        text = sentences[row].text
+        return speaks_to_machine(text) or holds_markup(text)
+
+    noise = [row for row, chance in enumerate(chances) if chance > 0 and is_noise(row)]
     while (chance := float(left.max())) > 0:
         seed = first = last = int(np.argmax(left))
         passage = segments[sentences[seed].block].passage
@@ -316,7 +323,7 @@ def candidate_quotes(
                 and left[row] >= 0
                 and _together(sentences, low, high, QUOTE_CHARACTERS)
                 and (left[row] >= _APART or _same_paragraph(passage, sentences, row, first, last))
-                and not _is_noise(sentences[row].text)
+                and not is_noise(row)
             ]
             if not grown:
                 break
@@ -332,10 +339,6 @@ def candidate_quotes(
         )
         left[first : last + 1] = -1.0
         left[noise] = -1.0
-
-
-def _is_noise(text: str) -> bool:
-    return speaks_to_machine(text) or holds_markup(text)
 
 
 def _same_paragraph(passage: Passage, sentences: Sequence[Sentence], row: int, first: int, last: int) -> bool:

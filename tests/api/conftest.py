@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from api.app import create_app
+from api.cli import _run
 from api.loaders import Loaders
 from api.wiring import Service
 from model import Engine
@@ -130,6 +132,21 @@ def ready(client: Any, name: str = "lease.md", content: bytes | str = LEASE, **f
     document = wait_for(client, upload(client, name, content, **form)["id"])
     assert document["status"] == "ready", document
     return document
+
+
+def in_process(
+    capsys: pytest.CaptureFixture[str],
+) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """The command `longleaf`, run in the tests' own process, where its libraries are imported already."""
+
+    def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+        given = [*map(str, arguments)]
+        capsys.readouterr()
+        code = _run(given)
+        said = capsys.readouterr()
+        return subprocess.CompletedProcess(given, code, said.out, said.err)
+
+    return run
 
 
 def problem(response: Any, status: int, code: str) -> dict[str, Any]:

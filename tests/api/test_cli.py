@@ -19,9 +19,9 @@ import pytest
 from sqlalchemy import text
 from typer.testing import CliRunner
 
-from api.cli import _run, app
+from api.cli import app
 from rag.store.session import Database
-from tests.api.conftest import LEASE, until
+from tests.api.conftest import LEASE, in_process, until
 from tests.page.pdf_pages import pdf_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -66,14 +66,7 @@ def here(
     monkeypatch.setenv("LONGLEAF_DATA_DIR", environment["LONGLEAF_DATA_DIR"])
     monkeypatch.chdir(tmp_path)
 
-    def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-        given = [*map(str, arguments)]
-        capsys.readouterr()
-        code = _run(given)
-        said = capsys.readouterr()
-        return subprocess.CompletedProcess(given, code, said.out, said.err)
-
-    return run
+    return in_process(capsys)
 
 
 def test_a_folder_is_read_searched_and_asked(longleaf: Command, here: Command, tmp_path: Path) -> None:

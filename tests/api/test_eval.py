@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 import typer
 
-from api.cli import _run
 from api.commands import eval_make
 from api.loaders import Loaders
 from api.wiring import Service
@@ -22,6 +21,7 @@ from rag.evaluation.measuring import Measurer
 from rag.evaluation.proposals import Excerpt, by_model
 from rag.evaluation.questions import load_questions
 from rag.evaluation.runfile import read
+from tests.api.conftest import in_process
 
 SET = Path(__file__).resolve().parents[1] / "data" / "evaluation"
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -36,14 +36,7 @@ def longleaf(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("api.commands.session.Service", functools.partial(Service, loaders=loaders))
 
-    def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-        given = [*map(str, arguments)]
-        capsys.readouterr()
-        code = _run(given)
-        said = capsys.readouterr()
-        return subprocess.CompletedProcess(given, code, said.out, said.err)
-
-    return run
+    return in_process(capsys)
 
 
 def test_a_run_its_files_and_its_continuation(longleaf: Command, monkeypatch: pytest.MonkeyPatch) -> None:
