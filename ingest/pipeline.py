@@ -14,7 +14,8 @@ from dataclasses import replace
 from typing import Literal
 
 from ingest import jobs
-from ingest.chunking import Chunk, chunk_document, embedding_text
+from ingest.chunking import Chunk, chunk_document
+from ingest.embedding import Interrupted, embed_chunks
 from ingest.errors import ParseCancelled, ParseError
 from ingest.jobs import Lease, LeaseLost, fenced
 from ingest.names import choose_title
@@ -24,23 +25,16 @@ from ingest.uploads import blob_path
 from rag.embedders.base import Embedder
 from rag.errors import LongleafError, Unavailable
 from rag.settings import Settings
-from rag.store.records import ChunkDraft, ChunkRow, PageRow
+from rag.store.records import ChunkDraft, PageRow
 from rag.store.repositories import Collections, Documents, Generations
 from rag.store.session import Database
 
 log = logging.getLogger(__name__)
 
-WINDOW = 256
-"""Chunks that are sorted by length before they are cut into batches: little padding, bounded memory."""
-BATCH = 16
 PROGRESS_SECONDS = 0.5
 
 Outcome = Literal["done", "failed", "postponed", "released", "lost"]
 Step = Literal["leased", "parsed", "written", "embedded", "ready_to_publish", "published"]
-
-
-class Interrupted(Exception):
-    """The worker is stopping, or the lease is gone."""
 
 
 class Pipeline:
@@ -75,7 +69,7 @@ class Pipeline:
             self._on_step("leased")
             if not self._is_written(lease):
                 self._read(lease, interrupted)
-            self._embed(lease, interrupted)
+            embed_chunks(self._db, self._embedder, lease, interrupted, lambda: self._on_step("embedded"))
             self._on_step("ready_to_publish")
             with fenced(self._db, lease) as session:
                 jobs.complete(session, lease)
@@ -176,39 +170,6 @@ class Pipeline:
             )
         return parse_document(path, filename, limits, on_progress, interrupted)
 
-    def _embed(self, lease: Lease, interrupted: Callable[[], bool]) -> None:
-        with fenced(self._db, lease) as session:
-            Documents(session, lease.scope).set(lease.document_id, status="embedding")
-            title = Documents(session, lease.scope).get(lease.document_id).title
-            done, total = Generations(session, lease.scope).progress(lease.document_id, lease.generation)
-        last = -1
-        while done < total:
-            with self._db.read() as session:
-                generations = Generations(session, lease.scope)
-                window = generations.pending(lease.document_id, lease.generation, after=last, limit=WINDOW)
-                texts = generations.text_slices(
-                    lease.document_id, lease.generation, [(row.start, row.end) for row in window]
-                )
-            if not window:
-                raise LeaseLost(f"chunks of {lease.document_id} are gone")
-            last = window[-1].ordinal
-            for rows, inputs in _batches(window, texts, title):
-                if interrupted():
-                    raise Interrupted
-                vectors = self._embedder.embed_passages(inputs)
-                done += len(rows)
-                with fenced(self._db, lease) as session:
-                    Generations(session, lease.scope).write_vectors(
-                        lease.document_id,
-                        lease.generation,
-                        {row.id: vector for row, vector in zip(rows, vectors, strict=True)},
-                    )
-                    Documents(session, lease.scope).set(
-                        lease.document_id, chunks_done=done, chunks_total=total
-                    )
-                    jobs.checkpoint(session, lease)
-                self._on_step("embedded")
-
 
 def _storable(parsed: ParsedDocument) -> ParsedDocument:
     """PostgreSQL stores no NUL; the replacement is as long, so every offset stays right."""
@@ -240,18 +201,3 @@ def _page_at(pages: Sequence[PageSpan], starts: Sequence[int], position: int) ->
     if not pages:
         return None
     return pages[max(0, bisect_right(starts, position) - 1)].number
-
-
-def _batches(
-    window: Sequence[ChunkRow], texts: Sequence[str], title: str
-) -> Iterator[tuple[list[ChunkRow], list[str]]]:
-    by_length = sorted(range(len(window)), key=lambda place: window[place].tokens)
-    for first in range(0, len(by_length), BATCH):
-        places = by_length[first : first + BATCH]
-        rows = [window[place] for place in places]
-        inputs = [_input(row, texts[place], title) for row, place in zip(rows, places, strict=True)]
-        yield rows, inputs
-
-
-def _input(row: ChunkRow, text: str, title: str) -> str:
-    return embedding_text(Chunk(0, len(text), row.headings, row.tokens), text, title)

@@ -14,7 +14,7 @@ import pytest
 from ingesting import Desk, WordEmbedder, tiny_pdf
 from sqlalchemy import update
 
-from ingest import jobs, pipeline
+from ingest import embedding, jobs, pipeline
 from ingest.chunking import Chunk, embedding_text
 from ingest.deletion import delete_document
 from ingest.jobs import Lease
@@ -94,7 +94,7 @@ def test_vectors_belong_to_their_chunks_though_batches_are_sorted(desk: Desk) ->
     with desk.db.read() as session:
         rows = Chunks(session, DEFAULT_SCOPE).of_generation(document_id, 1)
         text = Documents(session, DEFAULT_SCOPE).text(document_id)
-    assert len(rows) > 2 * pipeline.BATCH
+    assert len(rows) > 2 * embedding.BATCH
     for row in rows:
         chunk = Chunk(row.start, row.end, row.headings, row.tokens)
         wanted = desk.embedder.embed_query(embedding_text(chunk, text, "long"))

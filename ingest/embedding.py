@@ -1,0 +1,79 @@
+"""Vectors for the chunks of one generation, batch by batch; what is stored is not embedded again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+from ingest import jobs
+from ingest.chunking import Chunk, embedding_text
+from ingest.jobs import Lease, LeaseLost, fenced
+from rag.embedders.base import Embedder
+from rag.store.records import ChunkRow
+from rag.store.repositories import Documents, Generations
+from rag.store.session import Database
+
+WINDOW = 256
+"""Chunks that are sorted by length before they are cut into batches: little padding, bounded memory."""
+BATCH = 16
+
+
+class Interrupted(Exception):
+    """The worker is stopping, or the lease is gone."""
+
+
+def embed_chunks(
+    db: Database,
+    embedder: Embedder,
+    lease: Lease,
+    interrupted: Callable[[], bool] = lambda: False,
+    on_batch: Callable[[], None] = lambda: None,
+) -> None:
+    """Embed the chunks of the lease's generation that have no vector yet; `on_batch` is called after each
+    batch is stored.
+
+    Raises LeaseLost, Interrupted, and Unavailable when the store can't be written.
+    """
+    with fenced(db, lease) as session:
+        Documents(session, lease.scope).set(lease.document_id, status="embedding")
+        title = Documents(session, lease.scope).get(lease.document_id).title
+        done, total = Generations(session, lease.scope).progress(lease.document_id, lease.generation)
+    last = -1
+    while done < total:
+        with db.read() as session:
+            generations = Generations(session, lease.scope)
+            window = generations.pending(lease.document_id, lease.generation, after=last, limit=WINDOW)
+            texts = generations.text_slices(
+                lease.document_id, lease.generation, [(row.start, row.end) for row in window]
+            )
+        if not window:
+            raise LeaseLost(f"chunks of {lease.document_id} are gone")
+        last = window[-1].ordinal
+        for rows, inputs in _batches(window, texts, title):
+            if interrupted():
+                raise Interrupted
+            vectors = embedder.embed_passages(inputs)
+            done += len(rows)
+            with fenced(db, lease) as session:
+                Generations(session, lease.scope).write_vectors(
+                    lease.document_id,
+                    lease.generation,
+                    {row.id: vector for row, vector in zip(rows, vectors, strict=True)},
+                )
+                Documents(session, lease.scope).set(lease.document_id, chunks_done=done, chunks_total=total)
+                jobs.checkpoint(session, lease)
+            on_batch()
+
+
+def _batches(
+    window: Sequence[ChunkRow], texts: Sequence[str], title: str
+) -> Iterator[tuple[list[ChunkRow], list[str]]]:
+    by_length = sorted(range(len(window)), key=lambda place: window[place].tokens)
+    for first in range(0, len(by_length), BATCH):
+        places = by_length[first : first + BATCH]
+        rows = [window[place] for place in places]
+        inputs = [_input(row, texts[place], title) for row, place in zip(rows, places, strict=True)]
+        yield rows, inputs
+
+
+def _input(row: ChunkRow, text: str, title: str) -> str:
+    return embedding_text(Chunk(0, len(text), row.headings, row.tokens), text, title)
