@@ -35,9 +35,10 @@ _METADATA_DEPTH = 8
 _IDENTITY = ".store"
 
 
-def blob_path(settings: Settings, document_id: str) -> Path:
-    """Where the original bytes of a document lie."""
-    return settings.data_dir / "blobs" / document_id
+def blob_path(settings: Settings, document_id: str, generation: int = 1) -> Path:
+    """Where the original bytes of a generation of a document lie."""
+    name = document_id if generation == 1 else f"{document_id}.{generation}"
+    return settings.data_dir / "blobs" / name
 
 
 class UploadSink:

@@ -109,6 +109,8 @@ class Collection(Base):
     name: Mapped[str] = mapped_column(String(200))
     embedder: Mapped[str]
     max_context_tokens: Mapped[int | None] = mapped_column(Integer)
+    max_documents: Mapped[int | None] = mapped_column(BigInteger)
+    max_bytes: Mapped[int | None] = mapped_column(BigInteger)
     created_at: Mapped[datetime]
 
 
@@ -144,6 +146,52 @@ class Document(Base):
     updated_at: Mapped[datetime]
 
 
+class Version(Base):
+    """What was sent as one generation of a document, and how far its ingest is; kept when its text is gone.
+
+    A generation above the document's is on its way, or ended as failed or cancelled. One that a newer file
+    replaced, before or after it was live, is `superseded`.
+    """
+
+    __tablename__ = "versions"
+    __table_args__ = (Index(None, "sha256"),)
+
+    document_id: Mapped[str] = mapped_column(ForeignKey("documents.id", ondelete="CASCADE"), primary_key=True)
+    generation: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    sha256: Mapped[str] = mapped_column(String(64))
+    bytes: Mapped[int] = mapped_column(BigInteger)
+    filename: Mapped[str]
+    media_type: Mapped[str]
+    title: Mapped[str]
+    status: Mapped[str] = mapped_column(String(20))
+    error_code: Mapped[str | None] = mapped_column(String(60))
+    error_detail: Mapped[str | None]
+    pages_done: Mapped[int] = mapped_column(Integer)
+    pages_total: Mapped[int] = mapped_column(Integer)
+    chunks_done: Mapped[int] = mapped_column(Integer)
+    chunks_total: Mapped[int] = mapped_column(Integer)
+    characters: Mapped[int] = mapped_column(BigInteger)
+    created_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+
+
+class SyncedFile(Base):
+    """The document that stands for a file of a mirrored folder, and the file as it was when it was read."""
+
+    __tablename__ = "synced_files"
+    __table_args__ = (Index(None, "document_id"),)
+
+    collection_id: Mapped[str] = mapped_column(
+        ForeignKey("collections.id", ondelete="CASCADE"), primary_key=True
+    )
+    root: Mapped[str] = mapped_column(primary_key=True)
+    path: Mapped[str] = mapped_column(primary_key=True)
+    document_id: Mapped[str] = mapped_column(ForeignKey("documents.id", ondelete="CASCADE"))
+    sha256: Mapped[str] = mapped_column(String(64))
+    bytes: Mapped[int] = mapped_column(BigInteger)
+    mtime_ns: Mapped[int] = mapped_column(BigInteger)
+
+
 class TextSegment(Base):
     """`TEXT_SEGMENT` code points of the canonical text of a generation, from `start` on."""
 
@@ -170,6 +218,8 @@ class Page(Base):
 class Chunk(Base):
     """A chunk as a range of code points; `vector` is float16[dimension], NULL until embedded.
 
+    `digest` is the SHA-256 of the text that the vector is made from, NULL in rows of older versions.
+
     Keys are never given out twice: an index that still holds a deleted chunk's key can't hit another.
     """
 
@@ -190,6 +240,7 @@ class Chunk(Base):
     page_end: Mapped[int | None] = mapped_column(Integer)
     headings: Mapped[list[str]]
     tokens: Mapped[int] = mapped_column(Integer)
+    digest: Mapped[bytes | None] = mapped_column(LargeBinary)
     vector: Mapped[bytes | None] = mapped_column(LargeBinary)
 
 

@@ -226,3 +226,53 @@ def test_collections_get_a_budget_and_lose_nothing_else_on_the_way_up_and_down(e
         row = session.execute(text("SELECT id, workspace_id, name, embedder FROM collections")).one()
         assert row._asdict() == collection
     _move(empty, command.upgrade, "0002")
+
+
+def test_documents_get_their_only_version_on_the_way_up_and_lose_it_on_the_way_down(empty: Database) -> None:
+    _move(empty, command.upgrade, "0003")
+    names = (
+        "id, workspace_id, collection_id, title, filename, media_type, sha256, bytes, metadata, status, "
+        "error_code, generation, pages_done, pages_total, chunks_done, chunks_total, characters, "
+        "created_at, updated_at"
+    )
+    with empty.session() as session:
+        session.execute(
+            text(
+                "INSERT INTO collections (id, workspace_id, name, embedder, created_at) "
+                "VALUES ('col_1', 'ws_default', 'papers', 'e5@1', '2026-01-01 00:00:00')"
+            )
+        )
+        for document, status, code, generation in (
+            ("doc_1", "ready", None, 3),
+            ("doc_2", "queued", None, 0),
+            ("doc_3", "failed", "corrupt", 0),
+        ):
+            session.execute(
+                text(
+                    f"INSERT INTO documents ({names}) VALUES (:id, 'ws_default', 'col_1', 'A', 'a.txt', 't', "  # noqa: S608
+                    ":id, 7, '{}', :status, :code, :generation, 1, 1, 1, 1, 7, "
+                    "'2026-01-01 00:00:00', '2026-01-02 00:00:00')"
+                ),
+                {"id": document, "status": status, "code": code, "generation": generation},
+            )
+    _move(empty, command.upgrade, "0004")
+    with empty.read() as session:
+        rows = session.execute(
+            text(
+                "SELECT document_id, generation, sha256, status, error_code, characters "
+                "FROM versions ORDER BY document_id"
+            )
+        ).all()
+    assert [tuple(row) for row in rows] == [
+        ("doc_1", 3, "doc_1", "ready", None, 7),
+        ("doc_2", 1, "doc_2", "queued", None, 7),
+        ("doc_3", 1, "doc_3", "failed", "corrupt", 7),
+    ]
+    _move(empty, command.downgrade, "0003")
+    with empty.read() as session:
+        inspector = inspect(session.connection())
+        assert not {"versions", "synced_files"} & set(inspector.get_table_names())
+        assert "digest" not in {column["name"] for column in inspector.get_columns("chunks")}
+        assert session.execute(text("SELECT count(*) FROM documents")).scalar_one() == 3
+    _move(empty, command.upgrade, "head")
+    assert _compare(empty) == []
