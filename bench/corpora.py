@@ -148,7 +148,7 @@ class LongleafChunker:
         title = choose_title(None, parsed.title, path.name) if self._titles else ""
         chunks = chunk_document(parsed, self._embedder.token_spans, self._target)
         pieces = []
-        for chunk, draft in zip(chunks, drafts(parsed, chunks), strict=True):
+        for chunk, draft in zip(chunks, drafts(parsed, chunks, title), strict=True):
             pages = None
             if draft.page_start is not None and draft.page_end is not None:
                 pages = (draft.page_start, draft.page_end)

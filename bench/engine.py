@@ -226,7 +226,7 @@ class _Timed:
         self._nanoseconds = ctypes.c_int64()
         self._stack = executor._stack  # type: ignore[attr-defined]
         if self._stack is not None:
-            self._stack.clock = self._nanoseconds
+            self._stack.time(self._nanoseconds)
         self._model, self._executor = executor._model, executor  # type: ignore[attr-defined]
         self._attend = executor._attend  # type: ignore[attr-defined]
         self._head = self._model.head
@@ -250,7 +250,7 @@ class _Timed:
     def restore(self) -> None:
         """Take the clocks out again."""
         if self._stack is not None:
-            self._stack.clock = None
+            self._stack.time(None)
         for hook in self._hooks:
             hook.remove()
         self._executor._attend = self._attend  # type: ignore[attr-defined]

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from model.attention import Attend, Batch, Segment
+from model.attention.layout import lay_out
 from model.errors import ModelError
 from model.kv.pool import KVPool
 from model.llama.rope import Rope
@@ -80,23 +81,33 @@ class LocalExecutor:
         weight = model.norm.weight
         self.device, self.dtype = weight.device, weight.dtype
         self.blocks, self.block_size = pool.blocks, pool.block_size
-        # Passes of few rows take one call instead of some for each layer.
+        # Passes of few rows take two calls instead of some for each layer.
         self._stack = model.stack(pool) if attend.name == "native" else None
         self.kind = f"{self.device.type} {self.dtype} {attend.name}"
 
-    @torch.inference_mode()
     def forward(self, tokens: Sequence[int], segments: Sequence[Segment]) -> Tensor:
         """See `Executor.forward`."""
-        batch, ids = self._batch(segments), torch.tensor(tokens, device=self.device)
+        layout = lay_out(segments, self.block_size)
         if self._stack is not None and len(tokens) <= FEW_ROWS:
-            return self._stack(self._model.embed(ids), batch.rotation, batch.slots, *batch.plan)
-        hidden: Tensor = self._model(ids, batch)
+            return self._stack.forward(tokens, layout, self._rope.upto(max(layout.positions) + 1))
+        with torch.inference_mode():
+            batch = Batch(
+                segments=tuple(segments),
+                rotation=self._rope.table(layout.positions),
+                slots=torch.tensor(layout.slots, device=self.device),
+                pool=self._pool,
+                attend=self._attend,
+                plan=self._attend.plan(segments, self._pool),
+            )
+            hidden: Tensor = self._model(torch.tensor(tokens, device=self.device), batch)
         return hidden
 
-    @torch.inference_mode()
     def head(self, hidden: Tensor) -> Tensor:
         """See `Executor.head`."""
-        return self._model.head(hidden)
+        if self._stack is not None and len(hidden) <= FEW_ROWS:
+            return self._stack.head(hidden)
+        with torch.inference_mode():
+            return self._model.head(hidden)
 
     def read(self, block: int) -> Tensor:
         """See `Executor.read`."""
@@ -109,21 +120,3 @@ class LocalExecutor:
 
     def close(self) -> None:
         """Nothing to let go of: memory goes with the object."""
-
-    def _batch(self, segments: Sequence[Segment]) -> Batch:
-        # Lists, until the last moment: a call of torch takes as long as some dozen positions.
-        size = self.block_size
-        positions: list[int] = []
-        slots: list[int] = []
-        for each in segments:
-            own = range(each.start, each.start + each.count)
-            positions += own
-            slots += [each.blocks[at // size] * size + at % size for at in own]
-        return Batch(
-            segments=tuple(segments),
-            rotation=self._rope.table(positions),
-            slots=torch.tensor(slots, device=self.device),
-            pool=self._pool,
-            attend=self._attend,
-            plan=self._attend.plan(segments, self._pool),
-        )

@@ -66,7 +66,7 @@ class Runner:
         counts = [max(0, work.start + work.count - first) for work, first in zip(works, firsts, strict=True)]
         rows = hidden if sum(counts) == len(hidden) else _ends(hidden, works, counts)
         logits = self._executor.head(rows) if len(rows) else hidden.new_empty(0, 0)
-        parts = logits.split_with_sizes(counts)
+        parts = [logits] if len(counts) == 1 else logits.split_with_sizes(counts)
         return [Result(work, first, part) for work, first, part in zip(works, firsts, parts, strict=True)]
 
 

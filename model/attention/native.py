@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import chain
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from model.attention.batch import Segment
+from model.attention.layout import block_table
 from model.kv.pool import KVPool
 from model.native import available, kernels
 
@@ -31,15 +31,8 @@ class NativeAttend:
 
     def plan(self, segments: Sequence[Segment], pool: KVPool) -> _Plan:
         """Row, start, count and place in one table of block ids, for each segment."""
-        rows, row, offset = [], 0, 0
-        for each in segments:
-            used = -(-(each.start + each.count) // pool.block_size)
-            if len(each.blocks) < used:
-                raise ValueError(f"{len(each.blocks)} blocks for {each.start + each.count} tokens")
-            rows.append((row, each.start, each.count, offset))
-            row, offset = row + each.count, offset + len(each.blocks)
-        table = list(chain.from_iterable(each.blocks for each in segments))
-        return _Plan(torch.tensor(rows, dtype=torch.int64), torch.tensor(table, dtype=torch.int64))
+        rows, table = block_table(segments, pool.block_size)
+        return _Plan(torch.tensor(rows).view(-1, 4), torch.tensor(table))
 
     def __call__(self, queries: Tensor, keys: Tensor, values: Tensor, plan: _Plan) -> Tensor:
         """See `model.attention.batch.Attend`."""

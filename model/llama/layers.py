@@ -48,11 +48,11 @@ class Embedding(Projection, nn.Embedding):
 class RMSNorm(nn.RMSNorm):
     """x / sqrt(mean(x²) + eps) · weight (Zhang & Sennrich 2019), accumulated in float32."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        """[n, width] -> [n, width]."""
-        if kernels.fits(x) and self.weight.dtype == x.dtype:
-            return kernels.norm(x, self.weight, self.eps or 0.0)
-        return super().forward(x)
+    def forward(self, x: Tensor, added: Tensor | None = None) -> Tensor:
+        """[n, width] -> [n, width], after `added` was added to x in place."""
+        if kernels.fits(x) and self.weight.dtype == x.dtype and x.is_contiguous():
+            return kernels.norm(x, self.weight, self.eps or 0.0, added)
+        return super().forward(x if added is None else x.add_(added))
 
 
 def swiglu(gate_up: Tensor) -> Tensor:

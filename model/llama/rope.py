@@ -48,9 +48,13 @@ class Rope:
 
     def table(self, positions: Sequence[int]) -> Tensor:
         """Unit complex numbers [n, 1, head_dim / 2] (complex64) that rotate position p by p · frequency."""
-        self.reserve(max(positions) + 1)
         rows = torch.as_tensor(positions, device=self._table.device)
-        return self._table.index_select(0, rows).unsqueeze(1)
+        return self.upto(max(positions) + 1).index_select(0, rows).unsqueeze(1)
+
+    def upto(self, count: int) -> Tensor:
+        """The whole table, complex64 [at least count, head_dim / 2]; a later one may lie elsewhere."""
+        self.reserve(count)
+        return self._table
 
     def reserve(self, count: int) -> None:
         """Make the table hold positions 0 … count - 1; where it has to grow, it grows by half at least."""

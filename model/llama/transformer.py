@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from model.attention.batch import Batch
 from model.kv.pool import KVPool
 from model.llama.config import LlamaConfig
-from model.llama.layers import Embedding, Linear, RMSNorm, rotate_and_store, swiglu
+from model.llama.layers import Embedding, Linear, Projection, RMSNorm, rotate_and_store, swiglu
 from model.native import kernels
-from model.native.stack import Layer, Stack
+from model.native.stack import Ends, Layer, Stack
 
 
 class Attention(nn.Module):
@@ -62,10 +62,16 @@ class Block(nn.Module):
         self.ffn_norm = RMSNorm(config.hidden_size, eps=config.norm_eps)
         self.ffn = FeedForward(config)
 
-    def forward(self, x: Tensor, batch: Batch, layer: int) -> Tensor:
-        """[n, hidden] -> [n, hidden]."""
-        x = x + self.attention(self.attention_norm(x), batch, layer)
-        return x + self.ffn(self.ffn_norm(x))  # type: ignore[no-any-return]
+    def forward(self, x: Tensor, added: Tensor | None, batch: Batch, layer: int) -> Tensor:
+        """The stream x [n, hidden], which `added` is still to be added to, goes through the layer in place.
+
+        A sum is left to the norm that comes next: both read the same rows.
+
+        Returns:
+            [n, hidden], to be added to x.
+        """
+        mixed = self.attention(self.attention_norm(x, added), batch, layer)
+        return self.ffn(self.ffn_norm(x, mixed))  # type: ignore[no-any-return]
 
     def layer(self, keys: Tensor, values: Tensor) -> Layer | None:
         """The same for `Stack`; None where a product is not the kernels' alone, or a dtype not theirs.
@@ -95,13 +101,14 @@ class Transformer(nn.Module):
 
     def forward(self, tokens: Tensor, batch: Batch) -> Tensor:
         """Token ids [n] -> final hidden states [n, hidden]."""
-        x = self.embed(tokens)
+        x: Tensor = self.embed(tokens)
+        added: Tensor | None = None
         for layer, block in enumerate(self.blocks):
-            x = block(x, batch, layer)
-        return x  # type: ignore[no-any-return]
+            added = block(x, added, batch, layer)
+        return x if added is None else x.add_(added)
 
     def stack(self, pool: KVPool) -> Stack | None:
-        """The blocks in one call, for passes of few rows that attend by our kernel; None where they differ.
+        """The model in two calls, for passes of few rows that attend by our kernel; None where it differs.
 
         It holds on to the weights and the pool as they are now.
         """
@@ -112,9 +119,16 @@ class Transformer(nn.Module):
             if layer is None:
                 return None
             layers.append(layer)
-        return Stack(layers, block.attention.heads, self.norm.eps or 0.0)
+        embed, output = (getattr(each, "matrix", None) for each in (self.embed, self._last))
+        if embed is None or output is None:
+            return None
+        ends = Ends(embed, output, self.norm.weight.detach(), self.norm.eps or 0.0)
+        return Stack(layers, block.attention.heads, ends)
 
     def head(self, x: Tensor) -> Tensor:
         """Hidden states [m, hidden] -> logits [m, vocab], float32."""
-        matrix = self.embed if self.output is None else self.output
-        return matrix.project(self.norm(x), torch.float32)
+        return self._last.project(self.norm(x), torch.float32)
+
+    @property
+    def _last(self) -> Projection:
+        return self.embed if self.output is None else self.output

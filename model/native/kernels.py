@@ -50,13 +50,13 @@ def take(matrix: Matrix, ids: Tensor, dtype: torch.dtype) -> Tensor:
     return out
 
 
-def norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
-    """x / sqrt(mean(x²) + eps) · weight for each row of x [n, width]."""
-    x = x.contiguous()
+def norm(x: Tensor, weight: Tensor, eps: float, added: Tensor | None = None) -> Tensor:
+    """x / sqrt(mean(x²) + eps) · weight for each row of x [n, width]; first x += added, if given."""
     out = torch.empty_like(x)
+    added = None if added is None else added.contiguous()
     call().longleaf_norm(
-        x.data_ptr(), weight.data_ptr(), eps, x.shape[0], x.shape[1], x.dtype is _BF16, out.data_ptr(),
-        torch.get_num_threads(),
+        x.data_ptr(), None if added is None else added.data_ptr(), weight.data_ptr(), eps, x.shape[0],
+        x.shape[1], x.dtype is _BF16, out.data_ptr(), torch.get_num_threads(),
     )  # fmt: skip
     return out
 

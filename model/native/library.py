@@ -16,11 +16,12 @@ _SIGNATURES: dict[str, tuple[type, ...]] = {
     "longleaf_linear": (_POINTER, _POINTER, _INT, _LONG, _POINTER, _POINTER, _INT, _INT),
     "longleaf_unpack": (_POINTER, _POINTER, _INT, _INT),
     "longleaf_take": (_POINTER, _POINTER, _LONG, _POINTER, _INT, _INT),
-    "longleaf_norm": (_POINTER, _POINTER, ctypes.c_float, _LONG, _LONG, _INT, _POINTER, _INT),
+    "longleaf_norm": (_POINTER, _POINTER, _POINTER, ctypes.c_float, _LONG, _LONG, _INT, _POINTER, _INT),
     "longleaf_gate": (_POINTER, _LONG, _LONG, _INT, _POINTER, _INT),
     "longleaf_rotate": (*[_POINTER] * 3, *[_LONG] * 4, _INT, *[_POINTER] * 3, _INT),
     "longleaf_attend": (_POINTER, _INT),
     "longleaf_stack": (_POINTER, _POINTER, _INT),
+    "longleaf_head": (_POINTER, _POINTER, _LONG, _POINTER, _INT),
 }
 
 

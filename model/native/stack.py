@@ -1,6 +1,7 @@
-"""All layers of a model as one call of `src/stack.c`, for passes of few rows.
+"""A model as two calls of `src/stack.c`, for passes of few rows: tokens to hidden states, these to logits.
 
-At one row a kernel runs for some ten microseconds, and calling it from Python takes as long. The modules of
+At one row a kernel runs for some ten microseconds, and calling it from Python takes as long; between two
+passes the caches are full of weights, and every call of torch costs as much again. The modules of
 `model.llama.transformer` stay the definition of what is computed: here it is the same kernels in the same
 order, with the same bits.
 """
@@ -8,12 +9,14 @@ order, with the same bits.
 from __future__ import annotations
 
 import ctypes
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from model.attention.layout import Layout
 from model.native.kernels import call
 from model.native.matrix import Matrix
 
@@ -49,8 +52,10 @@ class _Stack(ctypes.Structure):
 
     _fields_ = (
         ("layers", ctypes.POINTER(_Layer)),
+        *((name, ctypes.c_void_p) for name in ("embed", "output", "norm")),
         *((name, ctypes.c_int64) for name in ("count", "heads", "kv_heads", "dim", "block_size", "is_bf16")),
         ("eps", ctypes.c_double),
+        ("nanoseconds", ctypes.c_void_p),
     )
 
 
@@ -58,21 +63,35 @@ class _Pass(ctypes.Structure):
     """`pass` of src/stack.c."""
 
     _fields_ = (
-        *((name, ctypes.c_void_p) for name in ("hidden", "rotation", "slots", "segments", "table")),
+        *(
+            (name, ctypes.c_void_p)
+            for name in ("hidden", "tokens", "positions", "slots", "rotations", "segments", "table")
+        ),
         *((name, ctypes.c_int64) for name in ("n", "segment_count")),
-        ("nanoseconds", ctypes.c_void_p),
     )
 
 
-class Stack:
-    """The layers of one model; their weights stay where they are for as long as this lives.
+@dataclass(frozen=True)
+class Ends:
+    """What comes before and after the layers.
 
     Attributes:
-        clock: where set, the nanoseconds of products and attention are added to it.
+        embed, output: [vocab, hidden] each; the same one in a tied model.
+        norm: [hidden], before the output.
+        eps: of every norm.
     """
 
-    def __init__(self, layers: Sequence[Layer], heads: int, eps: float) -> None:
-        self._layers = tuple(layers)  # keeps alive what the addresses point to
+    embed: Matrix
+    output: Matrix
+    norm: Tensor
+    eps: float
+
+
+class Stack:
+    """One model on the CPU; its weights stay where they are for as long as this lives."""
+
+    def __init__(self, layers: Sequence[Layer], heads: int, ends: Ends) -> None:
+        self._kept = tuple(layers), ends  # what the addresses point to
         self._array = (_Layer * len(layers))(
             *(
                 _Layer(
@@ -84,27 +103,42 @@ class Stack:
             )
         )  # fmt: skip
         _, block_size, kv_heads, dim = layers[0].keys.shape
+        self._dtype = layers[0].keys.dtype
+        self._hidden, self._vocabulary = ends.output.cols, ends.output.rows
         self._stack = _Stack(
-            self._array, len(layers), heads, kv_heads, dim, block_size,
-            layers[0].keys.dtype is torch.bfloat16, eps,
+            self._array, ends.embed.address, ends.output.address, ends.norm.data_ptr(),
+            len(layers), heads, kv_heads, dim, block_size, self._dtype is torch.bfloat16, ends.eps, None,
         )  # fmt: skip
         self._address = ctypes.addressof(self._stack)
-        self.clock: ctypes.c_int64 | None = None
 
-    def __call__(
-        self, hidden: Tensor, rotation: Tensor, slots: Tensor, segments: Tensor, table: Tensor
-    ) -> Tensor:
-        """Embedded tokens [n, hidden] -> what the last layer gives, in the same memory.
+    def time(self, clock: ctypes.c_int64 | None) -> None:
+        """From now on add the nanoseconds of products and attention to `clock`; None stops it."""
+        self._stack.nanoseconds = None if clock is None else ctypes.addressof(clock)
+
+    def forward(self, tokens: Sequence[int], layout: Layout, rotations: Tensor) -> Tensor:
+        """Token ids [n] -> what the last layer gives, [n, hidden]; keys and values go to their slots.
 
         Args:
-            rotation: complex64 [n, 1, head_dim / 2].
-            slots: int64 [n], where keys and values go.
-            segments, table: as `kernels.attend` takes them.
+            rotations: contiguous complex64 [positions, head_dim / 2], as far as `layout` reaches at least.
         """
-        hidden, rotation = hidden.contiguous(), rotation.contiguous()
+        hidden = torch.empty(len(tokens), self._hidden, dtype=self._dtype)
+        n, count = len(tokens), len(layout.segments)
+        numbers = array("q", tokens)
+        for part in (layout.positions, layout.slots, layout.segments, layout.table):
+            numbers.extend(part)
+        first = numbers.buffer_info()[0]
         arguments = _Pass(
-            hidden.data_ptr(), rotation.data_ptr(), slots.data_ptr(), segments.data_ptr(), table.data_ptr(),
-            len(hidden), len(segments), None if self.clock is None else ctypes.addressof(self.clock),
+            hidden.data_ptr(), first, first + 8 * n, first + 16 * n, rotations.data_ptr(), first + 24 * n,
+            first + 24 * n + 8 * count, n, count // 4,
         )  # fmt: skip
         call().longleaf_stack(self._address, ctypes.addressof(arguments), torch.get_num_threads())
         return hidden
+
+    def head(self, hidden: Tensor) -> Tensor:
+        """Hidden states [m, hidden] -> logits [m, vocab], float32."""
+        hidden = hidden.contiguous()
+        logits = torch.empty(len(hidden), self._vocabulary)
+        call().longleaf_head(
+            self._address, hidden.data_ptr(), len(hidden), logits.data_ptr(), torch.get_num_threads()
+        )
+        return logits

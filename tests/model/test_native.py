@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from model.attention.batch import Segment
+from model.attention.layout import lay_out
 from model.attention.native import NativeAttend
 from model.kv.pool import KVPool
 from model.llama.rope import rotate
@@ -23,7 +24,7 @@ from model.native import FEW_ROWS, available, kernels, level
 from model.native.levels import LIBRARIES, levels
 from model.native.library import library
 from model.native.matrix import Codes, Matrix, dense, floats, pack, quantise
-from model.native.stack import Layer, Stack
+from model.native.stack import Ends, Layer, Stack
 
 DTYPES = [torch.float32, torch.bfloat16]
 CPU = torch.device("cpu")
@@ -108,6 +109,11 @@ def test_norm_gate_and_rotation_equal_torch(dtype: torch.dtype, width: int) -> N
     x, weight = torch.randn(5, width).to(dtype), torch.randn(width).to(dtype)
     wanted = F.rms_norm(x.float(), (width,), weight.float(), 1e-5).to(dtype)
     torch.testing.assert_close(kernels.norm(x, weight, 1e-5), wanted, **tolerance)
+    more = torch.randn_like(x)
+    expected = x + more
+    after = kernels.norm(x, weight, 1e-5, more)
+    assert torch.equal(x, expected)
+    assert torch.equal(after, kernels.norm(expected, weight, 1e-5))
     both = torch.randn(5, 2 * width).to(dtype) * 8
     gate, up = both.float().chunk(2, dim=1)
     torch.testing.assert_close(kernels.gate(both), (F.silu(gate) * up).to(dtype), **tolerance)
@@ -175,27 +181,35 @@ def test_a_stack_gives_what_its_kernels_give(dtype: torch.dtype) -> None:
     heads, kv_heads, dim, hidden, ffn = 4, 2, 16, 64, 96
     matrices = [pack(made(kind, *shape)) for kind, shape in (("q4", (128, 64)), ("q8", (64, 64)))]
     matrices += [dense(torch.randn(2 * ffn, hidden).to(dtype)), pack(made("q8", hidden, ffn))]
-    norms = torch.rand(2, hidden).to(dtype)
+    norms = torch.rand(3, hidden).to(dtype)
     pool = KVPool(1, 3, 16, kv_heads, dim, CPU, dtype)
     keys, values = pool.keys(0).normal_(), pool.values(0).normal_()
-    x, angles = torch.randn(4, hidden).to(dtype), torch.randn(4, 1, dim // 2)
-    rotation, slots = torch.complex(angles.cos(), angles.sin()), torch.tensor([35, 36, 37, 0])
-    attend = NativeAttend()
-    plan = attend.plan([Segment(19, 3, (1, 2)), Segment(0, 1, (0,))], pool)
+    angles = torch.randn(30, dim // 2)
+    rotations = torch.complex(angles.cos(), angles.sin())
+    attend, segments = NativeAttend(), [Segment(19, 3, (1, 2)), Segment(0, 1, (0,))]
+    plan, layout = attend.plan(segments, pool), lay_out(segments, 16)
+    assert layout.slots == [35, 36, 37, 0]
 
+    embed, ids = pack(made("q8", 20, hidden)), [3, 19, 3, 0]
+    x = kernels.take(embed, torch.tensor(ids), dtype)
     qkv, out, gate_up, down = matrices
     rows = kernels.linear(kernels.norm(x, norms[0], 1e-5), qkv).view(4, heads + 2 * kv_heads, dim)
-    queries = kernels.rotate(rows, heads, rotation, slots, keys, values)
+    table = rotations[layout.positions].unsqueeze(1)
+    queries = kernels.rotate(rows, heads, table, torch.tensor(layout.slots), keys, values)
     wanted = x + kernels.linear(attend(queries, keys, values, plan).view(4, -1), out)
     gated = kernels.gate(kernels.linear(kernels.norm(wanted, norms[1], 1e-5), gate_up))
     wanted = wanted + kernels.linear(gated, down)
     kept = keys.clone(), values.clone()
-    pool.write(0, slots, *torch.zeros(2, 4, kv_heads, dim, dtype=dtype))
+    pool.write(0, torch.tensor(layout.slots), *torch.zeros(2, 4, kv_heads, dim, dtype=dtype))
 
-    stack = Stack([Layer(norms[0], norms[1], *matrices, keys, values)], heads, 1e-5)
-    assert torch.equal(stack(x, rotation, slots, *plan), wanted)
+    ends = Ends(embed, embed, norms[2], 1e-5)
+    stack = Stack([Layer(norms[0], norms[1], *matrices, keys, values)], heads, ends)
+    hidden = stack.forward(ids, layout, rotations)
+    assert torch.equal(hidden, wanted)
     assert torch.equal(keys, kept[0])
     assert torch.equal(values, kept[1])
+    logits = kernels.linear(kernels.norm(wanted, norms[2], 1e-5), embed, torch.float32)
+    assert torch.equal(stack.head(hidden), logits)
 
 
 def test_any_number_of_threads_gives_the_same_bits() -> None:

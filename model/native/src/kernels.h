@@ -8,9 +8,12 @@
 EXPORT void longleaf_linear(const matrix *w, const void *x, int x_bf16, int64_t n, const void *residual, void *out,
                             int out_bf16, int threads);
 
-// out [n, width] = x / sqrt(mean(x^2) + eps) * weight, row by row.
-EXPORT void longleaf_norm(const void *x, const void *weight, float eps, int64_t n, int64_t width, int is_bf16, void *out,
-                          int threads);
+// out [n, cols] = rows `ids` of the matrix; a dense one has the dtype of `out`.
+EXPORT void longleaf_take(const matrix *w, const int64_t *ids, int64_t n, void *out, int out_bf16, int threads);
+
+// out [n, width] = x / sqrt(mean(x^2) + eps) * weight, row by row; where `added` is not NULL, x += added first.
+EXPORT void longleaf_norm(void *x, const void *added, const void *weight, float eps, int64_t n, int64_t width, int is_bf16,
+                          void *out, int threads);
 
 // out [n, width] = silu(x[:, :width]) * x[:, width:].
 EXPORT void longleaf_gate(const void *x, int64_t n, int64_t width, int is_bf16, void *out, int threads);

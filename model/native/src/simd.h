@@ -163,6 +163,21 @@ INLINE vf exp2_negative_as(const int coarse, vf x) {
 }
 INLINE vf exp2_negative(vf x) { return exp2_negative_as(0, vmax(splat(-1000.0f), x)); }
 
+// Pairs (x, y) of v times complex numbers (c, s): x c - y s, x s + y c.
+#if defined(__AVX512F__)
+#define TURNS
+INLINE vf turn(vf v, vf by) {
+    __m512 cross = _mm512_mul_ps(_mm512_permute_ps((__m512)v, 0xb1), _mm512_movehdup_ps((__m512)by));
+    return (vf)_mm512_fmaddsub_ps((__m512)v, _mm512_moveldup_ps((__m512)by), cross);
+}
+#elif defined(__AVX2__) && defined(__FMA__)
+#define TURNS
+INLINE vf turn(vf v, vf by) {
+    __m256 cross = _mm256_mul_ps(_mm256_permute_ps((__m256)v, 0xb1), _mm256_movehdup_ps((__m256)by));
+    return (vf)_mm256_fmaddsub_ps((__m256)v, _mm256_moveldup_ps((__m256)by), cross);
+}
+#endif
+
 #if defined(__AVX512F__)
 // 16 x 16 words: out[i][j] = in[j][i].
 INLINE void transpose16(__m512i out[16], const __m512i in[16]) {

@@ -22,23 +22,38 @@ INLINE void set_one(void *p, int is_bf16, int64_t at, float v) {
 static int threads_for(int threads, int64_t n, int64_t width) { return n * width < 65536 ? 1 : threads; }
 
 typedef struct {
-    const void *x, *weight;
+    void *x;
+    const void *added, *weight;
     void *out;
     int64_t width;
     float eps;
     int is_bf16;
 } norm_job;
 
+// LANES values of x at `at`, after `added` went into them, rounded as x is kept.
+INLINE vf summed(const norm_job *j, const int b, int64_t at) {
+    if (!j->added) return get(j->x, b, at);
+    set(j->x, b, at, get(j->x, b, at) + get(j->added, b, at));
+    return get(j->x, b, at);
+}
 INLINE void norm_row(const norm_job *j, const int b, int64_t row) {
     const int64_t width = j->width, from = row * width;
-    vf squares = splat(0);
+    vf squares[4] = {splat(0), splat(0), splat(0), splat(0)};  // one sum would wait for itself
     int64_t i = 0;
+    for (; i + 4 * LANES <= width; i += 4 * LANES)
+        for (int k = 0; k < 4; k++) {
+            vf x = summed(j, b, from + i + k * LANES);
+            squares[k] += x * x;
+        }
     for (; i + LANES <= width; i += LANES) {
-        vf x = get(j->x, b, from + i);
-        squares += x * x;
+        vf x = summed(j, b, from + i);
+        squares[0] += x * x;
     }
-    float sum = sum_lanes(squares);
-    for (; i < width; i++) sum += get_one(j->x, b, from + i) * get_one(j->x, b, from + i);
+    float sum = sum_lanes((squares[0] + squares[1]) + (squares[2] + squares[3]));
+    for (; i < width; i++) {
+        if (j->added) set_one(j->x, b, from + i, get_one(j->x, b, from + i) + get_one(j->added, b, from + i));
+        sum += get_one(j->x, b, from + i) * get_one(j->x, b, from + i);
+    }
     float factor = 1.0f / sqrtf(sum / (float)width + j->eps);
     for (i = 0; i + LANES <= width; i += LANES)
         set(j->out, b, from + i, get(j->x, b, from + i) * splat(factor) * get(j->weight, b, i));
@@ -50,9 +65,9 @@ static void norm_task(void *context, int64_t row) {
     else norm_row(j, 0, row);
 }
 
-void longleaf_norm(const void *x, const void *weight, float eps, int64_t n, int64_t width, int is_bf16, void *out,
-                          int threads) {
-    norm_job j = {x, weight, out, width, eps, is_bf16};
+void longleaf_norm(void *x, const void *added, const void *weight, float eps, int64_t n, int64_t width, int is_bf16,
+                   void *out, int threads) {
+    norm_job j = {x, added, weight, out, width, eps, is_bf16};
     pool_run(threads_for(threads, n, width), n, norm_task, &j);
 }
 
@@ -100,7 +115,11 @@ typedef struct {
 } rotate_job;
 
 INLINE void rotate_head(const int b, const void *in, int64_t from, const float *table, void *out, int64_t to, int64_t dim) {
-    for (int64_t i = 0; i < dim; i += 2) {
+    int64_t i = 0;
+#ifdef TURNS
+    for (; i + LANES <= dim; i += LANES) set(out, b, to + i, turn(get(in, b, from + i), load(table + i)));
+#endif
+    for (; i < dim; i += 2) {
         float x = get_one(in, b, from + i), y = get_one(in, b, from + i + 1), c = table[i], s = table[i + 1];
         set_one(out, b, to + i, x * c - y * s);
         set_one(out, b, to + i + 1, x * s + y * c);

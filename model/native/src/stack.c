@@ -1,5 +1,5 @@
-// All layers of a model in one call, for passes of few rows: what model/llama/transformer.py does layer by layer, by the
-// same kernels in the same order, and so with the same bits.
+// A model in two calls, for passes of few rows: what model/llama/transformer.py does layer by layer, by the same kernels in
+// the same order, and so with the same bits.
 #include "kernels.h"
 
 #include <time.h>
@@ -12,33 +12,35 @@ typedef struct {
 
 typedef struct {
     const layer *layers;
+    const matrix *embed, *output;
+    const void *norm;  // [hidden], before the output
     int64_t count, heads, kv_heads, dim, block_size, is_bf16;
     double eps;
+    int64_t *nanoseconds;  // in products and in attention, added to; or NULL
 } stack;
 
 typedef struct {
-    void *hidden;           // [n, hidden], replaced by what the last layer gives
-    const float *rotation;  // [n, dim / 2] complex
-    const int64_t *slots;   // [n]
+    void *hidden;             // [n, hidden]: what the last layer gives
+    const int64_t *tokens, *positions, *slots;  // [n]
+    const float *rotations;   // [positions, dim / 2] complex
     const int64_t *segments, *table;  // as in `attention`
     int64_t n, segment_count;
-    int64_t *nanoseconds;  // in products and in attention, added to; or NULL
 } pass;
 
-static int64_t clock_of(const pass *p) {
+static int64_t clock_of(const stack *s) {
     struct timespec t = {0};
-    if (p->nanoseconds) clock_gettime(CLOCK_MONOTONIC, &t);
+    if (s->nanoseconds) clock_gettime(CLOCK_MONOTONIC, &t);
     return t.tv_sec * INT64_C(1000000000) + t.tv_nsec;
 }
-static void add_since(const pass *p, int64_t begin) {
-    if (p->nanoseconds) *p->nanoseconds += clock_of(p) - begin;
+static void add_since(const stack *s, int64_t begin) {
+    if (s->nanoseconds) *s->nanoseconds += clock_of(s) - begin;
 }
 
 static void product(const stack *s, const pass *p, const matrix *w, const void *x, const void *residual, void *out,
                     int threads) {
-    const int64_t begin = clock_of(p);
+    const int64_t begin = clock_of(s);
     longleaf_linear(w, x, (int)s->is_bf16, p->n, residual, out, (int)s->is_bf16, threads);
-    add_since(p, begin);
+    add_since(s, begin);
 }
 
 EXPORT void longleaf_stack(const stack *s, const pass *p, int threads) {
@@ -46,25 +48,40 @@ EXPORT void longleaf_stack(const stack *s, const pass *p, int threads) {
     const float eps = (float)s->eps;
     const int64_t n = p->n, width = s->layers->out->rows, ffn = s->layers->down->cols, heads = s->heads * s->dim;
     const int64_t qkv_rows = heads + 2 * s->kv_heads * s->dim, size = n * (is_bf16 ? 2 : 4);
-    char *normed = scratch(SCRATCH_STACK, (size_t)((width + qkv_rows + 2 * heads + 3 * ffn) * size));
+    char *normed = scratch(SCRATCH_STACK, (size_t)((width + qkv_rows + 2 * heads + 3 * ffn) * size + n * s->dim * 4));
     char *qkv = normed + width * size, *queries = qkv + qkv_rows * size, *mixed = queries + heads * size;
     char *gate_up = mixed + heads * size, *gated = gate_up + 2 * ffn * size;
+    float *rotation = (float *)(gated + ffn * size);
+    for (int64_t row = 0; row < n; row++)
+        memcpy(rotation + row * s->dim, p->rotations + p->positions[row] * s->dim, (size_t)s->dim * sizeof(float));
+    longleaf_take(s->embed, p->tokens, n, p->hidden, is_bf16, threads);
     attention a = {.queries = queries, .out = mixed, .segments = p->segments, .table = p->table, .n = n,
                    .segment_count = p->segment_count, .heads = s->heads, .kv_heads = s->kv_heads, .dim = s->dim,
                    .block_size = s->block_size, .query_stride = heads, .is_bf16 = is_bf16};
     for (const layer *l = s->layers; l < s->layers + s->count; l++) {
-        longleaf_norm(p->hidden, l->attention_norm, eps, n, width, is_bf16, normed, threads);
+        longleaf_norm(p->hidden, NULL, l->attention_norm, eps, n, width, is_bf16, normed, threads);
         product(s, p, l->qkv, normed, NULL, qkv, threads);
-        longleaf_rotate(qkv, p->rotation, p->slots, n, s->heads, s->kv_heads, s->dim, is_bf16, queries, l->keys, l->values,
+        longleaf_rotate(qkv, rotation, p->slots, n, s->heads, s->kv_heads, s->dim, is_bf16, queries, l->keys, l->values,
                         threads);
-        const int64_t begin = clock_of(p);
+        const int64_t begin = clock_of(s);
         a.keys = l->keys, a.values = l->values;
         longleaf_attend(&a, threads);
-        add_since(p, begin);
+        add_since(s, begin);
         product(s, p, l->out, mixed, p->hidden, p->hidden, threads);
-        longleaf_norm(p->hidden, l->ffn_norm, eps, n, width, is_bf16, normed, threads);
+        longleaf_norm(p->hidden, NULL, l->ffn_norm, eps, n, width, is_bf16, normed, threads);
         product(s, p, l->gate_up, normed, NULL, gate_up, threads);
         longleaf_gate(gate_up, n, ffn, is_bf16, gated, threads);
         product(s, p, l->down, gated, p->hidden, p->hidden, threads);
     }
+}
+
+// logits [n, vocabulary] of hidden states [n, hidden].
+EXPORT void longleaf_head(const stack *s, void *hidden, int64_t n, float *logits, int threads) {
+    const int is_bf16 = (int)s->is_bf16;
+    const int64_t width = s->output->cols;
+    char *normed = scratch(SCRATCH_STACK, (size_t)(n * width * (is_bf16 ? 2 : 4)));
+    longleaf_norm(hidden, NULL, s->norm, (float)s->eps, n, width, is_bf16, normed, threads);
+    const int64_t begin = clock_of(s);
+    longleaf_linear(s->output, normed, is_bf16, n, NULL, logits, 0, threads);
+    add_since(s, begin);
 }

@@ -1,6 +1,5 @@
 // Packed weights back to rows of floats: whole matrices for products of many rows, single rows for embeddings.
-#include "matrix.h"
-#include "pool.h"
+#include "kernels.h"
 
 typedef struct {
     const matrix *w;
@@ -89,8 +88,12 @@ static void take_task(void *context, int64_t index) {
     }
 }
 
-// out [n, cols] = rows `ids` of the matrix.
-EXPORT void longleaf_take(const matrix *w, const int64_t *ids, int64_t n, void *out, int out_bf16, int threads) {
+void longleaf_take(const matrix *w, const int64_t *ids, int64_t n, void *out, int out_bf16, int threads) {
+    if (w->format == DENSE_BF16 || w->format == DENSE_F32) {
+        const size_t row = (size_t)w->cols * (out_bf16 ? 2 : 4);
+        for (int64_t i = 0; i < n; i++) memcpy((char *)out + i * row, (const char *)w->codes + ids[i] * row, row);
+        return;
+    }
     job j = {.w = w, .ids = ids, .out = out, .out_bf16 = out_bf16};
     pool_run(n < 8 ? 1 : threads, n, take_task, &j);
 }
