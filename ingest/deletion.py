@@ -7,11 +7,11 @@ from collections.abc import Callable
 from sqlalchemy import delete
 from sqlalchemy.orm import Session
 
+from ingest.blobs import blob_path
 from ingest.locks import sync_folder
-from ingest.uploads import blob_path
 from rag.settings import Settings
 from rag.store.records import DocumentRow
-from rag.store.repositories import Changes, Collections, Documents, Generations
+from rag.store.repositories import Changes, Collections, Documents, Generations, Versions
 from rag.store.scope import Scope
 from rag.store.session import Database
 from rag.store.tables import IngestJob
@@ -27,8 +27,8 @@ def delete_document(
     """Delete a document in any state; a worker that is reading it can write nothing more. Raises NotFound."""
     with db.session() as session:
         document = Documents(session, scope).lock(document_id)
-        _delete_rows(session, scope, document)
-    _finish(db, settings, [document], on_deleted)
+        files = _delete_rows(session, scope, document)
+    _finish(db, settings, [document], files, on_deleted)
 
 
 def delete_collection(
@@ -36,31 +36,39 @@ def delete_collection(
 ) -> None:
     """Delete a collection and all its documents in one transaction. Raises NotFound."""
     documents: list[DocumentRow] = []
+    files: list[tuple[str, int]] = []
     with db.session() as session:
         Collections(session, scope).lock(collection_id)
         repository = Documents(session, scope)
         while page := repository.list(collection_id=collection_id, limit=500):
             for document in sorted(page, key=lambda row: row.id):
-                _delete_rows(session, scope, repository.lock(document.id))
+                files += _delete_rows(session, scope, repository.lock(document.id))
                 documents.append(document)
         Collections(session, scope).delete(collection_id)
-    _finish(db, settings, documents, on_deleted)
+    _finish(db, settings, documents, files, on_deleted)
 
 
-def _delete_rows(session: Session, scope: Scope, document: DocumentRow) -> None:
+def _delete_rows(session: Session, scope: Scope, document: DocumentRow) -> list[tuple[str, int]]:
+    """Returns the document's id with each generation whose original may lie in the data folder."""
+    sent = {row.generation for row in Versions(session, scope).list(document.id)} | {1, document.generation}
     session.execute(delete(IngestJob).where(IngestJob.document_id == document.id))
     Generations(session, scope).drop_all(document.id)
     Changes(session, scope).append(document.collection_id, document.id, document.generation, "delete")
     Documents(session, scope).delete(document.id)
+    return [(document.id, generation) for generation in sorted(sent)]
 
 
 def _finish(
-    db: Database, settings: Settings, documents: list[DocumentRow], on_deleted: OnDeleted | None
+    db: Database,
+    settings: Settings,
+    documents: list[DocumentRow],
+    files: list[tuple[str, int]],
+    on_deleted: OnDeleted | None,
 ) -> None:
     # The file goes after the commit: before it, a rollback would leave a document without its file. A crash
     # in between leaves a file without a document, which the sweep at the next start removes.
-    for document in documents:
-        blob_path(settings, document.id).unlink(missing_ok=True)
+    for document_id, generation in files:
+        blob_path(settings, document_id, generation).unlink(missing_ok=True)
     if documents and (settings.data_dir / "blobs").is_dir():
         sync_folder(settings.data_dir / "blobs")
     try:

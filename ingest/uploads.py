@@ -4,41 +4,40 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import math
 import os
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from sqlalchemy import select
-
 from ingest import jobs
-from ingest.locks import create_locked, folder_lock, remove_if_dead, sync_folder
+from ingest.blobs import STORE_MARK, blob_path, claim_folder, sweep
+from ingest.locks import create_locked, folder_lock, sync_folder
 from ingest.names import choose_title, display_filename
 from rag.errors import Conflict, InvalidRequest, LongleafError, TooLarge, Unavailable
 from rag.ids import new_id
 from rag.settings import Settings
 from rag.store.records import DocumentRow
-from rag.store.repositories import Documents, Jobs
+from rag.store.repositories import Collections, Documents, Jobs, Versions
 from rag.store.scope import Scope
 from rag.store.session import Database
-from rag.store.tables import Document, StoreState
 
-log = logging.getLogger(__name__)
+__all__ = [
+    "STORE_MARK",
+    "Accepted",
+    "NewDocument",
+    "UploadSink",
+    "accept",
+    "accept_all",
+    "blob_path",
+    "check_metadata",
+    "sweep",
+]
 
 METADATA_LIMIT = 64 * 1024
 _METADATA_DEPTH = 8
-_IDENTITY = ".store"
-
-
-def blob_path(settings: Settings, document_id: str, generation: int = 1) -> Path:
-    """Where the original bytes of a generation of a document lie."""
-    name = document_id if generation == 1 else f"{document_id}.{generation}"
-    return settings.data_dir / "blobs" / name
 
 
 class UploadSink:
@@ -58,7 +57,7 @@ class UploadSink:
         try:
             self._descriptor = create_locked(self.path)
         except OSError as error:
-            raise _no_storage(error) from error
+            raise no_storage(error) from error
 
     @property
     def sha256(self) -> str:
@@ -78,7 +77,7 @@ class UploadSink:
             while rest:
                 rest = rest[os.write(self._descriptor, rest) :]
         except OSError as error:
-            raise _no_storage(error) from error
+            raise no_storage(error) from error
         self._hash.update(piece)
         self.bytes += len(piece)
 
@@ -87,7 +86,7 @@ class UploadSink:
         try:
             os.fsync(self._descriptor)
         except OSError as error:
-            raise _no_storage(error) from error
+            raise no_storage(error) from error
 
     def close(self) -> None:
         """Drop the file unless it was accepted; may be called again."""
@@ -151,7 +150,8 @@ def accept_all(
     An empty file is taken too: its job fails with `empty`, so that the sender finds it in the list.
     Bytes that the collection holds already raise Conflict (`duplicate_document`, with `existing_document_id`
     of the first and `duplicates` of all; the id is None for a file that is twice in `new`), or, with `reuse`,
-    yield the existing document. Raises also NotFound, InvalidRequest (`invalid_metadata`), Unavailable.
+    yield the existing document. Raises also NotFound, InvalidRequest (`invalid_metadata`), Unavailable, and
+    Conflict (`too_many_documents`) or TooLarge (`collection_too_large`) beyond the collection's limits.
     """
     for item in new:
         check_metadata(item.metadata)
@@ -159,13 +159,13 @@ def accept_all(
     ids = [new_id("doc") for _ in new]
     with folder_lock(settings.data_dir / "blobs.lock", exclusive=False):
         try:
-            _claim_folder(db, settings)
+            claim_folder(db, settings)
             for document_id, item in zip(ids, new, strict=True):
                 os.rename(item.upload.path, blob_path(settings, document_id))
             sync_folder(settings.data_dir / "blobs")
         except OSError as error:
             _unlink(settings, ids)
-            raise _no_storage(error) from error
+            raise no_storage(error) from error
         try:
             accepted = _enter(db, scope, collection_id, new, ids, reuse=reuse)
         except Unavailable:
@@ -191,13 +191,18 @@ def _enter(
     entered: dict[int, Accepted] = {}
     duplicates: list[dict[str, str | None]] = []
     with db.session() as session:
+        collections = Collections(session, scope)
+        collections.lock_if_limited(collection_id)
         documents = Documents(session, scope)
+        versions = Versions(session, scope)
         mine: dict[str, DocumentRow] = {}
         # In the order of the hashes: two requests with the same files can't wait for each other crosswise.
         for place in sorted(range(len(new)), key=lambda place: new[place].upload.sha256):
             item, sha256 = new[place], new[place].upload.sha256
             filename = display_filename(item.filename)
             existing = mine.get(sha256)
+            if existing is None and (other := versions.pending_with(collection_id, sha256)) is not None:
+                existing = documents.get(other)
             if existing is None:
                 try:
                     document = documents.add(
@@ -223,11 +228,14 @@ def _enter(
             job = Jobs(session, scope).of_document(existing.id)
             entered[place] = Accepted(existing, job.id, reused=True)
         if duplicates and not reuse:
-            raise _duplicate(duplicates)
+            raise duplicate(duplicates)
+        if mine:
+            collections.check_limits(collection_id)
     return [entered[place] for place in range(len(new))]
 
 
-def _duplicate(duplicates: list[dict[str, str | None]]) -> Conflict:
+def duplicate(duplicates: list[dict[str, str | None]]) -> Conflict:
+    """The refusal of bytes that are there already: entries of `filename` and `existing_document_id`."""
     first = next((d for d in duplicates if d["existing_document_id"]), duplicates[0])
     where = first["existing_document_id"]
     held = f"are already in the collection as {where}" if where else "were sent twice in this request"
@@ -267,53 +275,6 @@ def _metadata_fault(value: object, depth: int) -> str | None:
     return fault
 
 
-def sweep(db: Database, settings: Settings) -> list[str]:
-    """Remove what a crash left: uploads of dead processes and files without a document; returns their names.
-
-    Run it when a process starts; others may be at work. Files are left alone when the folder belongs to
-    another database, for then every one would seem to lack its document.
-    """
-    removed = [
-        path.name for path in sorted((settings.data_dir / "tmp").glob("upload_*")) if remove_if_dead(path)
-    ]
-    folder = settings.data_dir / "blobs"
-    if not folder.is_dir():
-        return removed
-    with folder_lock(settings.data_dir / "blobs.lock", exclusive=True):
-        with db.read() as session:
-            identity = session.scalars(select(StoreState.identity)).one()
-        mark = folder / _IDENTITY
-        if not mark.exists() or mark.read_text() != identity:
-            log.warning("%s belongs to another database; nothing in it is removed", folder)
-            return removed
-        names = sorted(path.name for path in folder.iterdir() if path.name.startswith("doc_"))
-        for first in range(0, len(names), 500):
-            some = names[first : first + 500]
-            with db.read() as session:
-                known = set(session.scalars(select(Document.id).where(Document.id.in_(some))))
-            for name in some:
-                if name not in known:
-                    (folder / name).unlink(missing_ok=True)
-                    removed.append(name)
-        sync_folder(folder)
-    return removed
-
-
-def _claim_folder(db: Database, settings: Settings) -> None:
-    """Mark the folder as this database's when it is new."""
-    folder = settings.data_dir / "blobs"
-    mark = folder / _IDENTITY
-    if mark.exists():
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    with db.read() as session:
-        identity = session.scalars(select(StoreState.identity)).one()
-    if not any(folder.glob("doc_*")):
-        draft = folder / new_id(".store")
-        draft.write_text(identity)
-        os.rename(draft, mark)
-
-
 def _unlink(settings: Settings, ids: Sequence[str]) -> None:
     for document_id in ids:
         blob_path(settings, document_id).unlink(missing_ok=True)
@@ -323,7 +284,8 @@ def _unstorable(text: str) -> bool:
     return "\0" in text or any("\ud800" <= character <= "\udfff" for character in text)
 
 
-def _no_storage(error: OSError) -> Unavailable:
+def no_storage(error: OSError) -> Unavailable:
+    """What the caller is told of a data folder that can't be written."""
     return Unavailable(
         f"the file could not be stored ({error.strerror or error}); see to the data folder and try again",
         code="storage_unavailable",

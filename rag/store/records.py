@@ -21,6 +21,11 @@ STATUSES: tuple[Status, ...] = (
 )
 FINAL_STATUSES: frozenset[Status] = frozenset({"ready", "failed", "cancelled"})
 
+VersionStatus = Literal[
+    "queued", "parsing", "chunking", "embedding", "ready", "failed", "cancelled", "superseded"
+]
+"""`ready` is the live version; a newer file took the place of one that is `superseded`."""
+
 Half = NDArray[np.float16]
 
 
@@ -35,6 +40,33 @@ class CollectionRow:
     created_at: datetime
     max_context_tokens: int | None = None
     """Most tokens of documents that an answer reads; None leaves it to the settings."""
+    max_documents: int | None = None
+    max_bytes: int | None = None
+    """Most documents, and most bytes of their originals; None for no limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class VersionRow:
+    """One file that a document was sent as, and how far its ingest is or came."""
+
+    document_id: str
+    generation: int
+    sha256: str
+    bytes: int
+    filename: str
+    media_type: str
+    title: str
+    """What its chunks are embedded with; the document may be shown with another."""
+    status: VersionStatus
+    error_code: str | None
+    error_detail: str | None
+    pages_done: int
+    pages_total: int
+    chunks_done: int
+    chunks_total: int
+    characters: int
+    created_at: datetime
+    updated_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +94,8 @@ class DocumentRow:
     characters: int
     created_at: datetime
     updated_at: datetime
+    updating: VersionRow | None = None
+    """The newer version that is on its way while this one answers, or how that ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +157,8 @@ class ChunkDraft:
     page_end: int | None
     headings: tuple[str, ...]
     tokens: int
+    digest: bytes | None = None
+    """SHA-256 of the text that is embedded for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +175,8 @@ class JobRow:
     not_before: datetime
     created_at: datetime
     updated_at: datetime
+    priority: int = 0
+    waits: int = 0
 
 
 @dataclass(frozen=True, slots=True)

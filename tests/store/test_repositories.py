@@ -25,6 +25,7 @@ from rag.store.repositories import (
     Generations,
     Jobs,
     Scope,
+    Versions,
 )
 from rag.store.scope import Repository, utc_now
 from rag.store.session import Database
@@ -107,6 +108,11 @@ REFUSED: dict[str, Call] = {
     "Chunks.of_document": lambda s, f, of: Chunks(s, MINE).of_document(f.ready[of]),
     "Collections.get": lambda s, f, of: Collections(s, MINE).get(f.collection[of]),
     "Collections.set_budget": lambda s, f, of: Collections(s, MINE).set_budget(f.collection[of], 4096),
+    "Collections.set_limit": lambda s, f, of: Collections(s, MINE).set_limit(
+        f.collection[of], "max_documents", 9
+    ),
+    "Collections.lock_if_limited": lambda s, f, of: Collections(s, MINE).lock_if_limited(f.collection[of]),
+    "Collections.check_limits": lambda s, f, of: Collections(s, MINE).check_limits(f.collection[of]),
     "Collections.lock": lambda s, f, of: Collections(s, MINE).lock(f.collection[of]),
     "Collections.counts": lambda s, f, of: Collections(s, MINE).counts(f.collection[of]),
     "Documents.add": lambda s, f, of: Documents(s, MINE).add(
@@ -115,6 +121,7 @@ REFUSED: dict[str, Call] = {
     "Documents.get": lambda s, f, of: Documents(s, MINE).get(f.ready[of]),
     "Documents.lock": lambda s, f, of: Documents(s, MINE).lock(f.ready[of]),
     "Documents.set": lambda s, f, of: Documents(s, MINE).set(f.ready[of], status="parsing"),
+    "Documents.describe": lambda s, f, of: Documents(s, MINE).describe(f.ready[of], meta={}, title="t"),
     "Documents.text": lambda s, f, of: Documents(s, MINE).text(f.ready[of]),
     "Documents.text_parts": lambda s, f, of: Documents(s, MINE).text_parts(f.ready[of]),
     "Documents.text_slices": lambda s, f, of: Documents(s, MINE).text_slices(f.ready[of], [(0, 1)]),
@@ -131,11 +138,21 @@ REFUSED: dict[str, Call] = {
     "Generations.write_vectors": lambda s, f, of: Generations(s, MINE).write_vectors(
         f.ready[of], 1, {f.chunks[of][0]: np.zeros(3, dtype=np.float16)}
     ),
+    "Generations.reuse_vectors": lambda s, f, of: Generations(s, MINE).reuse_vectors(f.ready[of], 2),
     "Generations.publish": lambda s, f, of: Generations(s, MINE).publish(f.ready[of], 1),
     "Generations.discard_unpublished": lambda s, f, of: Generations(s, MINE).discard_unpublished(f.ready[of]),
     "Generations.drop_all": lambda s, f, of: Generations(s, MINE).drop_all(f.ready[of]),
     "Jobs.get": lambda s, f, of: Jobs(s, MINE).get(f.job[of]),
     "Jobs.of_document": lambda s, f, of: Jobs(s, MINE).of_document(f.ready[of]),
+    "Versions.list": lambda s, f, of: Versions(s, MINE).list(f.ready[of]),
+    "Versions.get": lambda s, f, of: Versions(s, MINE).get(f.ready[of], 1),
+    "Versions.newest": lambda s, f, of: Versions(s, MINE).newest(f.ready[of]),
+    "Versions.shown": lambda s, f, of: Versions(s, MINE).shown(f.ready[of]),
+    "Versions.add": lambda s, f, of: Versions(s, MINE).add(
+        f.ready[of], filename="f", title="t", sha256="d" * 64, size=1
+    ),
+    "Versions.supersede": lambda s, f, of: Versions(s, MINE).supersede(f.ready[of]),
+    "Versions.advance": lambda s, f, of: Versions(s, MINE).advance(f.ready[of], 1, status="ready"),
     # last, for they take away what others ask for
     "Collections.delete": lambda s, f, of: _emptied(s, f, of).delete(f.collection[of]),
     "Documents.delete": lambda s, f, of: Documents(s, MINE).delete(f.queued[of]),
@@ -164,6 +181,7 @@ SILENT: dict[str, Call] = {
         f.collection[of], "a" * 64
     ),
     "Documents.count": lambda s, f, of: Documents(s, MINE).count(collection_id=f.collection[of]),
+    "Versions.pending_with": lambda s, f, of: Versions(s, MINE).pending_with(f.collection[of], "b" * 64),
     "Jobs.list": lambda s, f, of: [row for row in Jobs(s, MINE).list() if row.document_id == f.ready[of]],
 }
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Literal, cast
 
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.exc import IntegrityError
 
-from rag.errors import Conflict, InvalidRequest, NotFound
+from rag.errors import Conflict, InvalidRequest, NotFound, TooLarge
 from rag.ids import new_id
 from rag.store.records import CollectionRow, Status
 from rag.store.scope import Repository, utc_now
-from rag.store.tables import Collection, Document
+from rag.store.tables import Collection, Document, Version
 
 NAME_LIMIT = 200
+Limit = Literal["max_documents", "max_bytes"]
 LEAST_BUDGET, MOST_BUDGET = 64, 2**31 - 1
 
 
@@ -107,6 +108,62 @@ class Collections(Repository):
         )
         return self.get(collection_id)
 
+    def set_limit(self, collection_id: str, name: Limit, most: int | None) -> None:
+        """Set how many documents, or bytes of originals, may be added up to; None for no limit.
+
+        What is there already stays. Raises NotFound.
+        """
+        self.get(collection_id)
+        self._session.execute(
+            update(Collection).where(Collection.id == collection_id).values({getattr(Collection, name): most})
+        )
+
+    def lock_if_limited(self, collection_id: str) -> None:
+        """`lock` the collection where it has limits, so that two uploads can't pass one together.
+
+        Raises NotFound.
+        """
+        row = self.get(collection_id)
+        if row.max_documents is not None or row.max_bytes is not None:
+            self.lock(collection_id)
+
+    def check_limits(self, collection_id: str) -> None:
+        """Look whether what this transaction entered is within the limits.
+
+        Raises Conflict (`too_many_documents`), TooLarge (`collection_too_large`), NotFound.
+        """
+        row = self.get(collection_id)
+        if row.max_documents is not None:
+            count = select(func.count()).where(Document.collection_id == collection_id)
+            documents = self._session.scalar(count) or 0
+            if documents > row.max_documents:
+                raise Conflict(
+                    f"collection {row.name!r} would have {documents} documents, its limit is "
+                    f"{row.max_documents}; delete some or raise max_documents",
+                    code="too_many_documents",
+                    extra={"limit": row.max_documents},
+                )
+        if row.max_bytes is not None:
+            size = self._session.scalar(
+                select(func.sum(func.coalesce(Version.bytes, Document.bytes)))
+                .select_from(Document)
+                .outerjoin(
+                    Version,
+                    (Version.document_id == Document.id)
+                    & (Version.generation > Document.generation)
+                    & (Version.status != "superseded"),
+                )
+                .where(Document.collection_id == collection_id)
+            )
+            held = int(size or 0)
+            if held > row.max_bytes:
+                raise TooLarge(
+                    f"the originals of collection {row.name!r} would have {held:,} bytes, its limit is "
+                    f"{row.max_bytes:,}; delete some or raise max_bytes",
+                    code="collection_too_large",
+                    extra={"limit": row.max_bytes},
+                )
+
     def lock(self, collection_id: str) -> CollectionRow:
         """Keep others from adding documents until the transaction ends. Raises NotFound."""
         self._session.execute(
@@ -138,5 +195,12 @@ class Collections(Repository):
 
 def _record(row: Collection) -> CollectionRow:
     return CollectionRow(
-        row.id, row.workspace_id, row.name, row.embedder, row.created_at, row.max_context_tokens
+        row.id,
+        row.workspace_id,
+        row.name,
+        row.embedder,
+        row.created_at,
+        row.max_context_tokens,
+        row.max_documents,
+        row.max_bytes,
     )

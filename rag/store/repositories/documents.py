@@ -6,16 +6,16 @@ import builtins
 from collections.abc import Iterator, Sequence
 from typing import Any, TypedDict, Unpack, cast
 
-from sqlalchemy import CursorResult, Select, delete, func, select, tuple_, update
+from sqlalchemy import CursorResult, Select, and_, delete, func, select, tuple_, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from rag.errors import Conflict, NotFound
 from rag.ids import new_id
-from rag.store.records import DocumentRow, PageRow, Status
+from rag.store.records import DocumentRow, PageRow, Status, VersionRow, VersionStatus
 from rag.store.repositories.collections import Collections
 from rag.store.scope import Repository, utc_now
-from rag.store.tables import TEXT_SEGMENT, Collection, Document, Page, TextSegment
+from rag.store.tables import TEXT_SEGMENT, Collection, Document, Page, TextSegment, Version
 
 
 class Progress(TypedDict, total=False):
@@ -92,7 +92,8 @@ class Documents(Repository):
         meta: dict[str, Any] | None = None,
         document_id: str | None = None,
     ) -> DocumentRow:
-        """Enter a queued document of `size` bytes; the database judges whether the bytes are there already.
+        """Enter a queued document of `size` bytes and its first version; the database judges whether the
+        bytes are there already.
 
         Raises Conflict (`duplicate_document`, `existing_document_id`), NotFound (`collection_not_found`).
         """
@@ -133,6 +134,10 @@ class Documents(Repository):
             raise NotFound(
                 f"there is no collection {collection_id!r}", code="collection_not_found"
             ) from error
+        names = {column.key for column in Version.__table__.columns} - {"document_id", "generation"}
+        values = {name: getattr(row, name) for name in names}
+        self._session.add(Version(document_id=row.id, generation=1, **values))
+        self._session.flush()
         return document_record(row, collection.name)
 
     def lock(self, document_id: str) -> DocumentRow:
@@ -156,6 +161,20 @@ class Documents(Repository):
         )
         if cast("CursorResult[Any]", changed).rowcount == 0:
             raise NotFound(f"there is no document {document_id!r}", code="document_not_found")
+
+    def describe(
+        self, document_id: str, *, meta: dict[str, Any], title: str, filename: str | None = None
+    ) -> None:
+        """Set what is said of a document beside its content. Raises NotFound."""
+        values: dict[str, Any] = {"meta": meta, "title": title, "updated_at": utc_now()}
+        if filename is not None:
+            values["filename"] = filename
+        self.get(document_id)
+        self._session.execute(
+            update(Document)
+            .where(Document.id == document_id, Document.workspace_id == self._workspace)
+            .values(values)
+        )
 
     def delete(self, document_id: str) -> None:
         """Delete the row; `ingest.deletion` takes everything that hangs on it first. Raises NotFound."""
@@ -222,10 +241,17 @@ class Documents(Repository):
             query = query.where(Document.collection_id == collection_id)
         return self._session.scalar(query) or 0
 
-    def _rows(self) -> Select[Document, str]:
+    def _rows(self) -> Select[Document, str, Version | None]:
+        newer = and_(
+            Version.document_id == Document.id,
+            Document.generation > 0,
+            Version.generation > Document.generation,
+            Version.status != "superseded",
+        )
         return (
-            select(Document, Collection.name)
+            select(Document, Collection.name, Version)
             .join(Collection, Collection.id == Document.collection_id)
+            .outerjoin(Version, newer)
             .where(Document.workspace_id == self._workspace)
         )
 
@@ -270,8 +296,8 @@ def _cut(segments: dict[int, str], start: int, end: int) -> str:
     return joined[start - first * TEXT_SEGMENT : end - first * TEXT_SEGMENT]
 
 
-def document_record(row: Document, collection: str) -> DocumentRow:
-    """The frozen record of a row and its collection's name."""
+def document_record(row: Document, collection: str, newer: Version | None = None) -> DocumentRow:
+    """The frozen record of a row, its collection's name and the version on its way."""
     return DocumentRow(
         id=row.id,
         workspace_id=row.workspace_id,
@@ -287,6 +313,30 @@ def document_record(row: Document, collection: str) -> DocumentRow:
         error_code=row.error_code,
         error_detail=row.error_detail,
         generation=row.generation,
+        pages_done=row.pages_done,
+        pages_total=row.pages_total,
+        chunks_done=row.chunks_done,
+        chunks_total=row.chunks_total,
+        characters=row.characters,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+        updating=None if newer is None else version_record(newer),
+    )
+
+
+def version_record(row: Version) -> VersionRow:
+    """The frozen record of a version's row."""
+    return VersionRow(
+        document_id=row.document_id,
+        generation=row.generation,
+        sha256=row.sha256,
+        bytes=row.bytes,
+        filename=row.filename,
+        media_type=row.media_type,
+        title=row.title,
+        status=cast(VersionStatus, row.status),
+        error_code=row.error_code,
+        error_detail=row.error_detail,
         pages_done=row.pages_done,
         pages_total=row.pages_total,
         chunks_done=row.chunks_done,

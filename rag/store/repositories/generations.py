@@ -8,15 +8,17 @@ from typing import Any, cast
 
 import numpy as np
 from sqlalchemy import CursorResult, bindparam, delete, func, insert, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import aliased
 
-from rag.errors import NotFound
+from rag.errors import Conflict, NotFound
 from rag.store.records import ChunkDraft, ChunkRow, Half, PageRow
 from rag.store.repositories.answers import withdraw
 from rag.store.repositories.changes import Changes
 from rag.store.repositories.chunks import chunk_record
 from rag.store.repositories.documents import read_slices
 from rag.store.scope import Repository, utc_now
-from rag.store.tables import TEXT_SEGMENT, Chunk, Document, Page, TextSegment
+from rag.store.tables import TEXT_SEGMENT, Chunk, Collection, Document, Page, TextSegment, Version
 
 _ROWS = 2_000  # a batch of inserts: bounded memory, and one round trip
 
@@ -70,6 +72,7 @@ class Generations(Repository):
                 "page_end": chunk.page_end,
                 "headings": list(chunk.headings),
                 "tokens": chunk.tokens,
+                "digest": chunk.digest,
                 "vector": None,
             }
             for chunk in chunks
@@ -140,10 +143,44 @@ class Generations(Repository):
         ]
         self._session.connection().execute(statement, rows)
 
-    def publish(self, document_id: str, generation: int) -> int:
+    def reuse_vectors(self, document_id: str, generation: int) -> int:
+        """Give chunks without a vector that of the live generation's chunk with the same digest.
+
+        Returns how many got one. Raises NotFound.
+        """
+        self._guard(document_id)
+        mine = (Chunk.document_id == document_id, Chunk.digest.is_not(None))
+        live = select(Document.generation).where(Document.id == document_id).scalar_subquery()
+        known = select(Chunk.digest, Chunk.id).where(
+            *mine, Chunk.generation == live, Chunk.generation != generation, Chunk.vector.is_not(None)
+        )
+        keys = {row.digest: row.id for row in self._session.execute(known)}
+        if not keys:
+            return 0
+        bare = select(Chunk.id, Chunk.digest).where(
+            *mine, Chunk.generation == generation, Chunk.vector.is_(None)
+        )
+        pairs = [
+            {"key": key, "source": keys[digest]}
+            for key, digest in self._session.execute(bare)
+            if digest in keys
+        ]
+        source = aliased(Chunk)
+        vector = select(source.vector).where(source.id == bindparam("source")).scalar_subquery()
+        statement = update(Chunk).where(Chunk.id == bindparam("key")).values(vector=vector)
+        if pairs:
+            self._session.connection().execute(statement, pairs)
+        return len(pairs)
+
+    def publish(
+        self, document_id: str, generation: int, *, title: str | None = None, embedder: str | None = None
+    ) -> int:
         """Make a complete generation the live one and drop every other; returns the change's number.
 
-        Raises NotFound; RuntimeError when a chunk has no vector, for then a search could not find it.
+        The document becomes what its version says; `title` is what it is shown as, by default the version's.
+        Raises NotFound; Conflict (`duplicate_document`) where another document of the collection has the
+        same bytes by now, and (`embedder_mismatch`) where the collection is no longer that of `embedder`;
+        RuntimeError when a chunk has no vector, for then a search could not find it.
         """
         collection_id = self._guard(document_id)
         done, total = self.progress(document_id, generation)
@@ -151,21 +188,55 @@ class Generations(Repository):
             raise RuntimeError(f"{total - done} of {total} chunks of {document_id} have no vector")
         if self._drop(document_id, keep=generation):
             withdraw(self._session, document_id, collection_id, keep=generation)
-        self._session.execute(
-            update(Document)
-            .where(Document.id == document_id, Document.workspace_id == self._workspace)
-            .values(
-                generation=generation,
-                status="ready",
-                error_code=None,
-                error_detail=None,
-                chunks_done=total,
-                chunks_total=total,
-                updated_at=utc_now(),
+        values: dict[str, Any] = {
+            "status": "ready",
+            "error_code": None,
+            "error_detail": None,
+            "chunks_done": total,
+            "chunks_total": total,
+            "updated_at": utc_now(),
+        }
+        self._enter_version(document_id, generation, values, title)
+        seq = Changes(self._session, self._scope).append(collection_id, document_id, generation, "publish")
+        # After the log's lock, behind which an exchange of the embedder stands as well.
+        bound = self._session.scalar(select(Collection.embedder).where(Collection.id == collection_id))
+        if embedder is not None and bound != embedder:
+            raise Conflict(
+                f"the collection's vectors are those of {bound} by now, not of {embedder}; retry",
+                code="embedder_mismatch",
             )
+        return seq
+
+    def _enter_version(
+        self, document_id: str, generation: int, values: dict[str, Any], title: str | None
+    ) -> None:
+        live = self._session.scalars(select(Document.generation).where(Document.id == document_id)).one()
+        version = self._session.get(Version, (document_id, generation), populate_existing=True)
+        mine = Version.document_id == document_id
+        self._session.execute(
+            update(Version)
+            .where(mine, Version.generation != generation, Version.status == "ready")
+            .values(status="superseded")
         )
-        changes = Changes(self._session, self._scope)
-        return changes.append(collection_id, document_id, generation, "publish")
+        self._session.execute(update(Version).where(mine, Version.generation == generation).values(**values))
+        shown = dict(values)
+        if version is not None and live > 0:  # the first one was noted on both as it went on
+            names = ("sha256", "bytes", "filename", "media_type", "title", "characters")
+            shown |= {name: getattr(version, name) for name in (*names, "pages_done", "pages_total")}
+        if title is not None:
+            shown["title"] = title
+        try:
+            with self._session.begin_nested():
+                self._session.execute(
+                    update(Document)
+                    .where(Document.id == document_id, Document.workspace_id == self._workspace)
+                    .values(generation=generation, **shown)
+                )
+        except IntegrityError as error:
+            raise Conflict(
+                f"another document of the collection has the bytes of version {generation} by now",
+                code="duplicate_document",
+            ) from error
 
     def discard_unpublished(self, document_id: str) -> None:
         """Drop what was written of any generation that is not live. Raises NotFound."""

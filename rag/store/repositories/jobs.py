@@ -25,12 +25,12 @@ class Jobs(Repository):
         return job_record(row)
 
     def of_document(self, document_id: str) -> JobRow:
-        """The newest job of a document. Raises NotFound (`document_not_found`)."""
+        """The job of a document's newest generation. Raises NotFound (`document_not_found`)."""
         row = self._session.scalar(
             select(IngestJob)
             .join(Document, Document.id == IngestJob.document_id)
             .where(Document.id == document_id, Document.workspace_id == self._workspace)
-            .order_by(IngestJob.id.desc())
+            .order_by(IngestJob.generation.desc(), IngestJob.id.desc())
             .limit(1)
         )
         if row is None:
@@ -62,4 +62,6 @@ def job_record(row: IngestJob) -> JobRow:
         row.not_before,
         row.created_at,
         row.updated_at,
+        row.priority,
+        row.waits,
     )

@@ -1,0 +1,125 @@
+"""The stored originals: where each lies, and which are no longer anybody's."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from ingest.locks import folder_lock, remove_if_dead, sync_folder
+from rag.errors import NotFound
+from rag.ids import new_id
+from rag.settings import Settings
+from rag.store.repositories import Versions
+from rag.store.scope import Scope
+from rag.store.session import Database
+from rag.store.tables import Document, StoreState, Version
+
+log = logging.getLogger(__name__)
+
+STORE_MARK = ".store"
+"""File in the folder of originals that holds the identity of the store which they belong to."""
+"""File that says which store the folder belongs to."""
+
+
+def blob_path(settings: Settings, document_id: str, generation: int = 1) -> Path:
+    """Where the original bytes of a generation of a document lie."""
+    name = document_id if generation == 1 else f"{document_id}.{generation}"
+    return settings.data_dir / "blobs" / name
+
+
+def drop_old_files(db: Database, settings: Settings, scope: Scope, document_id: str) -> list[int]:
+    """Remove the originals of generations that a newer one replaced; returns which were there.
+
+    Those of the live generation, and of a newer one that may still be read, stay.
+    """
+    with db.read() as session:
+        try:
+            sent = {row.generation for row in Versions(session, scope).list(document_id)}
+        except NotFound:
+            return []
+        kept = _kept(session, [document_id])[document_id]
+    dropped = []
+    for generation in sorted(sent - kept):
+        path = blob_path(settings, document_id, generation)
+        if path.exists():
+            path.unlink(missing_ok=True)
+            dropped.append(generation)
+    return dropped
+
+
+def sweep(db: Database, settings: Settings) -> list[str]:
+    """Remove what a crash left: uploads of dead processes and files without a document; returns their names.
+
+    Run it when a process starts; others may be at work. Files are left alone when the folder belongs to
+    another database, for then every one would seem to lack its document.
+    """
+    removed = [
+        path.name for path in sorted((settings.data_dir / "tmp").glob("upload_*")) if remove_if_dead(path)
+    ]
+    folder = settings.data_dir / "blobs"
+    if not folder.is_dir():
+        return removed
+    with folder_lock(settings.data_dir / "blobs.lock", exclusive=True):
+        with db.read() as session:
+            identity = session.scalars(select(StoreState.identity)).one()
+        mark = folder / STORE_MARK
+        if not mark.exists() or mark.read_text() != identity:
+            log.warning("%s belongs to another database; nothing in it is removed", folder)
+            return removed
+        names = sorted(path.name for path in folder.iterdir() if path.name.startswith("doc_"))
+        for first in range(0, len(names), 500):
+            removed += _sweep_some(db, folder, names[first : first + 500])
+        sync_folder(folder)
+    return removed
+
+
+def claim_folder(db: Database, settings: Settings) -> None:
+    """Mark the folder as this database's when it is new."""
+    folder = settings.data_dir / "blobs"
+    mark = folder / STORE_MARK
+    if mark.exists():
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    with db.read() as session:
+        identity = session.scalars(select(StoreState.identity)).one()
+    if not any(folder.glob("doc_*")):
+        draft = folder / new_id(".store")
+        draft.write_text(identity)
+        os.rename(draft, mark)
+
+
+def _sweep_some(db: Database, folder: Path, names: Sequence[str]) -> list[str]:
+    with db.read() as session:
+        kept = _kept(session, {name.partition(".")[0] for name in names})
+    removed = []
+    for name in names:
+        document_id, _, suffix = name.partition(".")
+        generation = 1 if name == document_id else int(suffix) if suffix.isdecimal() else 0
+        if generation not in kept.get(document_id, set()):
+            (folder / name).unlink(missing_ok=True)
+            removed.append(name)
+    return removed
+
+
+def _kept(session: Session, document_ids: Iterable[str]) -> dict[str, set[int]]:
+    """Generations whose originals are needed, by document: what is shown, and what may still be read."""
+    wanted = sorted(document_ids)
+    live = {
+        row.id: row.generation
+        for row in session.execute(select(Document.id, Document.generation).where(Document.id.in_(wanted)))
+    }
+    kept = {document_id: {generation or 1} for document_id, generation in live.items()}
+    newer = select(Version.document_id, Version.generation).where(
+        Version.document_id.in_(live), Version.status != "superseded"
+    )
+    for document_id, generation in session.execute(newer):
+        if generation > live[document_id]:
+            kept[document_id].add(generation)
+            if live[document_id] == 0 and generation > 1:
+                kept[document_id].discard(1)
+    return kept
