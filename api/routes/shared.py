@@ -12,6 +12,7 @@ from api.fields import document_id as checked_id
 from api.wiring import DEFAULT_COLLECTION, Service
 from rag.errors import InvalidRequest, NotFound
 from rag.filters import parse_filter
+from rag.store.records import DocumentRow
 from rag.store.repositories import Documents
 
 if TYPE_CHECKING:
@@ -23,6 +24,15 @@ def _service(request: Request) -> Service:
 
 
 ServiceDep = Annotated[Service, Depends(_service)]
+
+
+NO_DOCUMENT = "There is no such document."
+
+
+def load_document(service: Service, identity: str) -> DocumentRow:
+    """The document of that id. Raises NotFound (`document_not_found`)."""
+    with service.db.read() as session:
+        return Documents(session, service.scope).get(checked_id(identity))
 
 
 def problems(**described: str) -> dict[int | str, dict[str, Any]]:
