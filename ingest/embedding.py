@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from ingest import jobs
 from ingest.chunking import Chunk, embedding_text
-from ingest.jobs import Lease, LeaseLost, fenced
+from ingest.leases import Lease, LeaseLost, checkpoint, fenced
 from rag.embedders.base import Embedder
 from rag.store.records import ChunkRow
-from rag.store.repositories import Documents, Generations
+from rag.store.repositories import Generations, Versions
 from rag.store.session import Database
 
 WINDOW = 256
@@ -34,8 +33,9 @@ def embed_chunks(
     Raises LeaseLost, Interrupted, and Unavailable when the store can't be written.
     """
     with fenced(db, lease) as session:
-        Documents(session, lease.scope).set(lease.document_id, status="embedding")
-        title = Documents(session, lease.scope).get(lease.document_id).title
+        versions = Versions(session, lease.scope)
+        versions.advance(lease.document_id, lease.generation, status="embedding")
+        title = versions.get(lease.document_id, lease.generation).title
         done, total = Generations(session, lease.scope).progress(lease.document_id, lease.generation)
     last = -1
     while done < total:
@@ -59,8 +59,10 @@ def embed_chunks(
                     lease.generation,
                     {row.id: vector for row, vector in zip(rows, vectors, strict=True)},
                 )
-                Documents(session, lease.scope).set(lease.document_id, chunks_done=done, chunks_total=total)
-                jobs.checkpoint(session, lease)
+                Versions(session, lease.scope).advance(
+                    lease.document_id, lease.generation, chunks_done=done, chunks_total=total
+                )
+                checkpoint(session, lease)
             on_batch()
 
 

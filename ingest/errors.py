@@ -25,6 +25,10 @@ class ParseError(LongleafError):
         return type(self), (self.code, self.detail)
 
 
+class ParserKilled(ParseError):
+    """The parser was killed from outside, as the kernel does when memory runs short: another time may do."""
+
+
 class ParseCancelled(LongleafError):
     """The caller asked to stop; nothing is wrong with the document."""
 

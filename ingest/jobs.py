@@ -11,33 +11,40 @@
 Whoever works on a job holds a lease, named by a token that no other lease ever has. Every write of the work
 goes through `fenced`, which checks the token inside the same transaction: a worker that was overtaken,
 cancelled or whose document was deleted can change nothing. Locks are taken in one order: document, job, log.
+
+An attempt is a lease that ended without progress, its worker's death included; waiting for the machine (a
+full disk, a database that is gone) and giving a job back are none. A document that uses up its attempts is
+set aside as failed until somebody retries it. A generation that ends so leaves an older, live one in place.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, cast
 
-from sqlalchemy import ColumnElement, CursorResult, and_, func, or_, select, update
+from sqlalchemy import CursorResult, select, update
 from sqlalchemy.orm import Session
 
-from rag.errors import Conflict, LongleafError, NotFound
+from ingest.leases import LEASE_SECONDS, Lease, LeaseLost, fenced, now
+from ingest.queue import Turn, due, priority_of
+from rag.errors import Conflict
 from rag.ids import new_id
 from rag.store.records import DocumentRow, JobRow
-from rag.store.repositories import Documents, Generations, Jobs
+from rag.store.repositories import Documents, Generations, Jobs, Versions
 from rag.store.repositories.jobs import job_record
-from rag.store.scope import Scope, utc_now
+from rag.store.scope import Scope
 from rag.store.session import Database
-from rag.store.tables import Document, IngestJob, Utc
+from rag.store.tables import Document, IngestJob
 
-LEASE_SECONDS = 30.0
 MAX_ATTEMPTS = 3
 """Attempts without progress; a worker that died counts as one."""
 BACKOFF_SECONDS = (1.0, 5.0)
 """Wait before the second and the third attempt."""
+WAIT_SECONDS = (1.0, 5.0, 15.0, 60.0, 300.0)
+"""Waits for the machine's sake; the last one again and again."""
+MAX_WAITS = 300
+"""About a day: trouble that outlasts it ends the job."""
 
 TRANSITIONS: Final[dict[str, tuple[frozenset[str], str]]] = {
     "lease": (frozenset({"queued", "running"}), "running"),
@@ -49,123 +56,83 @@ TRANSITIONS: Final[dict[str, tuple[frozenset[str], str]]] = {
     "retry": (frozenset({"failed", "cancelled"}), "queued"),
 }
 
-
-class LeaseLost(LongleafError):
-    """The job is not this worker's any more; what it holds in memory is to be dropped."""
-
-    status = 409
-    default_code = "lease_lost"
+AT_ONCE = datetime(1970, 1, 1, tzinfo=UTC)
+"""`not_before` of a job that waits for nothing."""
+_TURNS: tuple[Turn, ...] = ("suspect", "smallest")
 
 
-@dataclass(frozen=True, slots=True)
-class Lease:
-    """The right to work on one job, as long as `token` stands in its row."""
+def enqueue(
+    session: Session, scope: Scope, document_id: str, generation: int, *, size: int | None = None
+) -> JobRow:
+    """Write a queued job for a generation of a document; `size` is its file's, by default the document's.
 
-    job_id: str
-    document_id: str
-    collection_id: str
-    scope: Scope
-    generation: int
-    attempt: int
-    token: str
-
-
-_AT_ONCE = datetime(1970, 1, 1, tzinfo=UTC)
-_CLOCK_JUMP = timedelta(hours=1)
-"""No wait and no lease is this long: a time further ahead was written before the clock was set back."""
-
-
-def enqueue(session: Session, scope: Scope, document_id: str, generation: int) -> JobRow:
-    """Write a queued job for a generation of a document. Raises NotFound."""
-    Documents(session, scope).get(document_id)
-    now = _now(session)
+    Raises NotFound.
+    """
+    document = Documents(session, scope).get(document_id)
+    at = now(session)
     row = IngestJob(
         id=new_id("job"),
         document_id=document_id,
         generation=generation,
         status="queued",
+        priority=priority_of(document.bytes if size is None else size),
         attempts=0,
+        waits=0,
         lease_owner=None,
         lease_until=None,
-        not_before=_AT_ONCE,
-        created_at=now,
-        updated_at=now,
+        not_before=AT_ONCE,
+        created_at=at,
+        updated_at=at,
     )
     session.add(row)
     session.flush()
     return Jobs(session, scope).get(row.id)
 
 
-def lease(db: Database, owner: str, *, seconds: float = LEASE_SECONDS) -> Lease | None:
-    """Take the oldest job that is due, or None.
+def lease(
+    db: Database, owner: str, *, seconds: float = LEASE_SECONDS, turn: Turn | None = None
+) -> Lease | None:
+    """Take the job whose turn it is, without one a suspect before the smallest; None when there is none.
 
-    A job that was broken off `MAX_ATTEMPTS` times without progress fails instead.
+    A suspect that used up its attempts without progress is set aside instead (`poison_document`).
     """
-    while True:
-        with db.read() as session:  # an idle worker must not hold up writers every second
-            if session.scalar(select(IngestJob.id).where(_due(_now(session))).limit(1)) is None:
-                return None
-        with db.session() as session:
-            now = _now(session)
-            # Both rows are locked without waiting: no deadlock with those who lock the document first.
-            found = session.execute(
-                select(IngestJob, Document)
-                .join(Document, Document.id == IngestJob.document_id)
-                .where(_due(now))
-                .order_by(IngestJob.id)
-                .limit(1)
-                .with_for_update(skip_locked=True)
-            ).one_or_none()
-            if found is None:
-                return None
-            job, document = found
-            scope = Scope(document.workspace_id)
-            if job.attempts >= MAX_ATTEMPTS:
-                detail = f"reading was broken off {job.attempts} times without progress; retry or split it"
-                _end(session, scope, job_record(job), ("internal", detail))
-                continue
-            attempt = job.attempts + 1
-            token = f"{owner}:{new_id('lease')}"
-            _move(
-                session,
-                "lease",
-                job.id,
-                job.status,
-                attempts=attempt,
-                lease_owner=token,
-                lease_until=now + timedelta(seconds=seconds),
-            )
-            return Lease(job.id, document.id, document.collection_id, scope, job.generation, attempt, token)
+    for kind in (turn,) if turn is not None else _TURNS:
+        while True:
+            with db.read() as session:  # an idle worker must not hold up writers every second
+                if session.scalar(due(now(session), kind)) is None:
+                    break
+            with db.session() as session:
+                at = now(session)
+                # Both rows are locked without waiting: no deadlock with those who lock the document first.
+                found = session.execute(
+                    due(at, kind)
+                    .add_columns(Document)
+                    .join(Document, Document.id == IngestJob.document_id)
+                    .with_for_update(skip_locked=True)
+                ).one_or_none()
+                if found is None:
+                    break
+                taken = _take(session, owner, at + timedelta(seconds=seconds), *found)
+            if taken is not None:
+                return taken
+    return None
 
 
-def renew(db: Database, held: Lease, *, seconds: float = LEASE_SECONDS) -> bool:
-    """Prolong the lease; False when it is lost."""
-    with db.session() as session:
-        until = _now(session) + timedelta(seconds=seconds)
-        changed = session.execute(update(IngestJob).where(_held(held)).values(lease_until=until))
-        return cast("CursorResult[Any]", changed).rowcount == 1
-
-
-def is_held(db: Database, held: Lease) -> bool:
-    """Whether the lease still stands; takes no lock."""
-    with db.read() as session:
-        return session.scalar(select(IngestJob.id).where(_held(held))) is not None
-
-
-@contextmanager
-def fenced(db: Database, held: Lease) -> Iterator[Session]:
-    """A write transaction for the holder of a lease; the document stays locked to its end.
-
-    Raises LeaseLost when the lease went to another, the job was cancelled or the document deleted.
-    """
-    with db.session() as session:
-        _fence(session, held)
-        yield session
-
-
-def checkpoint(session: Session, held: Lease) -> None:
-    """Note progress that survives a crash, so that the attempts before it don't count. Inside `fenced`."""
-    session.execute(update(IngestJob).where(_held(held)).values(attempts=1, updated_at=_now(session)))
+def _take(session: Session, owner: str, until: datetime, job: IngestJob, document: Document) -> Lease | None:
+    scope = Scope(document.workspace_id)
+    if job.attempts >= MAX_ATTEMPTS:
+        detail = (
+            f"reading it ended its worker {job.attempts} times without progress, so it is set aside; "
+            "retry it, or split it or export it again"
+        )
+        _end(session, scope, job_record(job), ("poison_document", detail))
+        return None
+    token = f"{owner}:{new_id('lease')}"
+    attempt = job.attempts + 1
+    _move(session, "lease", job.id, job.status, attempts=attempt, lease_owner=token, lease_until=until)
+    return Lease(
+        job.id, document.id, document.collection_id, scope, job.generation, attempt, token, job.priority
+    )
 
 
 def complete(session: Session, held: Lease) -> None:
@@ -179,29 +146,48 @@ def fail(db: Database, held: Lease, code: str, detail: str) -> None:
         _end(session, held.scope, Jobs(session, held.scope).get(held.job_id), (code, detail))
 
 
-def postpone(db: Database, held: Lease, detail: str) -> bool:
-    """Try again later, or fail (`internal`) after the last attempt; True when it will be tried again.
+def postpone(db: Database, held: Lease, detail: str, *, code: str = "internal") -> bool:
+    """Try again later, or fail with `code` after the last attempt; True when it will be tried again.
 
     Raises LeaseLost.
     """
     with fenced(db, held) as session:
         job = Jobs(session, held.scope).get(held.job_id)
         if job.attempts >= MAX_ATTEMPTS:
-            _end(session, held.scope, job, ("internal", detail))
+            _end(session, held.scope, job, (code, detail))
             return False
-        wait = BACKOFF_SECONDS[min(job.attempts, len(BACKOFF_SECONDS)) - 1]
-        not_before = _now(session) + timedelta(seconds=wait)
-        _move(
-            session,
-            "postpone",
-            held.job_id,
-            "running",
-            lease_owner=None,
-            lease_until=None,
-            not_before=not_before,
-        )
-        Documents(session, held.scope).set(held.document_id, status="queued")
+        _put_off(session, held, BACKOFF_SECONDS[min(job.attempts, len(BACKOFF_SECONDS)) - 1])
         return True
+
+
+def wait(db: Database, held: Lease, detail: str) -> bool:
+    """Put the job off until the machine may do again: no attempt, but not for ever (`storage_unavailable`).
+
+    True when it will be tried again. Raises LeaseLost.
+    """
+    with fenced(db, held) as session:
+        job = Jobs(session, held.scope).get(held.job_id)
+        if job.waits >= MAX_WAITS:
+            _end(session, held.scope, job, ("storage_unavailable", detail))
+            return False
+        pause = WAIT_SECONDS[min(job.waits, len(WAIT_SECONDS) - 1)]
+        _put_off(session, held, pause, attempts=max(0, job.attempts - 1), waits=job.waits + 1)
+        return True
+
+
+def _put_off(session: Session, held: Lease, pause: float, **counts: int) -> None:
+    not_before = now(session) + timedelta(seconds=pause)
+    _move(
+        session,
+        "postpone",
+        held.job_id,
+        "running",
+        lease_owner=None,
+        lease_until=None,
+        not_before=not_before,
+        **counts,
+    )
+    Versions(session, held.scope).advance(held.document_id, held.generation, status="queued")
 
 
 def release(db: Database, held: Lease) -> None:
@@ -220,7 +206,7 @@ def release(db: Database, held: Lease) -> None:
             lease_until=None,
             attempts=max(0, attempts - 1),
         )
-        Documents(session, held.scope).set(held.document_id, status="queued")
+        Versions(session, held.scope).advance(held.document_id, held.generation, status="queued")
 
 
 def cancel(db: Database, scope: Scope, document_id: str) -> DocumentRow:
@@ -237,6 +223,13 @@ def cancel(db: Database, scope: Scope, document_id: str) -> DocumentRow:
         return Documents(session, scope).get(document_id)
 
 
+def supersede(session: Session, scope: Scope, document_id: str) -> None:
+    """End what is queued or being read of a document, for a newer file takes its place; its lock is held."""
+    job = Jobs(session, scope).of_document(document_id)
+    if job.status in TRANSITIONS["cancel"][0]:
+        _end(session, scope, job, None)
+
+
 def retry(db: Database, scope: Scope, document_id: str) -> DocumentRow:
     """Queue a failed or cancelled document again, with all its attempts.
 
@@ -248,8 +241,10 @@ def retry(db: Database, scope: Scope, document_id: str) -> DocumentRow:
         job = Jobs(session, scope).of_document(document_id)
         if job.status not in TRANSITIONS["retry"][0]:
             raise _wrong_state("retry", document_id, job)
-        _move(session, "retry", job.id, job.status, attempts=0, not_before=_AT_ONCE)
-        documents.set(document_id, status="queued", error_code=None, error_detail=None)
+        _move(session, "retry", job.id, job.status, attempts=0, waits=0, not_before=AT_ONCE)
+        Versions(session, scope).advance(
+            document_id, job.generation, status="queued", error_code=None, error_detail=None
+        )
         return documents.get(document_id)
 
 
@@ -263,7 +258,7 @@ def reclaim(db: Database, is_dead: Callable[[str], bool]) -> int:
     for job_id, token in running:
         if token is not None and is_dead(token.partition(":")[0]):
             with db.session() as session:
-                past = _now(session) - timedelta(seconds=1)
+                past = now(session) - timedelta(seconds=1)
                 changed = session.execute(
                     update(IngestJob)
                     .where(
@@ -275,53 +270,6 @@ def reclaim(db: Database, is_dead: Callable[[str], bool]) -> int:
     return ended
 
 
-def seconds_until_due(db: Database) -> float | None:
-    """Seconds until a queued job is due (0 for one that is already); None when nothing is queued.
-
-    A running job counts only once its lease ran out.
-    """
-    with db.read() as session:
-        now = _now(session)
-        if session.scalar(select(IngestJob.id).where(_due(now)).limit(1)) is not None:
-            return 0.0
-        earliest = session.scalar(
-            select(IngestJob.not_before)
-            .where(IngestJob.status == "queued")
-            .order_by(IngestJob.not_before)
-            .limit(1)
-        )
-        return None if earliest is None else max(0.0, (earliest - now).total_seconds())
-
-
-def _now(session: Session) -> datetime:
-    # Several hosts share a PostgreSQL, so its clock decides; SQLite is one host's.
-    if session.get_bind().dialect.name == "postgresql":
-        return session.scalars(select(func.clock_timestamp(type_=Utc()))).one()
-    return utc_now()
-
-
-def _due(now: datetime) -> ColumnElement[bool]:
-    return or_(
-        and_(IngestJob.status == "queued", ~IngestJob.not_before.between(now, now + _CLOCK_JUMP)),
-        and_(IngestJob.status == "running", ~IngestJob.lease_until.between(now, now + _CLOCK_JUMP)),
-    )
-
-
-def _held(held: Lease) -> ColumnElement[bool]:
-    return and_(
-        IngestJob.id == held.job_id, IngestJob.lease_owner == held.token, IngestJob.status == "running"
-    )
-
-
-def _fence(session: Session, held: Lease) -> None:
-    try:
-        Documents(session, held.scope).lock(held.document_id)
-    except NotFound as error:
-        raise LeaseLost(f"document {held.document_id} was deleted") from error
-    if session.scalar(select(IngestJob.id).where(_held(held)).with_for_update()) is None:
-        raise LeaseLost(f"job {held.job_id} was cancelled or went to another worker")
-
-
 def _move(session: Session, transition: str, job_id: str, status: str, **values: object) -> None:
     """Change the row as the named transition allows; the caller holds the document's lock."""
     sources, target = TRANSITIONS[transition]
@@ -330,7 +278,7 @@ def _move(session: Session, transition: str, job_id: str, status: str, **values:
     changed = session.execute(
         update(IngestJob)
         .where(IngestJob.id == job_id, IngestJob.status == status)
-        .values(status=target, updated_at=_now(session), **values)
+        .values(status=target, updated_at=now(session), **values)
     )
     if cast("CursorResult[Any]", changed).rowcount != 1:
         raise LeaseLost(f"job {job_id} is not {status} any more")
@@ -342,8 +290,9 @@ def _end(session: Session, scope: Scope, job: JobRow, failure: tuple[str, str] |
     transition = "fail" if failure else "cancel"
     _move(session, transition, job.id, job.status, lease_owner=None, lease_until=None)
     Generations(session, scope).discard_unpublished(job.document_id)
-    Documents(session, scope).set(
+    Versions(session, scope).advance(
         job.document_id,
+        job.generation,
         status="failed" if failure else "cancelled",
         error_code=code,
         error_detail=detail,

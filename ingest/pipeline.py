@@ -6,6 +6,8 @@ published by one more. A job that is taken up again goes on where the last such 
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import logging
 import time
 from bisect import bisect_right
@@ -14,24 +16,31 @@ from dataclasses import replace
 from typing import Literal
 
 from ingest import jobs
-from ingest.chunking import Chunk, chunk_document
+from ingest.blobs import blob_path, drop_old_files
+from ingest.chunking import Chunk, chunk_document, embedding_text
 from ingest.embedding import Interrupted, embed_chunks
-from ingest.errors import ParseCancelled, ParseError
-from ingest.jobs import Lease, LeaseLost, fenced
+from ingest.errors import ParseCancelled, ParseError, ParserKilled
+from ingest.leases import Lease, LeaseLost, checkpoint, fenced, is_held
 from ingest.names import choose_title
 from ingest.parsers.base import PageSpan, ParsedDocument
 from ingest.sandbox import ParseLimits, parse_document
-from ingest.uploads import blob_path
 from rag.embedders.base import Embedder
 from rag.errors import LongleafError, Unavailable
 from rag.settings import Settings
 from rag.store.records import ChunkDraft, PageRow
-from rag.store.repositories import Collections, Documents, Generations
+from rag.store.repositories import Collections, Documents, Generations, Versions
 from rag.store.session import Database
 
 log = logging.getLogger(__name__)
 
 PROGRESS_SECONDS = 0.5
+MACHINE_TROUBLE = frozenset(
+    {
+        *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG),
+        *(errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN),
+    }
+)
+"""What a document is not to blame for: it waits until the machine may do again."""
 
 Outcome = Literal["done", "failed", "postponed", "released", "lost"]
 Step = Literal["leased", "parsed", "written", "embedded", "ready_to_publish", "published"]
@@ -53,37 +62,56 @@ class Pipeline:
         self._embedder = embedder
         self._on_step = on_step
 
-    def run(self, lease: Lease, interrupted: Callable[[], bool] = lambda: False) -> Outcome:
+    def run(
+        self,
+        lease: Lease,
+        interrupted: Callable[[], bool] = lambda: False,
+        outranked: Callable[[], bool] = lambda: False,
+    ) -> Outcome:
         """Do the job to its end, or as far as it goes; the outcome is in the store when it returns.
 
-        `interrupted` is asked often; once it is true, the job is given back. Raises Unavailable only when the
-        store itself can't be written: then the lease runs out and another attempt follows.
+        `interrupted` is asked often; once it is true, the job is given back. So it is with `outranked`, which
+        is asked only where nothing is lost by it: between batches. Raises Unavailable only when the store
+        itself can't be written: then the lease runs out and another attempt follows.
         """
         try:
-            return self._attempt(lease, interrupted)
+            return self._attempt(lease, interrupted, outranked)
         except LeaseLost:
             return "lost"
 
-    def _attempt(self, lease: Lease, interrupted: Callable[[], bool]) -> Outcome:
+    def _attempt(
+        self, lease: Lease, interrupted: Callable[[], bool], outranked: Callable[[], bool]
+    ) -> Outcome:
         try:
             self._on_step("leased")
             if not self._is_written(lease):
                 self._read(lease, interrupted)
-            embed_chunks(self._db, self._embedder, lease, interrupted, lambda: self._on_step("embedded"))
+            embed_chunks(
+                self._db,
+                self._embedder,
+                lease,
+                lambda: interrupted() or outranked(),
+                lambda: self._on_step("embedded"),
+            )
             self._on_step("ready_to_publish")
-            with fenced(self._db, lease) as session:
-                jobs.complete(session, lease)
-                Generations(session, lease.scope).publish(lease.document_id, lease.generation)
+            self._publish(lease)
             self._on_step("published")
+            if lease.generation > 1:
+                drop_old_files(self._db, self._settings, lease.scope, lease.document_id)
             return "done"
         except (ParseCancelled, Interrupted):
             jobs.release(self._db, lease)
             return "released"
         except LeaseLost:
             raise
-        except (Unavailable, OSError, MemoryError) as error:  # what another time may not have
+        except (Unavailable, OSError, MemoryError, ParserKilled) as error:  # what another time may not have
             log.warning("job %s of %s is put off: %s", lease.job_id, lease.document_id, error, exc_info=True)
-            again = jobs.postpone(self._db, lease, f"{type(error).__name__}: {error}")
+            if isinstance(error, ParserKilled):
+                again = jobs.postpone(self._db, lease, error.detail, code=error.code)
+            elif isinstance(error, Unavailable) or getattr(error, "errno", None) in MACHINE_TROUBLE:
+                again = jobs.wait(self._db, lease, f"{type(error).__name__}: {error}")
+            else:
+                again = jobs.postpone(self._db, lease, f"{type(error).__name__}: {error}")
             return "postponed" if again else "failed"
         except LongleafError as error:
             jobs.fail(self._db, lease, error.code, error.detail)
@@ -98,6 +126,18 @@ class Pipeline:
             )
             return "failed"
 
+    def _publish(self, lease: Lease) -> None:
+        with fenced(self._db, lease) as session:
+            jobs.complete(session, lease)
+            given = Documents(session, lease.scope).get(lease.document_id).meta.get("title")
+            version = Versions(session, lease.scope).get(lease.document_id, lease.generation)
+            Generations(session, lease.scope).publish(
+                lease.document_id,
+                lease.generation,
+                title=choose_title(given, version.title, version.filename),
+                embedder=self._embedder.fingerprint,
+            )
+
     def _is_written(self, lease: Lease) -> bool:
         with self._db.read() as session:
             try:
@@ -107,8 +147,10 @@ class Pipeline:
 
     def _read(self, lease: Lease, interrupted: Callable[[], bool]) -> None:
         with fenced(self._db, lease) as session:
-            Documents(session, lease.scope).set(lease.document_id, status="parsing")
-            document = Documents(session, lease.scope).get(lease.document_id)
+            versions = Versions(session, lease.scope)
+            versions.advance(lease.document_id, lease.generation, status="parsing")
+            version = versions.get(lease.document_id, lease.generation)
+            given = Documents(session, lease.scope).get(lease.document_id).meta.get("title")
             collection = Collections(session, lease.scope).get(lease.collection_id)
         if collection.embedder != self._embedder.fingerprint:
             raise LongleafError(
@@ -116,15 +158,17 @@ class Pipeline:
                 f"has {self._embedder.fingerprint}; set LONGLEAF_EMBEDDER back or use another collection",
                 code="embedder_mismatch",
             )
-        if document.bytes == 0:
+        if version.bytes == 0:
             raise ParseError("empty", "The file has no bytes. Upload a file with content.")
-        parsed = _storable(self._parse(lease, document.filename, interrupted))
+        parsed = _storable(self._parse(lease, version.filename, interrupted))
         self._on_step("parsed")
+        title = choose_title(given, parsed.title, version.filename)
         with fenced(self._db, lease) as session:
-            Documents(session, lease.scope).set(
+            Versions(session, lease.scope).advance(
                 lease.document_id,
+                lease.generation,
                 status="chunking",
-                title=choose_title(document.meta.get("title"), parsed.title, document.filename),
+                title=title,
                 media_type=parsed.media_type,
                 pages_done=len(parsed.pages),
                 pages_total=len(parsed.pages),
@@ -139,11 +183,17 @@ class Pipeline:
             generations.write_text(lease.document_id, lease.generation, parsed.text)
             pages = (PageRow(page.number, page.start, page.end) for page in parsed.pages)
             generations.write_pages(lease.document_id, lease.generation, pages)
-            written = generations.write_chunks(lease.document_id, lease.generation, drafts(parsed, chunks))
-            Documents(session, lease.scope).set(
-                lease.document_id, status="embedding", chunks_done=0, chunks_total=written
+            rows = drafts(parsed, chunks, title)
+            written = generations.write_chunks(lease.document_id, lease.generation, rows)
+            reused = generations.reuse_vectors(lease.document_id, lease.generation)
+            Versions(session, lease.scope).advance(
+                lease.document_id,
+                lease.generation,
+                status="embedding",
+                chunks_done=reused,
+                chunks_total=written,
             )
-            jobs.checkpoint(session, lease)
+            checkpoint(session, lease)
         self._on_step("written")
 
     def _parse(self, lease: Lease, filename: str, interrupted: Callable[[], bool]) -> ParsedDocument:
@@ -155,15 +205,15 @@ class Pipeline:
                 return
             told = time.monotonic()
             with fenced(self._db, lease) as session:
-                Documents(session, lease.scope).set(
-                    lease.document_id, pages_done=done, pages_total=total or 0
+                Versions(session, lease.scope).advance(
+                    lease.document_id, lease.generation, pages_done=done, pages_total=total or 0
                 )
 
         limits = ParseLimits(
             seconds=self._settings.parse_timeout_seconds, memory_bytes=self._settings.parse_memory_bytes
         )
-        path = blob_path(self._settings, lease.document_id)
-        if not path.exists() and jobs.is_held(self._db, lease):
+        path = blob_path(self._settings, lease.document_id, lease.generation)
+        if not path.exists() and is_held(self._db, lease):
             raise LongleafError(
                 f"the file of document {lease.document_id} is missing from the data folder; upload it again",
                 code="file_missing",
@@ -178,9 +228,9 @@ def _storable(parsed: ParsedDocument) -> ParsedDocument:
     return replace(parsed, text=parsed.text.replace("\0", "\ufffd"))
 
 
-def drafts(parsed: ParsedDocument, chunks: Sequence[Chunk]) -> Iterator[ChunkDraft]:
+def drafts(parsed: ParsedDocument, chunks: Sequence[Chunk], title: str) -> Iterator[ChunkDraft]:
     """Chunks with their pages: those of their first and last character that is no white space; for a chunk of
-    white space, that of its start."""
+    white space, that of its start. `title` is what they are embedded with."""
     starts = [page.start for page in parsed.pages]
     for ordinal, chunk in enumerate(chunks):
         piece = parsed.text[chunk.start : chunk.end]
@@ -194,6 +244,7 @@ def drafts(parsed: ParsedDocument, chunks: Sequence[Chunk]) -> Iterator[ChunkDra
             page_end=_page_at(parsed.pages, starts, last),
             headings=tuple(chunk.headings),
             tokens=chunk.tokens,
+            digest=hashlib.sha256(embedding_text(chunk, parsed.text, title).encode()).digest(),
         )
 
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from ingest.errors import PARSE_CODES, ParseCancelled, ParseError
+from ingest.errors import PARSE_CODES, ParseCancelled, ParseError, ParserKilled
 from ingest.parsers.base import Block, DocumentAssembler, ParsedDocument
 from ingest.wire import FrameReader, WireError, read_blocks, read_json
 
@@ -220,8 +220,14 @@ class _Receiver:
         starved = any(
             sign in lowered for sign in (b"bad_alloc", b"memoryerror", b"out of memory", b"cannot allocate")
         )
-        if starved or status in (-signal.SIGKILL, -signal.SIGTRAP, -signal.SIGABRT, -signal.SIGILL):
+        if starved or status in (-signal.SIGTRAP, -signal.SIGABRT, -signal.SIGILL):
             return self._out_of_memory()
+        if status == -signal.SIGKILL:
+            return ParserKilled(
+                "out_of_memory",
+                f"Reading was killed, as happens when a machine runs out of memory; one document's limit is "
+                f"{self._limits.memory_bytes >> 20} MiB. Split the document, or give the machine more.",
+            )
         return ParseError(
             "corrupt",
             f"The document crashes its reader (status {status}). Export it again with another program.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import threading
@@ -12,10 +13,12 @@ from types import TracebackType
 from typing import Self
 
 from ingest import jobs
-from ingest.jobs import Lease
+from ingest.blobs import sweep
+from ingest.leases import LEASE_SECONDS, Lease, LeaseLost, is_held, renew
 from ingest.locks import create_locked, holder_is_dead, remove_if_dead
 from ingest.pipeline import Outcome, Pipeline, Step
-from ingest.uploads import sweep
+from ingest.queue import OLDEST_EVERY, Turn, has_suspect, is_outranked, seconds_until_due
+from ingest.turns import Turns
 from rag.embedders.base import Embedder
 from rag.errors import Unavailable
 from rag.ids import new_id
@@ -26,6 +29,8 @@ log = logging.getLogger(__name__)
 
 POLL_SECONDS = 1.0
 """How soon a job is noticed that another process queued, and a lease that was lost."""
+QUANTUM_SECONDS = 10.0
+"""How long a job may go on at least before it makes way for a smaller one."""
 TROUBLE_SECONDS = 5.0
 """Wait after the store could not be reached."""
 
@@ -43,7 +48,7 @@ class Worker:
         embedder: Embedder,
         on_published: OnPublished | None = None,
         *,
-        lease_seconds: float = jobs.LEASE_SECONDS,
+        lease_seconds: float = LEASE_SECONDS,
         on_step: Callable[[Step], None] = lambda step: None,  # noqa: ARG005
     ) -> None:
         self._db = db
@@ -53,6 +58,9 @@ class Worker:
         self._lease_seconds = lease_seconds
         self._stopping = threading.Event()
         self._wake = threading.Event()
+        self._turns = Turns()
+        self._count = itertools.count(1)
+        self._held_still: list[Lease] = []
         self._threads: list[threading.Thread] = []
 
     def start(self) -> None:
@@ -102,7 +110,7 @@ class Worker:
                 if outcome == "done":
                     ready += 1
                 elif outcome is None:
-                    wait = jobs.seconds_until_due(self._db)
+                    wait = seconds_until_due(self._db)
                     if wait is None:
                         break
                     self._stopping.wait(max(wait, 0.01))  # due but locked: another is taking it
@@ -122,11 +130,26 @@ class Worker:
 
     def _one(self, owner: str) -> Outcome | None:
         """Take and do one job; None when there is none."""
-        lease = jobs.lease(self._db, owner, seconds=self._lease_seconds)
+        self._give_back()
+        if has_suspect(self._db):
+            with self._turns.alone():
+                if (outcome := self._take(owner, "suspect")) is not None:
+                    return outcome
+        with self._turns.together():
+            return self._take(owner, "oldest" if next(self._count) % OLDEST_EVERY == 0 else "smallest")
+
+    def _take(self, owner: str, turn: Turn) -> Outcome | None:
+        lease = jobs.lease(self._db, owner, seconds=self._lease_seconds, turn=turn)
         if lease is None:
             return None
         with _Heartbeat(self._db, lease, self._lease_seconds) as heart:
-            outcome = self._pipeline.run(lease, lambda: self._stopping.is_set() or heart.lost.is_set())
+            try:
+                outcome = self._pipeline.run(
+                    lease, lambda: self._stopping.is_set() or heart.lost.is_set(), heart.outranked.is_set
+                )
+            except Unavailable:
+                self._held_still.append(lease)
+                raise
         log.info("job %s of document %s: %s", lease.job_id, lease.document_id, outcome)
         if outcome == "done" and self._on_published is not None:
             try:
@@ -135,9 +158,24 @@ class Worker:
                 log.exception("the listener for %s failed", lease.document_id)
         return outcome
 
+    def _give_back(self) -> None:
+        """Release what could not be released while the store was gone: nobody is to blame for that.
+
+        Raises Unavailable while it still is.
+        """
+        while self._held_still:
+            lease = self._held_still.pop()
+            try:
+                jobs.release(self._db, lease)
+            except LeaseLost:
+                continue
+            except Unavailable:
+                self._held_still.append(lease)
+                raise
+
 
 class _Heartbeat:
-    """Renews a lease from a thread of its own and notices within a second that it is lost."""
+    """Renews a lease from a thread of its own, and notices that it is lost or that a smaller job waits."""
 
     def __init__(self, db: Database, lease: Lease, seconds: float) -> None:
         self._db = db
@@ -145,6 +183,7 @@ class _Heartbeat:
         self._seconds = seconds
         self._done = threading.Event()
         self.lost = threading.Event()
+        self.outranked = threading.Event()
         self._thread = threading.Thread(target=self._beat, name=f"lease-{lease.job_id}", daemon=True)
 
     def __enter__(self) -> Self:
@@ -158,14 +197,21 @@ class _Heartbeat:
         self._thread.join()
 
     def _beat(self) -> None:
-        renewed = time.monotonic()
+        began = renewed = time.monotonic()
+        outranked = False
         while not self._done.wait(min(POLL_SECONDS, self._seconds / 4)):
             try:
                 if time.monotonic() - renewed > self._seconds / 3:
-                    held = jobs.renew(self._db, self._lease, seconds=self._seconds)
+                    held = renew(self._db, self._lease, seconds=self._seconds)
                     renewed = time.monotonic()
                 else:
-                    held = jobs.is_held(self._db, self._lease)
+                    held = is_held(self._db, self._lease)
+                if held and time.monotonic() - began > QUANTUM_SECONDS:
+                    # A free worker takes a small job at once: what still waits after a beat finds none free.
+                    waits = is_outranked(self._db, self._lease)
+                    if waits and outranked:
+                        self.outranked.set()
+                    outranked = waits
             except Unavailable:
                 log.warning("lease %s could not be renewed", self._lease.job_id, exc_info=True)
                 held = time.monotonic() - renewed < self._seconds

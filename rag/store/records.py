@@ -181,13 +181,14 @@ class JobRow:
 
 @dataclass(frozen=True, slots=True)
 class ChangeRow:
-    """One entry of the log: `generation` of the document became live, or the document was deleted."""
+    """One entry of the log: `generation` of the document became live, or the document was deleted; `reembed`
+    names no document: the vectors of the whole collection are others."""
 
     seq: int
     collection_id: str
     document_id: str
     generation: int
-    kind: Literal["publish", "delete"]
+    kind: Literal["publish", "delete", "reembed"]
     created_at: datetime
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +19,8 @@ from rag.errors import LongleafError, Unavailable
 
 BUSY_SECONDS = 30.0
 _READ = "longleaf_read"
+CLOCK = "longleaf_clock"
+"""Key of a session's `info` under which a database of its own time keeps its clock."""
 
 
 class BadDatabaseUrl(LongleafError):
@@ -60,8 +63,11 @@ class Database:
     On PostgreSQL writers are READ COMMITTED and readers a REPEATABLE READ, READ ONLY snapshot.
     """
 
-    def __init__(self, url: str, *, pool_size: int = 10) -> None:
-        """Make the pool without connecting. Raises BadDatabaseUrl, also when psycopg is not installed."""
+    def __init__(self, url: str, *, pool_size: int = 10, clock: Callable[[], datetime] | None = None) -> None:
+        """Make the pool without connecting. `clock` is the time that leases run by, in simulations.
+
+        Raises BadDatabaseUrl, also when psycopg is not installed.
+        """
         self.url = normalise_url(url)
         self.dialect: Literal["sqlite", "postgresql"] = (
             "sqlite" if self.url.get_backend_name() == "sqlite" else "postgresql"
@@ -88,8 +94,9 @@ class Database:
             readers = self.engine.execution_options(
                 isolation_level="REPEATABLE READ", postgresql_readonly=True
             )
-        self._write = sessionmaker(self.engine, expire_on_commit=False)
-        self._read = sessionmaker(readers, expire_on_commit=False)
+        info = {} if clock is None else {CLOCK: clock}
+        self._write = sessionmaker(self.engine, expire_on_commit=False, info=info)
+        self._read = sessionmaker(readers, expire_on_commit=False, info=info)
 
     @contextmanager
     def session(self) -> Iterator[Session]:

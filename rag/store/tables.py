@@ -259,16 +259,26 @@ class Change(Base):
 
 
 class IngestJob(Base):
-    """The work of bringing one generation of a document in; its states are those of `ingest.jobs`."""
+    """The work of bringing one generation of a document in; its states are those of `ingest.jobs`.
+
+    A smaller `priority` goes first. `waits` counts the times in a row that it was put off for trouble of the
+    machine, which are no attempts.
+    """
 
     __tablename__ = "ingest_jobs"
-    __table_args__ = (Index(None, "status", "id"), Index(None, "document_id"))
+    __table_args__ = (
+        Index(None, "status", "id"),
+        Index(None, "status", "priority", "id"),
+        Index(None, "document_id"),
+    )
 
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
     document_id: Mapped[str] = mapped_column(ForeignKey("documents.id", ondelete="CASCADE"))
     generation: Mapped[int] = mapped_column(Integer)
     status: Mapped[str] = mapped_column(String(20))
+    priority: Mapped[int] = mapped_column(Integer)
     attempts: Mapped[int] = mapped_column(Integer)
+    waits: Mapped[int] = mapped_column(Integer)
     lease_owner: Mapped[str | None] = mapped_column(String(100))
     lease_until: Mapped[datetime | None]
     not_before: Mapped[datetime]

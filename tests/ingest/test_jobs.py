@@ -10,8 +10,9 @@ import pytest
 from ingesting import Desk, at_once
 from sqlalchemy import select, update
 
-from ingest import jobs
-from ingest.jobs import MAX_ATTEMPTS, Lease, LeaseLost
+from ingest import jobs, leases, queue
+from ingest.jobs import MAX_ATTEMPTS
+from ingest.leases import Lease, LeaseLost
 from rag.errors import Conflict, LongleafError, NotFound
 from rag.settings import Settings
 from rag.store.records import ChunkDraft
@@ -34,7 +35,7 @@ def _state(desk: Desk, document_id: str) -> str:
 
 
 def _write(desk: Desk, lease: Lease) -> None:
-    with jobs.fenced(desk.db, lease) as session:
+    with leases.fenced(desk.db, lease) as session:
         generations = Generations(session, lease.scope)
         generations.write_text(lease.document_id, lease.generation, "some text")
         generations.write_chunks(
@@ -43,7 +44,7 @@ def _write(desk: Desk, lease: Lease) -> None:
 
 
 def _publish(desk: Desk, lease: Lease) -> None:
-    with jobs.fenced(desk.db, lease) as session:
+    with leases.fenced(desk.db, lease) as session:
         generations = Generations(session, lease.scope)
         row = generations.pending(lease.document_id, lease.generation)[0]
         generations.write_vectors(lease.document_id, lease.generation, {row.id: np.ones(4, dtype=np.float16)})
@@ -163,9 +164,9 @@ def test_an_overtaken_worker_can_change_nothing(desk: Desk) -> None:
     for act in (ACTIONS["complete"], ACTIONS["fail"], ACTIONS["postpone"], ACTIONS["release"]):
         with pytest.raises(LeaseLost):
             act(desk, stale)
-    assert not jobs.renew(desk.db, stale)
-    assert not jobs.is_held(desk.db, stale)
-    assert jobs.renew(desk.db, fresh)
+    assert not leases.renew(desk.db, stale)
+    assert not leases.is_held(desk.db, stale)
+    assert leases.renew(desk.db, fresh)
     assert _state(desk, document_id) == "running"
     _publish(desk, fresh)
     assert desk.get(document_id).status == "ready"
@@ -203,7 +204,7 @@ def test_attempts_are_counted_waited_for_and_end(desk: Desk) -> None:
         assert jobs.lease(desk.db, "wrk_a") is None
         if again:
             assert desk.get(document_id).status == "queued"
-            wait = jobs.seconds_until_due(desk.db)
+            wait = queue.seconds_until_due(desk.db)
             assert wait is not None
             assert 0 < wait <= jobs.BACKOFF_SECONDS[attempt - 1]
             _expire(desk)
@@ -213,7 +214,7 @@ def test_attempts_are_counted_waited_for_and_end(desk: Desk) -> None:
         "internal",
         "disk trouble",
     )
-    assert jobs.seconds_until_due(desk.db) is None
+    assert queue.seconds_until_due(desk.db) is None
 
 
 def test_a_document_that_kills_its_workers_is_set_aside(desk: Desk) -> None:
@@ -227,7 +228,7 @@ def test_a_document_that_kills_its_workers_is_set_aside(desk: Desk) -> None:
     lease = jobs.lease(desk.db, "wrk_a")
     assert lease is not None
     assert lease.document_id == healthy
-    assert (desk.get(poison).status, desk.get(poison).error_code) == ("failed", "internal")
+    assert (desk.get(poison).status, desk.get(poison).error_code) == ("failed", "poison_document")
 
 
 def test_progress_and_releases_forgive_earlier_attempts(desk: Desk) -> None:
@@ -235,8 +236,8 @@ def test_progress_and_releases_forgive_earlier_attempts(desk: Desk) -> None:
     for _ in range(3 * MAX_ATTEMPTS):
         lease = jobs.lease(desk.db, "wrk_a")
         assert lease is not None
-        with jobs.fenced(desk.db, lease) as session:
-            jobs.checkpoint(session, lease)
+        with leases.fenced(desk.db, lease) as session:
+            leases.checkpoint(session, lease)
         _expire(desk)
     for _ in range(3 * MAX_ATTEMPTS):
         lease = jobs.lease(desk.db, "wrk_a")
@@ -254,8 +255,8 @@ def test_leases_of_the_dead_are_reclaimed_and_no_others(desk: Desk) -> None:
     taken = jobs.lease(desk.db, "wrk_new")
     assert taken is not None
     assert taken.job_id == dead.job_id
-    assert jobs.is_held(desk.db, alive)
-    assert not jobs.is_held(desk.db, dead)
+    assert leases.is_held(desk.db, alive)
+    assert not leases.is_held(desk.db, dead)
 
 
 @pytest.mark.parametrize("state", ["queued", "running"])

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from ingesting import Desk, WordEmbedder
 
-from ingest import jobs, worker
+from ingest import jobs, leases, worker
 from ingest.pipeline import Step
 from ingest.worker import Worker
 from rag.errors import Unavailable
@@ -80,7 +80,7 @@ def test_a_process_killed_at_any_step_is_resumed_at_the_next_start(
     embedded_before = desk.get(document_id).chunks_done
     started = time.monotonic()
     assert Worker(desk.db, desk.settings, WordEmbedder()).run_until_idle() == int(step != "published")
-    assert time.monotonic() - started < jobs.LEASE_SECONDS, "the dead one's lease was waited for"
+    assert time.monotonic() - started < leases.LEASE_SECONDS, "the dead one's lease was waited for"
     document = desk.get(document_id)
     assert (document.status, document.generation) == ("ready", 1)
     assert (embedded_before > 0) == (step in {"embedded", "ready_to_publish", "published"})

@@ -1,0 +1,92 @@
+"""The right to work on a job: who holds it, how long, and the fence that every write of the work passes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, cast
+
+from sqlalchemy import ColumnElement, CursorResult, and_, func, select, update
+from sqlalchemy.orm import Session
+
+from rag.errors import LongleafError, NotFound
+from rag.store.repositories import Documents
+from rag.store.scope import Scope, utc_now
+from rag.store.session import CLOCK, Database
+from rag.store.tables import IngestJob, Utc
+
+LEASE_SECONDS = 30.0
+
+
+class LeaseLost(LongleafError):
+    """The job is not this worker's any more; what it holds in memory is to be dropped."""
+
+    status = 409
+    default_code = "lease_lost"
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to work on one job, as long as `token` stands in its row."""
+
+    job_id: str
+    document_id: str
+    collection_id: str
+    scope: Scope
+    generation: int
+    attempt: int
+    token: str
+    priority: int = 0
+
+
+def now(session: Session) -> datetime:
+    """The time that leases and waits go by. Several hosts share a PostgreSQL, so its clock decides there."""
+    clock: Callable[[], datetime] | None = session.info.get(CLOCK)
+    if clock is not None:
+        return clock()
+    if session.get_bind().dialect.name == "postgresql":
+        return session.scalars(select(func.clock_timestamp(type_=Utc()))).one()
+    return utc_now()
+
+
+def renew(db: Database, held: Lease, *, seconds: float = LEASE_SECONDS) -> bool:
+    """Prolong the lease; False when it is lost."""
+    with db.session() as session:
+        until = now(session) + timedelta(seconds=seconds)
+        changed = session.execute(update(IngestJob).where(_held(held)).values(lease_until=until))
+        return cast("CursorResult[Any]", changed).rowcount == 1
+
+
+def is_held(db: Database, held: Lease) -> bool:
+    """Whether the lease still stands; takes no lock."""
+    with db.read() as session:
+        return session.scalar(select(IngestJob.id).where(_held(held))) is not None
+
+
+@contextmanager
+def fenced(db: Database, held: Lease) -> Iterator[Session]:
+    """A write transaction for the holder of a lease; the document stays locked to its end.
+
+    Raises LeaseLost when the lease went to another, the job was cancelled or the document deleted.
+    """
+    with db.session() as session:
+        try:
+            Documents(session, held.scope).lock(held.document_id)
+        except NotFound as error:
+            raise LeaseLost(f"document {held.document_id} was deleted") from error
+        if session.scalar(select(IngestJob.id).where(_held(held)).with_for_update()) is None:
+            raise LeaseLost(f"job {held.job_id} was cancelled or went to another worker")
+        yield session
+
+
+def checkpoint(session: Session, held: Lease) -> None:
+    """Note progress that survives a crash, so that the attempts before it don't count. Inside `fenced`."""
+    session.execute(update(IngestJob).where(_held(held)).values(attempts=1, waits=0, updated_at=now(session)))
+
+
+def _held(held: Lease) -> ColumnElement[bool]:
+    return and_(
+        IngestJob.id == held.job_id, IngestJob.lease_owner == held.token, IngestJob.status == "running"
+    )

@@ -1,0 +1,77 @@
+"""Which job is next: small files before large ones, the oldest now and then, suspects apart.
+
+A suspect is a job whose last lease ended without a word: its worker died, perhaps of this very document.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Final, Literal
+
+from sqlalchemy import ColumnElement, Select, and_, select
+
+from ingest.leases import Lease, now
+from rag.store.session import Database
+from rag.store.tables import IngestJob
+
+Turn = Literal["smallest", "oldest", "suspect"]
+
+SIZE_CLASSES: Final = (64 * 1024, 1024**2, 16 * 1024**2)
+"""Files up to the first are of priority 0, up to the second of 1, and so on."""
+OLDEST_EVERY = 4
+"""One turn in so many goes to the oldest job whatever its size, so that none waits for ever."""
+AHEAD = timedelta(minutes=10)
+"""No wait and no lease is this long: a time further ahead was written before the clock was set back."""
+
+
+def priority_of(size: int) -> int:
+    """The class of a file of `size` bytes; smaller goes first."""
+    return sum(size > limit for limit in SIZE_CLASSES)
+
+
+def due(at: datetime, turn: Turn) -> Select[IngestJob]:
+    """The job whose turn it is at that time, of those that can be leased; of two alike the older one."""
+    condition = _run_out(at) if turn == "suspect" else _waiting(at)
+    order = (IngestJob.priority, IngestJob.id) if turn == "smallest" else (IngestJob.id,)
+    return select(IngestJob).where(condition).order_by(*order).limit(1)
+
+
+def has_suspect(db: Database) -> bool:
+    """Whether a job waits whose worker died."""
+    with db.read() as session:
+        return session.scalar(select(IngestJob.id).where(_run_out(now(session))).limit(1)) is not None
+
+
+def is_outranked(db: Database, held: Lease) -> bool:
+    """Whether a job of a smaller class waits."""
+    if held.priority == 0:
+        return False
+    with db.read() as session:
+        smaller = _waiting(now(session)) & (IngestJob.priority < held.priority)
+        return session.scalar(select(IngestJob.id).where(smaller).limit(1)) is not None
+
+
+def seconds_until_due(db: Database) -> float | None:
+    """Seconds until a queued job is due (0 for one that is already); None when nothing is queued.
+
+    A running job counts only once its lease ran out.
+    """
+    with db.read() as session:
+        at = now(session)
+        if any(session.scalar(due(at, turn)) is not None for turn in ("suspect", "smallest")):
+            return 0.0
+        earliest = session.scalar(
+            select(IngestJob.not_before)
+            .where(IngestJob.status == "queued")
+            .order_by(IngestJob.not_before)
+            .limit(1)
+        )
+        return None if earliest is None else max(0.0, (earliest - at).total_seconds())
+
+
+def _waiting(at: datetime) -> ColumnElement[bool]:
+    return and_(IngestJob.status == "queued", ~IngestJob.not_before.between(at, at + AHEAD))
+
+
+def _run_out(at: datetime) -> ColumnElement[bool]:
+    return and_(IngestJob.status == "running", ~IngestJob.lease_until.between(at, at + AHEAD))
