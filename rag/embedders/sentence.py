@@ -8,13 +8,17 @@ from typing import Any
 import numpy as np
 import torch
 from sentence_transformers import SentenceTransformer
+from torch.nn import functional
 
 from rag.embedders.base import Vectors
 from rag.embedders.bundled import BundledInput
+from rag.embedders.packed import PackedEncoder, passes
 from rag.errors import Unavailable
 
-# Texts of one batch have similar lengths; 2,048 padded tokens keep a batch's activations within the caches.
 BATCH_TOKENS = 2048
+"""Padded tokens of a batch where the pipeline itself runs; its activations stay within the caches."""
+WINDOW = 256
+"""Texts that are tokenised and sorted by length at a time."""
 
 
 class SentenceEmbedder:
@@ -35,6 +39,8 @@ class SentenceEmbedder:
         self.name = name
         self.fingerprint = fingerprint
         self.dtype = str(dtype).removeprefix("torch.")
+        encoder = self._first.encoder if isinstance(self._first, BundledInput) else None
+        self._packed = PackedEncoder.of(pipeline, encoder or getattr(self._first, "auto_model", None))
         self._prefixes = {"query": query_prefix, "passage": passage_prefix}
         dimension = pipeline.get_embedding_dimension()
         limit = pipeline.max_seq_length
@@ -78,8 +84,14 @@ class SentenceEmbedder:
         # a lone surrogate cannot be given to a tokenizer
         clean = [prefix + text.encode("utf-8", "replace").decode() for text in texts]
         order = sorted(range(len(clean)), key=lambda index: -len(clean[index].encode()))
-        for start in range(0, len(order), 128):
-            window = order[start : start + 128]
+        for start in range(0, len(order), WINDOW):
+            window = order[start : start + WINDOW]
+            if self._packed is not None:
+                rows = self._ids([clean[index] for index in window])
+                for places in passes([len(row) for row in rows]):
+                    batch = [window[place] for place in places]
+                    out[batch] = self._encode(self._packed, [rows[place] for place in places])
+                continue
             counted = sorted(((self._tokens(clean[i]), i) for i in window), reverse=True)
             while counted:
                 size = max(1, BATCH_TOKENS // counted[0][0])
@@ -87,6 +99,18 @@ class SentenceEmbedder:
                 counted = counted[size:]
                 out[batch] = self._forward([clean[index] for index in batch])
         return out
+
+    def _ids(self, texts: list[str]) -> list[list[int]]:
+        """Token ids of each text, special tokens included, as the pipeline cuts them."""
+        if isinstance(self._first, BundledInput):
+            return [self._first.unigram.encode(text, self.max_tokens) for text in texts]
+        features = self._pipeline.preprocess(texts)
+        kept = features["attention_mask"].bool()
+        return [ids[mask].tolist() for ids, mask in zip(features["input_ids"], kept, strict=True)]
+
+    def _encode(self, packed: PackedEncoder, rows: list[list[int]]) -> Vectors:
+        with torch.inference_mode():
+            return _unit(packed(rows))
 
     def _tokens(self, text: str) -> int:
         if isinstance(self._first, BundledInput):
@@ -99,6 +123,9 @@ class SentenceEmbedder:
             device = self._pipeline.device
             moved = {k: v.to(device) if isinstance(v, torch.Tensor) else v for k, v in features.items()}
             vectors = self._pipeline.forward(moved)["sentence_embedding"].float().cpu()
-        norms = vectors.norm(dim=1, keepdim=True).clamp_min(1e-12)
-        result: Vectors = (vectors / norms).numpy()
-        return result
+        return _unit(vectors)
+
+
+def _unit(vectors: torch.Tensor) -> Vectors:
+    result: Vectors = functional.normalize(vectors, dim=1, eps=1e-12).numpy()
+    return result

@@ -1,0 +1,161 @@
+"""A BERT encoder's forward pass over texts laid end to end: no padding, one product for query, key and value.
+
+The weights are those of a loaded `transformers` model, so what is computed is the same; a pass over texts of
+different lengths multiplies no row that stands for nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any, Literal
+
+import torch
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import Normalize, Pooling
+from torch import Tensor
+from torch.nn import functional
+
+PASS_TOKENS = 2048
+"""Tokens of one pass, which keeps its activations within the caches."""
+_TYPES = frozenset({"BertModel", "XLMRobertaModel", "RobertaModel"})
+
+Pooled = Literal["mean", "cls"]
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """Weights of one layer: (weight, bias); `qkv` is [3 * hidden, hidden]."""
+
+    qkv: tuple[Tensor, Tensor]
+    out: tuple[Tensor, Tensor]
+    out_norm: tuple[Tensor, Tensor]
+    up: tuple[Tensor, Tensor]
+    down: tuple[Tensor, Tensor]
+    down_norm: tuple[Tensor, Tensor]
+
+
+class PackedEncoder:
+    """Token ids of several texts to one pooled vector each; holds no state, threads may call at once."""
+
+    def __init__(self, model: Any, pooled: Pooled) -> None:
+        """Take the weights of `model`, a BertModel, RobertaModel or XLMRobertaModel of transformers."""
+        config, tables = model.config, model.embeddings
+        self._pooled = pooled
+        self._heads = int(config.num_attention_heads)
+        self._eps = float(config.layer_norm_eps)
+        self._words = tables.word_embeddings
+        # RoBERTa numbers positions from the one after the padding token's; token type 0 is everybody's
+        offset = 0 if type(model).__name__ == "BertModel" else int(tables.padding_idx) + 1
+        with torch.inference_mode():
+            self._places = (
+                tables.position_embeddings.weight[offset:] + tables.token_type_embeddings.weight[0]
+            ).contiguous()
+        self._norm = _pair(tables.LayerNorm)
+        self._layers = [_layer(layer) for layer in model.encoder.layer]
+
+    @classmethod
+    def of(cls, pipeline: SentenceTransformer, model: Any) -> PackedEncoder | None:
+        """Return the same computation as the pipeline around `model`, or None where it is another kind.
+
+        It must be a BERT on the CPU with GELU and absolute positions, pooled by mean or first token, and
+        nothing but normalisation after that.
+        """
+        modules: list[Any] = list(pipeline)
+        config = getattr(model, "config", None)
+        if (
+            type(model).__name__ not in _TYPES
+            or pipeline.device.type != "cpu"
+            or len(modules) not in (2, 3)
+            or not isinstance(modules[1], Pooling)
+            or not all(isinstance(module, Normalize) for module in modules[2:])
+            or modules[1].pooling_mode not in ("mean", "cls")
+            or config is None
+            or config.hidden_act != "gelu"
+            or getattr(config, "position_embedding_type", "absolute") not in (None, "absolute")
+            or getattr(config, "is_decoder", False)
+        ):
+            return None
+        return cls(model, modules[1].pooling_mode)
+
+    def __call__(self, rows: Sequence[Sequence[int]]) -> Tensor:
+        """Turn the ids of each text into its pooled vector, float32[len(rows), hidden], not normalised.
+
+        Texts of equal length that stand next to one another share one call of attention.
+        """
+        lengths = [len(row) for row in rows]
+        ids = torch.tensor([token for row in rows for token in row])
+        places = torch.cat([torch.arange(length) for length in lengths])
+        hidden = self._words(ids).to(self._places.dtype) + self._places[places]
+        hidden = _normalised(hidden, self._norm, self._eps)
+        groups = list(_groups(lengths))
+        for layer in self._layers:
+            mixed = self._attention(functional.linear(hidden, *layer.qkv), groups)
+            hidden = _normalised(functional.linear(mixed, *layer.out).add_(hidden), layer.out_norm, self._eps)
+            wide = functional.gelu(functional.linear(hidden, *layer.up))
+            hidden = _normalised(
+                functional.linear(wide, *layer.down).add_(hidden), layer.down_norm, self._eps
+            )
+        parts = torch.split(hidden.float(), lengths)
+        return torch.stack([part[0] if self._pooled == "cls" else part.mean(dim=0) for part in parts])
+
+    def _attention(self, qkv: Tensor, groups: Sequence[tuple[int, int, int]]) -> Tensor:
+        width = qkv.shape[1] // 3
+        out = qkv.new_empty(len(qkv), width)
+        for first, texts, length in groups:
+            shape = (texts, length, self._heads, width // self._heads)
+            own = slice(first, first + texts * length)
+            query, key, value = qkv[own].view(texts, length, 3, *shape[2:]).permute(2, 0, 3, 1, 4)
+            mixed = functional.scaled_dot_product_attention(query, key, value)
+            out[own].view(shape).copy_(mixed.transpose(1, 2))
+        return out
+
+
+def passes(lengths: Sequence[int], tokens: int = PASS_TOKENS) -> Iterator[list[int]]:
+    """Yield the places of the texts of each pass: the longest first, at most `tokens` or one text in each."""
+    batch: list[int] = []
+    size = 0
+    for place in sorted(range(len(lengths)), key=lambda place: -lengths[place]):
+        if batch and size + lengths[place] > tokens:
+            yield batch
+            batch, size = [], 0
+        batch.append(place)
+        size += lengths[place]
+    if batch:
+        yield batch
+
+
+def _groups(lengths: Sequence[int]) -> Iterator[tuple[int, int, int]]:
+    """Yield (first token, texts, length) of each run of equal lengths."""
+    first = 0
+    for length, run in groupby(lengths):
+        texts = len(list(run))
+        yield first, texts, length
+        first += texts * length
+
+
+def _normalised(hidden: Tensor, weights: tuple[Tensor, Tensor], eps: float) -> Tensor:
+    return functional.layer_norm(hidden, (hidden.shape[1],), *weights, eps)
+
+
+def _pair(module: Any) -> tuple[Tensor, Tensor]:
+    return module.weight.detach(), module.bias.detach()
+
+
+def _layer(layer: Any) -> _Layer:
+    own = layer.attention.self
+    parts = [_pair(module) for module in (own.query, own.key, own.value)]
+    joined = torch.cat([weight for weight, _ in parts]), torch.cat([bias for _, bias in parts])
+    # the model's own three become views of the joined ones, so that nothing is held twice
+    for number, module in enumerate((own.query, own.key, own.value)):
+        rows = slice(number * len(parts[0][0]), (number + 1) * len(parts[0][0]))
+        module.weight.data, module.bias.data = joined[0][rows], joined[1][rows]
+    return _Layer(
+        joined,
+        _pair(layer.attention.output.dense),
+        _pair(layer.attention.output.LayerNorm),
+        _pair(layer.intermediate.dense),
+        _pair(layer.output.dense),
+        _pair(layer.output.LayerNorm),
+    )

@@ -1,0 +1,65 @@
+"""The packed forward pass against the library's own, and how texts are dealt out to passes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from transformers import BertConfig, BertModel, XLMRobertaConfig, XLMRobertaModel
+
+from rag.embedders.bundled import build_pipeline
+from rag.embedders.packed import PackedEncoder, passes
+from rag.embedders.q4file import Q4File, find_bundled
+
+SIZES = {"hidden_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 96}
+
+
+@pytest.mark.parametrize("pooled", ["mean", "cls"])
+@pytest.mark.parametrize("kind", [(BertConfig, BertModel), (XLMRobertaConfig, XLMRobertaModel)])
+def test_each_text_gets_what_the_library_gives_it_alone(kind: tuple[Any, Any], pooled: Any) -> None:
+    torch.manual_seed(0)
+    config, model = kind
+    encoder = model(config(vocab_size=100, max_position_embeddings=70, **SIZES), add_pooling_layer=False)
+    encoder.eval()
+    rows = [torch.randint(4, 100, (length,)).tolist() for length in (60, 33, 33, 33, 7, 1, 1)]
+    with torch.inference_mode():
+        expected = []
+        for row in rows:
+            states = encoder(torch.tensor([row])).last_hidden_state[0]
+            expected.append(states[0] if pooled == "cls" else states.mean(dim=0))
+        packed = PackedEncoder(encoder, pooled)(rows)
+        # the library's model shares the joined weights and still computes the same
+        again = encoder(torch.tensor([rows[0]])).last_hidden_state[0]
+    assert torch.allclose(packed, torch.stack(expected), atol=1e-5)
+    assert torch.allclose(again[0] if pooled == "cls" else again.mean(dim=0), expected[0], atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_bundled_vectors_are_those_of_the_library_in_float32(dtype: torch.dtype) -> None:
+    texts = ["passage: " + "the long river flows to the sea " * n for n in (1, 1, 9, 40, 100)]
+    texts += ["passage: " + text for text in ("Kernspaltung 1938", "ประเทศไทย", "x")]
+    file = Q4File(find_bundled())
+    library = build_pipeline(file, torch.float32, "cpu")
+    expected = library.encode(texts, normalize_embeddings=True, show_progress_bar=False)
+    own = build_pipeline(file, dtype, "cpu")
+    first: Any = own[0]
+    packed = PackedEncoder.of(own, first.encoder)
+    assert packed is not None
+    with torch.inference_mode():
+        vectors = packed([first.unigram.encode(text, 512) for text in texts]).numpy()
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    assert float((vectors * expected).sum(axis=1).min()) > (0.99999 if dtype is torch.float32 else 0.999)
+
+
+@given(st.lists(st.integers(1, 512), max_size=60), st.integers(1, 2048))
+def test_passes_hold_each_text_once_and_no_more_tokens_than_asked(lengths: list[int], most: int) -> None:
+    dealt = list(passes(lengths, most))
+    assert sorted(place for batch in dealt for place in batch) == list(range(len(lengths)))
+    for batch in dealt:
+        assert len(batch) == 1 or sum(lengths[place] for place in batch) <= most
+    in_order = [lengths[place] for batch in dealt for place in batch]
+    assert in_order == sorted(lengths, reverse=True)
