@@ -238,7 +238,7 @@ def activation_bytes(part: LlamaConfig, rows: int, dtype: WeightKind = "bf16", s
     """The most that a forward pass over `rows` tokens holds at a time, the KV cache aside.
 
     Attention is taken to need its result and a log-sum-exp only, as flash-attention does. Either the rotation
-    in float32 is the peak, or the feed-forward part, where the hidden states of three places are held.
+    in float32 is the peak, or the feed-forward part. Beside what a part needs there is the stream.
 
     Args:
         size: bytes of an activation; 2 in bfloat16.
@@ -247,16 +247,17 @@ def activation_bytes(part: LlamaConfig, rows: int, dtype: WeightKind = "bf16", s
     queries, keys = heads * part.head_dim, part.kv_heads * part.head_dim
     qkv, rotated = size * (queries + 2 * keys), size * (queries + keys)
     # A float32 copy, and the product, where activations are not float32 themselves.
-    turning = qkv + (4 if size == 4 else 8) * (queries + keys) + (0 if size == 4 else rotated)
-    attending = qkv + rotated + size * (queries + hidden) + 4 * heads
+    turning = size * hidden + qkv + (4 if size == 4 else 8) * (queries + keys) + (0 if size == 4 else rotated)
+    attending = size * hidden + qkv + rotated + size * (queries + hidden) + 4 * heads
     # Normed rows, gate and up, and silu(gate) on the way in; the product and its sums on the way out.
     feeding = size * max(hidden + 3 * ffn, hidden + ffn + hidden)
     if dtype == "fp8":
         # Rows are divided by their scale and clamped in float32 before they are rounded to one byte.
         feeding = max(feeding, (size + 8) * hidden, size * (hidden + ffn) + 8 * ffn)
-    # A norm in single steps holds three float32 copies; a fused kernel, which not all devices have, none.
-    norming = 0 if size == 4 else 12 * hidden
-    peak = 2 * size * hidden + max(turning, attending, feeding, norming)
+    # A norm in single steps holds three float32 copies, or squares and result; a fused kernel, which not all
+    # devices have, its result.
+    norming = size * hidden + (8 if size == 4 else 12) * hidden
+    peak = size * hidden + max(turning, attending, feeding, norming)
     # Rotations of these positions (complex64), token ids, slots and positions.
     return rows * (peak + 4 * part.head_dim + 24)
 

@@ -62,16 +62,11 @@ class Block(nn.Module):
         self.ffn_norm = RMSNorm(config.hidden_size, eps=config.norm_eps)
         self.ffn = FeedForward(config)
 
-    def forward(self, x: Tensor, added: Tensor | None, batch: Batch, layer: int) -> Tensor:
-        """The stream x [n, hidden], which `added` is still to be added to, goes through the layer in place.
-
-        A sum is left to the norm that comes next: both read the same rows.
-
-        Returns:
-            [n, hidden], to be added to x.
-        """
-        mixed = self.attention(self.attention_norm(x, added), batch, layer)
-        return self.ffn(self.ffn_norm(x, mixed))  # type: ignore[no-any-return]
+    def forward(self, x: Tensor, batch: Batch, layer: int) -> Tensor:
+        """[n, hidden] -> [n, hidden], in the same memory."""
+        # The sum is left to the norm, which reads the same rows.
+        normed = self.ffn_norm(x, self.attention(self.attention_norm(x), batch, layer))
+        return x.add_(self.ffn(normed))
 
     def layer(self, keys: Tensor, values: Tensor) -> Layer | None:
         """The same for `Stack`; None where a product is not the kernels' alone, or a dtype not theirs.
@@ -101,11 +96,10 @@ class Transformer(nn.Module):
 
     def forward(self, tokens: Tensor, batch: Batch) -> Tensor:
         """Token ids [n] -> final hidden states [n, hidden]."""
-        x: Tensor = self.embed(tokens)
-        added: Tensor | None = None
+        x = self.embed(tokens)
         for layer, block in enumerate(self.blocks):
-            added = block(x, added, batch, layer)
-        return x if added is None else x.add_(added)
+            x = block(x, batch, layer)
+        return x  # type: ignore[no-any-return]
 
     def stack(self, pool: KVPool) -> Stack | None:
         """The model in two calls, for passes of few rows that attend by our kernel; None where it differs.
