@@ -13,11 +13,12 @@ import unicodedata
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
-from ingest.parsers.base import Block, ParsedDocument
-from ingest.parsers.builder import heading_label
+from ingest.headings import Atom, embedding_text, headers_in_force, paths_of
+from ingest.parsers.base import HEADER_ROW, Block, ParsedDocument
 from rag.sentences import sentence_spans
+
+__all__ = ["OVERSIZE", "Chunk", "TokenSpans", "chunk_document", "embedding_text"]
 
 TokenSpans = Callable[[str], Sequence[tuple[int, int]]]
 """Gives the code point spans of the embedder's tokens in a text."""
@@ -37,32 +38,15 @@ _MIX_HIGH, _MIX_LOW = 0.6, 0.4
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Characters [start, end) of the text; `headings` is the path in force, highest first."""
+    """Characters [start, end) of the text; `headings` is the path in force, highest first.
+
+    For a chunk that goes on with a table begun above, the table's header row comes last in `headings`.
+    """
 
     start: int
     end: int
     headings: tuple[str, ...]
     tokens: int
-
-
-class ChunkLike(Protocol):
-    """A chunk or a row of the catalogue that stands for one."""
-
-    @property
-    def start(self) -> int: ...
-    @property
-    def end(self) -> int: ...
-    @property
-    def headings(self) -> Sequence[str]: ...
-
-
-@dataclass(slots=True)
-class _Atom:
-    """What is kept whole. It reaches to the start of the next atom."""
-
-    start: int
-    cut: float
-    level: int = 0  # of a heading; 0 for anything else
 
 
 def chunk_document(document: ParsedDocument, tokens: TokenSpans, target_tokens: int = 300) -> list[Chunk]:
@@ -79,39 +63,14 @@ def chunk_document(document: ParsedDocument, tokens: TokenSpans, target_tokens: 
     atoms = _sized(list(_atoms(text, document.blocks)), text, counter, target_tokens)
     ends = [atom.start for atom in atoms[1:]] + [len(text)]
     sizes = [counter.count(atom.start, end) for atom, end in zip(atoms, ends, strict=True)]
-    firsts = _group(atoms, sizes, target_tokens)
-    paths = _paths(text, atoms, firsts, markdown=document.media_type == "text/markdown")
+    headers = headers_in_force(text, atoms, loose=bool(document.pages))
+    firsts = _group(atoms, sizes, [counter.count(*header) for header in headers], target_tokens)
+    paths = paths_of(text, atoms, firsts, headers, markdown=document.media_type == "text/markdown")
     chunks: list[Chunk] = []
     for number, (first, path) in enumerate(zip(firsts, paths, strict=True)):
         last = firsts[number + 1] if number + 1 < len(firsts) else len(atoms)
         chunks.append(Chunk(atoms[first].start, ends[last - 1], path, sum(sizes[first:last])))
     return chunks
-
-
-def embedding_text(chunk: ChunkLike, text: str, title: str | None) -> str:
-    """What is embedded for a chunk: title, heading path, and its text without page breaks and layout blanks.
-
-    Headings that the chunk itself starts with are not said twice, nor is a title that is also a heading.
-    """
-    body = re.sub(r"[^\S\n]+", " ", text[chunk.start : chunk.end])
-    body = re.sub(r"\s*\n\s*", "\n", body).strip()
-    opening = _essence(body[:1000])
-    headings = list(chunk.headings)
-    for kept in range(len(headings)):
-        if opening.startswith(_essence(" ".join(headings[kept:]))):
-            del headings[kept:]
-            break
-    named = (title or "").strip()[:120]
-    seen = _essence(named)
-    if named and (any(_essence(h) == seen for h in chunk.headings) or opening.startswith(seen)):
-        named = ""
-    path = " > ".join(heading[:120] for heading in headings[-4:])
-    return "\n".join(part for part in (named, path, body) if part)
-
-
-def _essence(text: str) -> str:
-    """Letters and digits only, so that marks and line ends do not hide that two texts are the same."""
-    return "".join(c for c in text.casefold() if c.isalnum())
 
 
 class _TokenCounter:
@@ -152,7 +111,7 @@ class _TokenCounter:
         return [last + 1 for last in self._last[low:high]]
 
 
-def _atoms(text: str, blocks: Sequence[Block]) -> Iterator[_Atom]:
+def _atoms(text: str, blocks: Sequence[Block]) -> Iterator[Atom]:
     """Atoms in order; the first starts at 0, and text that no block covers is taken as paragraphs."""
     at = 0
     started = False
@@ -167,12 +126,14 @@ def _atoms(text: str, blocks: Sequence[Block]) -> Iterator[_Atom]:
                 cut = _CUT_AFTER_COLON
             else:
                 cut = _opening_cut(block, previous)
-            yield _Atom(start if started else at, cut, block.level or 1 if block.kind == "heading" else 0)
+            level = block.level or 1 if block.kind == "heading" else 0
+            row = 1 + (block.level == HEADER_ROW) if block.kind == "table_row" else 0
+            yield Atom(start if started else at, cut, level, row)
             started = True
         previous = block.kind
         colon = block.kind in ("paragraph", "list_item") and text[block.end - 1 : block.end] in (":", "：")
     if not started:
-        yield _Atom(0, 0.0)
+        yield Atom(0, 0.0)
 
 
 def _opening_cut(block: Block, previous: str) -> float:
@@ -188,7 +149,8 @@ def _opening_cut(block: Block, previous: str) -> float:
 def _with_gaps(text: str, blocks: Sequence[Block]) -> Iterator[Block]:
     at = 0
     for block in blocks:
-        if text[at : block.start].strip():
+        # Rules and the line below a Markdown table's header belong to what is above them.
+        if any(map(str.isalnum, text[at : block.start])):
             yield Block("paragraph", at, block.start)
         yield block
         at = block.end
@@ -209,11 +171,11 @@ def _parts(text: str, block: Block) -> list[tuple[int, int]]:
     return sentence_spans(text, block.start, block.end) or whole
 
 
-def _sized(atoms: list[_Atom], text: str, counter: _TokenCounter, target: int) -> list[_Atom]:
+def _sized(atoms: list[Atom], text: str, counter: _TokenCounter, target: int) -> list[Atom]:
     """Parts atoms that are larger than a chunk may be (with the headings above), joins very small ones."""
     limit = _limit(target)
     small = target // 60
-    sized: list[_Atom] = []
+    sized: list[Atom] = []
     headings = 0  # tokens of the headings directly above
     for number, atom in enumerate(atoms):
         end = atoms[number + 1].start if number + 1 < len(atoms) else len(text)
@@ -222,7 +184,7 @@ def _sized(atoms: list[_Atom], text: str, counter: _TokenCounter, target: int) -
         if size > room:
             sized.append(atom)
             for start in _inner_cuts(text, (atom.start, end), counter, max(1, min(target, room))):
-                sized.append(_Atom(start, _CUT_INSIDE, 0))
+                sized.append(Atom(start, _CUT_INSIDE, 0, atom.row))
         elif not (_joins(sized, atom, size, small) and counter.count(sized[-1].start, end) <= max(1, small)):
             sized.append(atom)
         headings = headings + size if atom.level and size <= room else 0
@@ -233,11 +195,12 @@ def _limit(target: int) -> int:
     return max(1, int(target * OVERSIZE))
 
 
-def _joins(sized: list[_Atom], atom: _Atom, size: int, small: int) -> bool:
+def _joins(sized: list[Atom], atom: Atom, size: int, small: int) -> bool:
     return (
         bool(sized)
         and not atom.level
         and not sized[-1].level
+        and atom.row == sized[-1].row
         and size <= small
         and atom.cut >= _CUT_PARAGRAPH
     )
@@ -295,8 +258,11 @@ def _skip_marks(text: str, position: int, end: int, *, spaces: bool) -> int:
     return position
 
 
-def _group(atoms: list[_Atom], sizes: list[int], target: int) -> list[int]:
-    """The index of each chunk's first atom, for the grouping of least cost."""
+def _group(atoms: list[Atom], sizes: list[int], headers: list[int], target: int) -> list[int]:
+    """The index of each chunk's first atom, for the grouping of least cost.
+
+    `headers` says how many tokens of a table's header a chunk repeats that begins at an atom.
+    """
     limit = _limit(target)
     total = [0]
     mixed = [0.0]  # what going on past the headings up to here would mix
@@ -306,6 +272,7 @@ def _group(atoms: list[_Atom], sizes: list[int], target: int) -> list[int]:
         weight = _MIX_HIGH if atom.level <= 2 else _MIX_LOW
         mixed.append(mixed[-1] + (weight if atom.level and not under_heading else 0.0))
     count = len(atoms)
+    carried = [min(header, target // 2) for header in headers]
     best = [0.0] * (count + 1)
     origin = [0] * (count + 1)
     for after in range(1, count + 1):
@@ -315,7 +282,7 @@ def _group(atoms: list[_Atom], sizes: list[int], target: int) -> list[int]:
         lowest_cost = float("inf")
         here, mix = total[after], mixed[after]
         for first in range(after - 1, max(-1, after - 1 - _MAX_ATOMS), -1):
-            size = here - total[first]
+            size = here - total[first] + carried[first]
             if size > limit and first < after - 1:
                 break
             short = size / target - 1
@@ -329,30 +296,3 @@ def _group(atoms: list[_Atom], sizes: list[int], target: int) -> list[int]:
         position = origin[position]
         firsts.append(position)
     return firsts[::-1]
-
-
-def _paths(text: str, atoms: list[_Atom], firsts: list[int], *, markdown: bool) -> list[tuple[str, ...]]:
-    """For each chunk the heading path of its first atom that is no heading."""
-    paths: list[tuple[str, ...]] = []
-    stack: list[tuple[int, str]] = []
-    wanted = iter([*firsts, len(atoms)])
-    upcoming = next(wanted)
-    waiting = False
-    for number, atom in enumerate(atoms):
-        if number == upcoming:
-            if waiting:
-                paths.append(tuple(label for _, label in stack))
-            waiting, upcoming = True, next(wanted)
-        if atom.level:
-            end = atoms[number + 1].start if number + 1 < len(atoms) else len(text)
-            while stack and stack[-1][0] >= atom.level:
-                stack.pop()
-            label = heading_label(text[atom.start : end], markdown=markdown)
-            if label:
-                stack.append((atom.level, label))
-        elif waiting:
-            paths.append(tuple(label for _, label in stack))
-            waiting = False
-    if waiting:
-        paths.append(tuple(label for _, label in stack))
-    return paths

@@ -12,13 +12,18 @@ from typing import Literal, get_args
 BlockKind = Literal["heading", "paragraph", "list_item", "table_row", "code"]
 BLOCK_KINDS: tuple[BlockKind, ...] = get_args(BlockKind)
 
+HEADER_ROW = 1
 PAGE_BREAK = "\n\n"
 """Follows the text of every page of a paged document, so that no page is an empty range."""
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """One structural unit; `level` is a heading's rank (1 is the highest) or a list item's depth."""
+    """One structural unit.
+
+    `level` is a heading's rank (1 is the highest), a list item's depth, or `HEADER_ROW` for the row of a
+    table that names its columns.
+    """
 
     kind: BlockKind
     start: int

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from lxml import etree
 
-from ingest.parsers.base import Block, BlockKind, ParsedPage
+from ingest.parsers.base import HEADER_ROW, Block, BlockKind, ParsedPage
 
 CELL_SEPARATOR = " | "
 
@@ -68,7 +68,7 @@ def join_pieces(pieces: list[Piece]) -> ParsedPage:
     return ParsedPage("".join(parts), tuple(blocks))
 
 
-def row_pieces(cells: list[list[Piece]]) -> list[Piece]:
+def row_pieces(cells: list[list[Piece]], *, header: bool = False) -> list[Piece]:
     """One table row. Cells of plain text become one `table_row`; a row that is page layout stays blocks.
 
     Layout is a row whose cells hold headings, inner rows or code, or a single cell with several blocks.
@@ -78,9 +78,44 @@ def row_pieces(cells: list[list[Piece]]) -> list[Piece]:
     if inner or (len(filled) == 1 and len(cells) == 1 and len(filled[0]) > 1):
         return [piece for cell in filled for piece in cell]
     texts = [" ".join(collapse(piece.text, keep_breaks=False) for piece in cell) for cell in cells]
+    return row_of(texts, header=header)
+
+
+def row_of(texts: list[str], *, header: bool = False) -> list[Piece]:
+    """One table row of cells that are clean already; nothing where all of them are empty."""
     while texts and not texts[-1]:
         texts.pop()
-    return [Piece("table_row", CELL_SEPARATOR.join(texts))] if texts else []
+    # A cell that starts as a separator would leave blanks at the row's start.
+    row = CELL_SEPARATOR.join(texts).strip()
+    return [Piece("table_row", row, HEADER_ROW if header else 0)] if row else []
+
+
+_FIGURES = re.compile(r"[\s\d.,:;%$€£¥()+/−–-]*\d[\s\d.,:;%$€£¥()+/−–-]*")
+
+
+def names_columns(cells: list[str]) -> bool:
+    """Whether the cells of a first row read like names of columns: short, at least two, no amounts.
+
+    Years may name columns; the first cell may be empty.
+    """
+    named = [cell for cell in cells if cell]
+    if len(named) < 2 or len(named) < len(cells) - 1 or max(map(len, named)) > 80:
+        return False
+    amounts = sum(bool(_FIGURES.fullmatch(cell)) and not _YEAR.fullmatch(cell) for cell in named)
+    return amounts == 0 and not all(_YEAR.fullmatch(cell) for cell in cells)
+
+
+_YEAR = re.compile(r"(?:FY|Q[1-4]\s?)?(?:1[89]|20)\d\d", re.IGNORECASE)
+
+
+def mark_header(pieces: list[Piece], first: int = 0) -> None:
+    """Marks the first row of a table as its header, where `pieces[first:]` holds rows and none is marked."""
+    rows = [place for place in range(first, len(pieces)) if pieces[place].kind == "table_row"]
+    if len(rows) < 2 or any(pieces[place].level == HEADER_ROW for place in rows):
+        return
+    top = pieces[rows[0]]
+    if names_columns([cell.strip() for cell in top.text.split(CELL_SEPARATOR)]):
+        pieces[rows[0]] = Piece(top.kind, top.text, HEADER_ROW)
 
 
 def raise_if_starved(error: etree.XMLSyntaxError) -> None:
@@ -92,8 +127,12 @@ def raise_if_starved(error: etree.XMLSyntaxError) -> None:
 _MARKDOWN_MARKS = re.compile(r"[*_`#]+|<[^<>]{1,200}>|!?\[([^\]]{0,200})\]\([^)]{0,500}\)")
 
 
+_HASHES = re.compile(r"\s*#{1,6}[ \t]+")
+
+
 def heading_label(source: str, *, markdown: bool) -> str:
     """A heading as a person would say it: one line, without Markdown's marks, at most 200 characters."""
+    source = _HASHES.sub("", source, count=1) if _HASHES.match(source) else source
     if markdown:
         source = _MARKDOWN_MARKS.sub(lambda match: match.group(1) or "", source).strip(" \t=-\r\n")
     return " ".join(source.split())[:200]

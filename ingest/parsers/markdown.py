@@ -7,7 +7,7 @@ import re
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from ingest.parsers.base import Block, BlockKind, ParsedPage, Reading
+from ingest.parsers.base import HEADER_ROW, Block, BlockKind, ParsedPage, Reading
 from ingest.parsers.builder import heading_label
 
 _LINE_END = re.compile(r"\r\n?|\n")  # the same rule as markdown-it's own normalisation
@@ -56,6 +56,7 @@ def _ranges(tokens: list[Token]) -> list[tuple[tuple[int, int], BlockKind, int]]
     """Line ranges [first, after) of the leaves, in order."""
     found: list[tuple[tuple[int, int], BlockKind, int]] = []
     items: list[int] = []
+    row_level = 0
     for token in tokens:
         lines = (token.map[0], token.map[1]) if token.map else None
         match token.type:
@@ -65,8 +66,10 @@ def _ranges(tokens: list[Token]) -> list[tuple[tuple[int, int], BlockKind, int]]
                 items.pop()
             case "heading_open" if lines:
                 found.append((lines, "heading", int(token.tag[1:])))
+            case "thead_open" | "tbody_open":
+                row_level = HEADER_ROW if token.type == "thead_open" else 0
             case "tr_open" if lines:
-                found.append((lines, "table_row", 0))
+                found.append((lines, "table_row", row_level))
             case "fence" | "code_block" if lines:
                 found.append((lines, "code", 0))
             case "paragraph_open" | "html_block" if lines:

@@ -189,3 +189,32 @@ def test_stored_vectors_of_the_real_embedder(
     document_id = desk.upload(content, "guide.md").document.id
     Worker(database, settings, embedder).run_until_idle()
     assert check_vectors(desk, embedder, document_id) > 1
+
+
+def test_every_chunk_of_a_table_carries_its_header() -> None:
+    rows = "".join(f"| city number {number} | {number} | {number * 3} |\n" for number in range(200))
+    document = marked(
+        f"# Weather\n\nRain by city.\n\n| City | Days | Rain |\n|---|---|---|\n{rows}\nAfter the table.\n"
+    )
+    chunks = chunk_document(document, words, 60)
+    check_tiling(document, chunks)
+    header = "| City | Days | Rain |"
+    inside = [chunk for chunk in chunks if document.text[chunk.start : chunk.end].startswith("| city")]
+    assert len(inside) > 10
+    assert all(chunk.headings[-1].startswith(header) for chunk in inside)
+    assert all(header in embedding_text(chunk, document.text, "") for chunk in inside)
+    assert chunks[0].headings == ("Weather",)
+    last = chunk_document(marked(document.text + "\n\n" + "More words follow. " * 60), words, 60)[-1]
+    assert last.headings == ("Weather",)
+
+
+def test_a_wide_header_leaves_room_for_it() -> None:
+    names = "|".join(f" name{number}" for number in range(40))
+    row = "|".join(f" {number}" for number in range(40))
+    document = marked(f"|{names}|\n|{'-|' * 40}\n" + f"|{row}|\n" * 40)
+    chunks = chunk_document(document, words, 200)
+    check_tiling(document, chunks)
+    for chunk in chunks[1:]:
+        repeated = len(words(chunk.headings[-1]))
+        assert repeated > 20
+        assert chunk.tokens + repeated <= 200 * OVERSIZE + 82
