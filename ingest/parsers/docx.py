@@ -8,21 +8,18 @@ from __future__ import annotations
 
 import posixpath
 import re
-import zipfile
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from lxml import etree
 
 from ingest.errors import ParseError
 from ingest.parsers.base import Reading
-from ingest.parsers.builder import Piece, collapse, join_pieces, raise_if_starved, row_pieces
+from ingest.parsers.builder import Piece, collapse, join_pieces, mark_header, row_pieces
+from ingest.parsers.containers import Container, attribute, container_errors, local
+from ingest.parsers.source import Context, Source
 
-MAX_PART_BYTES = 64 << 20
-MAX_TOTAL_BYTES = 512 << 20
 _LITTLE_TEXT = 200
 _MAX_DEPTH = 60
 
@@ -34,56 +31,10 @@ _SKIPPED = frozenset(
 )
 
 
-def read(path: Path) -> Reading:
+def read(source: Source, _context: Context | None = None) -> Reading:
     """A reading of a DOCX without pages. Raises ParseError: `corrupt`, `too_large`, `encrypted`."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return _read(_Container(archive))
-    except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError, zlib.error) as error:
-        raise ParseError("corrupt", f"The DOCX container is damaged ({error}). Export it again.") from error
-    except etree.XMLSyntaxError as error:
-        raise_if_starved(error)
-        raise ParseError(
-            "corrupt", f"The DOCX holds XML that does not parse ({error}). Export it again."
-        ) from error
-
-
-class _Container:
-    """The parts of the container, each read only after its declared size was checked."""
-
-    def __init__(self, archive: zipfile.ZipFile) -> None:
-        self._archive = archive
-        self._infos = {info.filename: info for info in archive.infolist()}
-        self._budget = MAX_TOTAL_BYTES
-
-    def __contains__(self, name: str) -> bool:
-        return name in self._infos
-
-    def names(self) -> list[str]:
-        return list(self._infos)
-
-    def xml(self, name: str) -> Any:
-        """The root element of a part. Raises ParseError `too_large`, `encrypted`."""
-        info = self._infos[name]
-        if info.flag_bits & 1:
-            raise ParseError("encrypted", "The DOCX container is encrypted. Save it without a password.")
-        if info.file_size > min(MAX_PART_BYTES, self._budget):
-            raise ParseError(
-                "too_large",
-                f"{name} unpacks to {info.file_size >> 20} MiB, the limit is {MAX_PART_BYTES >> 20} MiB. "
-                "Split the document.",
-            )
-        with self._archive.open(info) as part:
-            content = part.read(MAX_PART_BYTES + 1)
-        if len(content) > MAX_PART_BYTES:
-            raise ParseError(
-                "too_large", f"{name} unpacks to more than {MAX_PART_BYTES >> 20} MiB, unlike it says."
-            )
-        self._budget -= len(content)
-        parser = etree.XMLParser(
-            resolve_entities=False, no_network=True, load_dtd=False, dtd_validation=False, huge_tree=False
-        )
-        return etree.fromstring(content, parser)
+    with container_errors("DOCX"), source.open() as file:
+        return _read(Container(file, "DOCX"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,18 +43,18 @@ class _Style:
     listed: bool = False
 
 
-def _read(container: _Container) -> Reading:
+def _read(container: Container) -> Reading:
     main = _main_part(container)
     folder = posixpath.dirname(main)
     walker = _Walker(_styles(container, folder))
     root = container.xml(main)
-    body = next((child for child in root if _tag(child) == "body"), root)
+    body = next((child for child in root if local(child) == "body"), root)
     pieces = walker.blocks(body)
     for notes in ("footnotes.xml", "endnotes.xml"):
         name = f"{folder}/{notes}"
         if name in container:
             for note in container.xml(name):
-                if _attribute(note, "type") in (None, "normal"):
+                if attribute(note, "type") in (None, "normal"):
                     pieces += walker.blocks(note)
     if sum(len(piece.text) for piece in pieces) < _LITTLE_TEXT:
         pieces = [
@@ -117,7 +68,7 @@ def _read(container: _Container) -> Reading:
 _MEDIA_TYPE = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
 
 
-def _main_part(container: _Container) -> str:
+def _main_part(container: Container) -> str:
     """The part that the package names as its document (strict and transitional names differ)."""
     if "_rels/.rels" in container:
         for relation in container.xml("_rels/.rels"):
@@ -130,50 +81,37 @@ def _main_part(container: _Container) -> str:
     raise ParseError("corrupt", "The DOCX names no main document part. Export it again.")
 
 
-def _edges(container: _Container, folder: str, walker: _Walker, kind: str) -> list[Piece]:
+def _edges(container: Container, folder: str, walker: _Walker, kind: str) -> list[Piece]:
     names = sorted(n for n in container.names() if re.fullmatch(rf"{re.escape(folder)}/{kind}\d*\.xml", n))
     pieces = [piece for name in names for piece in walker.blocks(container.xml(name))]
     unique = {piece.text: piece for piece in pieces}
     return list(unique.values())
 
 
-def _tag(element: Any) -> str:
-    """The name without its namespace; empty for comments, instructions and unresolved entities."""
-    tag = element.tag
-    return tag.rpartition("}")[2] if isinstance(tag, str) else ""
-
-
-def _attribute(element: Any, name: str) -> str | None:
-    for key, value in element.attrib.items():
-        if key.rpartition("}")[2] == name:
-            return str(value)
-    return None
-
-
 def _child(element: Any, *path: str) -> Any:
     for name in path:
         element = (
-            next((child for child in element if _tag(child) == name), None) if element is not None else None
+            next((child for child in element if local(child) == name), None) if element is not None else None
         )
     return element
 
 
-def _styles(container: _Container, folder: str) -> dict[str, _Style]:
+def _styles(container: Container, folder: str) -> dict[str, _Style]:
     name = f"{folder}/styles.xml"
     if name not in container:
         return {}
     raw: dict[str, tuple[_Style, str | None]] = {}
     for element in container.xml(name):
-        identifier = _attribute(element, "styleId") if _tag(element) == "style" else None
+        identifier = attribute(element, "styleId") if local(element) == "style" else None
         if identifier is None:
             continue
         based = _child(element, "basedOn")
         named = _child(element, "name")
-        label = (_attribute(named, "val") or "") if named is not None else ""
+        label = (attribute(named, "val") or "") if named is not None else ""
         match = _HEADING_NAME.match(label) or _HEADING_NAME.match(identifier)
         heading = int(match.group(1)) if match else 1 if label.lower() == "title" else _outline(element)
         listed = _child(element, "pPr", "numPr") is not None or label.lower().startswith("list ")
-        raw[identifier] = (_Style(heading, listed), _attribute(based, "val") if based is not None else None)
+        raw[identifier] = (_Style(heading, listed), attribute(based, "val") if based is not None else None)
     return {identifier: _inherited(identifier, raw) for identifier in raw}
 
 
@@ -191,7 +129,7 @@ def _inherited(identifier: str, raw: dict[str, tuple[_Style, str | None]]) -> _S
 
 def _outline(element: Any) -> int:
     level = _child(element, "pPr", "outlineLvl")
-    value = _attribute(level, "val") if level is not None else None
+    value = attribute(level, "val") if level is not None else None
     return int(value) + 1 if value is not None and value.isdigit() and int(value) < 9 else 0
 
 
@@ -207,14 +145,21 @@ class _Walker:
             return []
         pieces: list[Piece] = []
         for element in container:
-            match _tag(element):
+            match local(element):
                 case "p":
                     pieces += self._paragraph(element, depth)
                 case "tbl":
-                    for row in _descend(element, "tr"):
-                        pieces += row_pieces([self.blocks(cell, depth + 1) for cell in _descend(row, "tc")])
+                    pieces += self._table(element, depth)
                 case "sdt" | "sdtContent" | "ins" | "moveTo" | "customXml" | "smartTag" | "txbxContent":
                     pieces += self.blocks(element, depth + 1)
+        return pieces
+
+    def _table(self, element: Any, depth: int) -> list[Piece]:
+        pieces: list[Piece] = []
+        for row in _descend(element, "tr"):
+            cells = [self.blocks(cell, depth + 1) for cell in _descend(row, "tc")]
+            pieces += row_pieces(cells, header=_child(row, "trPr", "tblHeader") is not None)
+        mark_header(pieces)
         return pieces
 
     def _paragraph(self, element: Any, depth: int) -> list[Piece]:
@@ -233,14 +178,14 @@ class _Walker:
         if properties is None:
             return Piece("paragraph", text)
         named = _child(properties, "pStyle")
-        style = self._styles.get((_attribute(named, "val") or "") if named is not None else "", _Style())
+        style = self._styles.get((attribute(named, "val") or "") if named is not None else "", _Style())
         level = _outline(element) or style.heading
         if level and len(text) <= 300:
             return Piece("heading", collapse(text, keep_breaks=False), level)
         numbering = _child(properties, "numPr")
         if numbering is not None or style.listed:
             depth = _child(numbering, "ilvl") if numbering is not None else None
-            value = (_attribute(depth, "val") or "0") if depth is not None else "0"
+            value = (attribute(depth, "val") or "0") if depth is not None else "0"
             return Piece("list_item", text, int(value) + 1 if value.isdigit() else 1)
         return Piece("paragraph", text)
 
@@ -248,7 +193,7 @@ class _Walker:
 def _descend(element: Any, wanted: str) -> Iterator[Any]:
     """Rows or cells, also inside content controls and tracked insertions."""
     for child in element:
-        tag = _tag(child)
+        tag = local(child)
         if tag == wanted:
             yield child
         elif tag in ("sdt", "sdtContent", "ins", "customXml"):
@@ -263,7 +208,7 @@ def _runs(paragraph: Any, boxes: list[Any]) -> Iterator[str]:
         if element is None:
             stack.pop()
             continue
-        tag = _tag(element)
+        tag = local(element)
         if tag == "t":
             yield element.text or ""
         elif tag == "tab":
@@ -283,7 +228,7 @@ def _runs(paragraph: Any, boxes: list[Any]) -> Iterator[str]:
             stack.append(iter(element))
 
 
-def _title(container: _Container) -> str | None:
+def _title(container: Container) -> str | None:
     name = "docProps/core.xml"
     if name not in container:
         return None

@@ -11,7 +11,15 @@ from lxml import etree
 
 from ingest.errors import ParseError
 from ingest.parsers.base import BlockKind, Reading
-from ingest.parsers.builder import Piece, clean, collapse, join_pieces, raise_if_starved, row_pieces
+from ingest.parsers.builder import (
+    Piece,
+    clean,
+    collapse,
+    join_pieces,
+    mark_header,
+    raise_if_starved,
+    row_pieces,
+)
 from ingest.parsers.decoding import decode
 
 _META_CHARSET = re.compile(
@@ -68,6 +76,11 @@ class _Row:
 
     def __init__(self) -> None:
         self.cells: list[list[Piece]] = []
+        self.names = 0  # cells that are `th`
+
+    def pieces(self) -> list[Piece]:
+        """The row, as the header of its table where all its cells are names."""
+        return row_pieces(self.cells, header=len(self.cells) > 1 and self.names == len(self.cells))
 
 
 class _Target:
@@ -82,6 +95,7 @@ class _Target:
         self._dropped: list[str] = []  # open elements since (and with) the one that hides everything
         self._rows: list[_Row] = []
         self._cell_outputs: list[list[Piece]] = []  # where the enclosing cells' pieces go
+        self._tables: list[tuple[list[Piece], int]] = []  # where the open tables' pieces begin
         self._heading = 0
         self._pre = 0
         self._items: list[bool] = []  # for each open list item, whether its first text is still to come
@@ -113,6 +127,8 @@ class _Target:
             self._pre += 1
         elif tag == "li":
             self._items.append(True)
+        elif tag == "table":
+            self._tables.append((self._out(), len(self._out())))
         elif tag == "tr":
             self._rows.append(_Row())
         elif tag in ("td", "th") and self._rows:
@@ -140,8 +156,11 @@ class _Target:
             self._items.pop()
         elif tag in ("td", "th") and self._rows and self._cell_outputs:
             self._rows[-1].cells.append(self._cell_outputs.pop())
+            self._rows[-1].names += tag == "th"
         elif tag == "tr" and self._rows:
-            self._out().extend(row_pieces(self._rows.pop().cells))
+            self._out().extend(self._rows.pop().pieces())
+        elif tag == "table" and self._tables:
+            mark_header(*self._tables.pop())
 
     def data(self, text: str) -> None:
         """Text, in pieces of any size."""
@@ -167,7 +186,9 @@ class _Target:
                 output = self._cell_outputs.pop()
                 self._out().extend(output)
             if self._rows:
-                self._out().extend(row_pieces(self._rows.pop().cells))
+                self._out().extend(self._rows.pop().pieces())
+        while self._tables:
+            mark_header(*self._tables.pop())
         return self.pieces
 
     def _out(self) -> list[Piece]:

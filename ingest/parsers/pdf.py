@@ -13,7 +13,6 @@ import signal
 import types
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pypdfium2
@@ -24,6 +23,7 @@ from ingest.parsers.base import ParsedPage, Reading
 from ingest.parsers.builder import collapse
 from ingest.parsers.legibility import legibility
 from ingest.parsers.pdf_layout import LayoutState, Line, build_page
+from ingest.parsers.source import Context, Source
 
 GOOD = 0.95
 _SAMPLE_PAGES = 5
@@ -37,17 +37,19 @@ _FORCE_BOLD = 1 << 18  # PDF 32000-1, table 123: font descriptor flags
 PageLines = Callable[[int], list[Line]]
 
 
-def read(path: Path, max_pages: int) -> Reading:
+def read(source: Source, context: Context) -> Reading:
     """A reading of a PDF. Raises ParseError: `encrypted`, `corrupt`, `empty` (no page), `too_large`."""
-    opened = _open_pdfium(path)
-    document, count, lines_of = opened if opened is not None else _open_pypdf(path)
+    opened = _open_pdfium(source)
+    document, count, lines_of = opened if opened is not None else _open_pypdf(source)
     if count == 0:
         raise ParseError("empty", "The PDF has no pages. Export it again.")
-    if count > max_pages:
-        raise ParseError("too_large", f"The PDF has {count} pages, the limit is {max_pages}. Split it.")
+    if count > context.max_pages:
+        raise ParseError(
+            "too_large", f"The PDF has {count} pages, the limit is {context.max_pages}. Split it."
+        )
     sample = sorted({round(i * (count - 1) / (_SAMPLE_PAGES - 1)) for i in range(_SAMPLE_PAGES)})
     if opened is not None:
-        lines_of = _better_reader(path, lines_of, sample)
+        lines_of = _better_reader(source, lines_of, sample)
     state = LayoutState()
     for number in sample:
         state.preview(lines_of(number))
@@ -60,14 +62,14 @@ def _pages(count: int, lines_of: PageLines, state: LayoutState) -> Iterator[Pars
         yield build_page(lines_of(number), state)
 
 
-def _better_reader(path: Path, ours: PageLines, sample: list[int]) -> PageLines:
+def _better_reader(source: Source, ours: PageLines, sample: list[int]) -> PageLines:
     text = _joined(ours, sample)
     score = legibility(text)
     if score >= GOOD:
         return ours
     try:
         with _time_slice(_SECOND_OPINION_SECONDS):
-            _, count, theirs = _open_pypdf(path)
+            _, count, theirs = _open_pypdf(source)
             if count <= sample[-1]:
                 return ours
             other = _joined(theirs, sample)
@@ -99,10 +101,10 @@ def _time_slice(seconds: float) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-def _open_pdfium(path: Path) -> tuple[Any, int, PageLines] | None:
+def _open_pdfium(source: Source) -> tuple[Any, int, PageLines] | None:
     """None when PDFium finds no document in the file."""
     try:
-        document = pypdfium2.PdfDocument(path)
+        document = pypdfium2.PdfDocument(source.content)
     except pypdfium2.PdfiumError as error:
         if pdfium.FPDF_GetLastError() == pdfium.FPDF_ERR_PASSWORD or "password" in str(error).lower():
             raise ParseError(
@@ -179,7 +181,7 @@ def _style(text_page: Any, index: int) -> tuple[bool, bool]:
     return bold, bool(_ITALIC.search(name.value))
 
 
-def _open_pypdf(path: Path) -> tuple[Any, int, PageLines]:
+def _open_pypdf(source: Source) -> tuple[Any, int, PageLines]:
     """Raises ParseError when pypdf cannot open the file either."""
     import logging  # noqa: PLC0415
 
@@ -187,7 +189,7 @@ def _open_pypdf(path: Path) -> tuple[Any, int, PageLines]:
 
     logging.getLogger("pypdf").setLevel(logging.CRITICAL)
     try:
-        reader = pypdf.PdfReader(path, strict=False)
+        reader = pypdf.PdfReader(source.open(), strict=False)
         if reader.is_encrypted and not reader.decrypt(""):
             raise ParseError(
                 "encrypted", "The PDF opens only with a password. Save it without one and upload that."

@@ -1,38 +1,83 @@
-"""Chooses the parser for a file. Runs inside the sandbox only."""
+"""Chooses the parser for a file. Runs inside the sandbox only; each child loads the parsers it needs."""
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 
 from ingest.errors import ParseError
+from ingest.formats import Format, Sniffed
 from ingest.parsers.base import Reading
-from ingest.sniff import is_markdown, sniff
+from ingest.parsers.source import Context, Source
+from ingest.sniff import is_markdown, sniff_stream
+
+# The module of each format. Those of the first table read a source, those of the second one bytes that say
+# themselves how they are encoded, those of the third decoded text (or tell that it is only plain text).
+_SOURCES: dict[Format, str] = {
+    "pdf": "pdf",
+    "docx": "docx",
+    "pptx": "pptx",
+    "xlsx": "xlsx",
+    "opendocument": "opendocument",
+    "epub": "epub",
+    "msg": "msg",
+    "zip": "archive",
+    "image": "image",
+    "mail": "mail",
+    "mailbox": "mailbox",
+    "xml": "xml",
+}
+_BYTES: dict[Format, str] = {"html": "html", "rtf": "rtf"}
+_TEXTS: dict[Format, str] = {
+    "csv": "delimited",
+    "json": "json_values",
+    "latex": "latex",
+    "rst": "rst",
+    "subtitles": "subtitles",
+    "code": "code",
+}
 
 
-def open_reading(path: Path, filename: str, *, max_pages: int, max_characters: int) -> Reading:
-    """Opens a file of any supported format. Raises ParseError."""
-    sniffed = sniff(path, filename)
-    size = path.stat().st_size
-    match sniffed.format:
-        case "pdf":
-            from ingest.parsers import pdf  # noqa: PLC0415  # each child loads one parser only
+def open_reading(
+    path: Path, filename: str, *, max_pages: int, max_characters: int, ocr: str = "", ocr_languages: str = ""
+) -> Reading:
+    """Opens a file of any supported format. Raises ParseError.
 
-            return pdf.read(path, max_pages)
-        case "docx":
-            from ingest.parsers import docx  # noqa: PLC0415
+    `ocr` names the engine that reads pictures of text, or is empty where none is installed or wanted.
+    """
+    context = Context(open_source, max_pages, max_characters, ocr, ocr_languages)
+    return open_source(Source(filename, path), context)
 
-            return docx.read(path)
-        case "html":
-            from ingest.parsers import html  # noqa: PLC0415
 
-            _bound(size, 8 * max_characters)
-            return html.read(path.read_bytes())
-        case "markdown" | "text":
-            from ingest.parsers import decoding, markdown, text  # noqa: PLC0415
+def open_source(source: Source, context: Context) -> Reading:
+    """Opens a file, or one within another. Raises ParseError."""
+    with source.open() as file:
+        sniffed = sniff_stream(file, source.filename)
+    if sniffed.format in _SOURCES:
+        return _read(_SOURCES[sniffed.format], source, context)
+    _bound(source.size, 8 * context.max_characters)
+    if sniffed.format in _BYTES:
+        return _read(_BYTES[sniffed.format], source.read())
+    return _textual(source, sniffed, context)
 
-            _bound(size, 4 * max_characters)
-            content = decoding.decode(path.read_bytes()).text
-            return markdown.read(content) if is_markdown(content, filename) else text.read(content)
+
+def _textual(source: Source, sniffed: Sniffed, context: Context) -> Reading:
+    from ingest.parsers import decoding, text  # noqa: PLC0415
+
+    _bound(source.size, 4 * context.max_characters)
+    content = decoding.decode(source.read()).text
+    if sniffed.format in _TEXTS:
+        return _read(_TEXTS[sniffed.format], content, sniffed.media_type) or text.read(content)
+    if sniffed.format == "markdown" or is_markdown(content, source.filename):
+        return _read("markdown", content)
+    if Path(source.filename).suffix.lower() in ("", ".txt"):
+        return _read("delimited", content, "", sure=False) or text.read(content)
+    return text.read(content)
+
+
+def _read(module: str, *arguments: object, **options: object) -> Reading:
+    reading: Reading = import_module(f"ingest.parsers.{module}").read(*arguments, **options)
+    return reading
 
 
 def _bound(size: int, limit: int) -> None:

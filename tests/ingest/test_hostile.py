@@ -42,6 +42,8 @@ READY = {
     "russian.cp866.txt": "Лошадка, везущая хворосту воз.",
     "english.cp500.txt": "IntelliStation POWER",
     "umlauts-non-utf8.md": "äöüß",
+    "eml_with_attachment.eml": "This is a test attachment file.",
+    "fake-email-utf-16.eml": "This is a test email to use for unit tests.",
 }
 
 FAILED = {
@@ -57,8 +59,6 @@ FAILED = {
     "issue17554.pdf": "no_text",
     "empty.pdf": "no_text",
     "testAltChunkHTML.docx": "empty",
-    "eml_with_attachment.eml": "unsupported_type",
-    "fake-email-utf-16.eml": "unsupported_type",
 }
 
 

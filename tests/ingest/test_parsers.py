@@ -10,44 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from ingesting import tiny_pdf
+from reading import check_ranges, found, headers, parse, parse_bytes
 
 from ingest.errors import ParseError
 from ingest.parsers import html, markdown, text
-from ingest.parsers.base import Block, DocumentAssembler, ParsedDocument, assemble
+from ingest.parsers.base import Block, DocumentAssembler, assemble
 from ingest.parsers.decoding import decode
 from ingest.parsers.legibility import legibility
 from ingest.parsers.pdf_layout import Line, is_table_row, join_hyphens
-from ingest.parsers.reading import open_reading
-
-
-def parse(path: Path, filename: str | None = None) -> ParsedDocument:
-    return assemble(open_reading(path, filename or path.name, max_pages=100, max_characters=1_000_000))
-
-
-def parse_bytes(tmp_path: Path, content: bytes, filename: str) -> ParsedDocument:
-    path = tmp_path / "blob"
-    path.write_bytes(content)
-    return parse(path, filename)
-
-
-def found(document: ParsedDocument, kind: str) -> list[str]:
-    return [document.text[b.start : b.end] for b in document.blocks if b.kind == kind]
-
-
-def check_ranges(document: ParsedDocument) -> None:
-    """Pages tile the text; blocks lie inside it in order, with no blanks at their ends."""
-    at = 0
-    for number, page in enumerate(document.pages, 1):
-        assert (page.number, page.start) == (number, at)
-        assert page.end > page.start
-        at = page.end
-    assert not document.pages or at == len(document.text)
-    last = 0
-    for block in document.blocks:
-        assert last <= block.start < block.end <= len(document.text)
-        assert document.text[block.start : block.end].strip() == document.text[block.start : block.end]
-        last = block.end
-
 
 # PDF
 
@@ -123,6 +93,7 @@ def test_docx_has_headings_lists_tables_and_no_markup(tmp_path: Path) -> None:
     assert [b.level for b in document.blocks if b.kind == "heading"] == [1, 2]
     assert found(document, "list_item") == ["Tell your manager.", "See a doctor."]
     assert found(document, "table_row") == ["Year | Days", "2024 | 30"]
+    assert headers(document) == ["Year | Days"]
     assert found(document, "paragraph") == ["Everyone has 30 days of leave <b>each</b> year."]
 
 
@@ -142,6 +113,7 @@ def test_html_is_its_visible_text() -> None:
     assert found(document, "paragraph") == ["One bold word here.\nNext line."]
     assert found(document, "list_item") == ["first", "second"]
     assert found(document, "table_row") == ["Year | Rate", "2024 | 4 %"]
+    assert headers(document) == ["Year | Rate"]
     assert found(document, "code") == ["a = 1\n  b = 2"]
     assert "steal" not in document.text
     assert "hidden" not in document.text
@@ -173,6 +145,7 @@ def test_markdown_source_stays_and_its_parts_are_found() -> None:
     assert [b.level for b in document.blocks if b.kind == "heading"] == [1, 2]
     assert found(document, "list_item") == ["- one", "- two"]
     assert found(document, "table_row") == ["| a | b |", "| 1 | 2 |"]
+    assert headers(document) == ["| a | b |"]
     assert "```\ncode\n```" in found(document, "code")
 
 

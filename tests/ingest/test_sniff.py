@@ -52,6 +52,25 @@ def write(tmp_path: Path):
         (b"From the beginning, nobody knew: it rained.\n", "story.txt", "text"),
         (b"Subject: rain\n\nIt rains.\n", "note.txt", "text"),
         ("Привет, мир".encode("cp1251"), "", "text"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(40), "scan.pdf", "image"),
+        (b"{\\rtf1 hello}", "letter.doc", "rtf"),
+        (zipped("xl/workbook.xml"), "report", "xlsx"),
+        (zipped("ppt/presentation.xml"), "report.zip", "pptx"),
+        (zipped("META-INF/container.xml", "mimetype"), "book.zip", "epub"),
+        (zipped("a.txt"), "things.zip", "zip"),
+        (b"Received: from a\r\nMessage-ID: <1@a>\r\nSubject: x\r\n\r\nHi\r\n", "note.txt", "mail"),
+        (b"From a@b Thu Jan  1 00:00:00 2026\nSubject: x\n\nHi\n", "inbox", "mailbox"),
+        (b'{"a": 1}', "data.txt", "json"),
+        (b'[{"a": 1}]', "", "json"),
+        (b"[1] See the note.\n", "notes.txt", "text"),
+        (b"<?xml version='1.0'?><catalog/>", "data.txt", "xml"),
+        (b"% a paper\n\\documentclass{article}\n", "paper.txt", "latex"),
+        (b"WEBVTT\n\n00:01.000 --> 00:02.000\nHi\n", "talk.txt", "subtitles"),
+        (b"1\r\n00:00:01,000 --> 00:00:02,000\r\nHi\r\n", "", "subtitles"),
+        (b"Guide\n=====\n", "guide.rst", "rst"),
+        (b"a,b\n1,2\n", "data.csv", "csv"),
+        (b"#!/bin/sh\necho 1\n", "run", "code"),
+        (b"<b>'not a page'</b>\n", "view.tsx", "code"),
     ],
 )
 def test_the_content_decides(write, content: bytes, filename: str, expected: str) -> None:
@@ -62,13 +81,8 @@ def test_the_content_decides(write, content: bytes, filename: str, expected: str
     ("content", "code", "named"),
     [
         (b"", "empty", "no bytes"),
-        (b"\x89PNG\r\n\x1a\n" + bytes(40), "unsupported_type", "PNG"),
         (b"\x1f\x8b\x08" + bytes(40), "unsupported_type", "gzip"),
-        (b"{\\rtf1 hello}", "unsupported_type", "RTF"),
         (b"\x7fELF" + bytes(60), "unsupported_type", "program"),
-        (zipped("xl/workbook.xml"), "unsupported_type", "Excel"),
-        (zipped("ppt/presentation.xml"), "unsupported_type", "PowerPoint"),
-        (zipped("a.txt"), "unsupported_type", "ZIP"),
         (b"PK\x03\x04" + bytes(100), "corrupt", "ZIP"),
         (
             b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(500) + "EncryptedPackage".encode("utf-16-le"),
@@ -80,7 +94,6 @@ def test_the_content_decides(write, content: bytes, filename: str, expected: str
             "unsupported_type",
             "Word 97",
         ),
-        (b"Received: from a\r\nMessage-ID: <1@a>\r\nSubject: x\r\n\r\nHi\r\n", "unsupported_type", "e-mail"),
     ],
 )
 def test_what_is_refused_is_named(write, content: bytes, code: str, named: str) -> None:
@@ -88,6 +101,14 @@ def test_what_is_refused_is_named(write, content: bytes, code: str, named: str) 
         sniff(write(content), "report.pdf")
     assert caught.value.code == code
     assert named in caught.value.detail
+
+
+@pytest.mark.parametrize("suffix", ["docx", "xlsx", "pptx", "odt", "epub"])
+def test_an_archive_named_like_a_document_is_no_document(write, suffix: str) -> None:
+    with pytest.raises(ParseError) as caught:
+        sniff(write(zipped("a.txt")), f"report.{suffix}")
+    assert caught.value.code == "unsupported_type"
+    assert suffix in caught.value.detail
 
 
 def test_a_container_of_too_many_parts_is_refused(write) -> None:
