@@ -25,9 +25,10 @@ from model.loop import Loop
 from model.native import FEW_ROWS, level
 from model.options import EngineOptions
 from model.parallel.executor import load_parallel
+from model.reading import read_logits, read_scores
 from model.request import Request
 from model.runner import Runner
-from model.sampling import SamplingParams, token_logprobs
+from model.sampling import SamplingParams
 from model.scheduler import Scheduler
 from model.speculate import Drafter, StepTimes, drafts
 from model.stats import Stats
@@ -210,9 +211,7 @@ class Engine:
         Raises:
             PromptError: empty, too long, or ids outside the vocabulary.
         """
-        parts: list[Tensor] = []
-        self._read(self._checked(ids, self.context_length), 0, lambda _, rows: parts.append(rows.cpu()))
-        return torch.cat(parts)
+        return read_logits(self._loop, self._checked(ids, self.context_length))
 
     def score(
         self,
@@ -237,15 +236,7 @@ class Engine:
             raise ParameterError(
                 f"start is {start} and stop {stop}; allowed: 1 <= start < stop <= {len(ids)} tokens"
             )
-        parts: list[Tensor] = []
-
-        def collect(first: int, logits: Tensor) -> None:
-            # Row i predicts token i + 1.
-            targets = torch.tensor(ids[first + 1 : first + 1 + len(logits)], device=logits.device)
-            parts.append(token_logprobs(logits, targets).cpu())
-
-        self._read(ids[: stop - 1], start - 1, collect, salt, tags)
-        return torch.cat(parts)
+        return read_scores(self._loop, ids, range(start, stop), salt, frozenset(tags))
 
     def forget(self) -> None:
         """Forget every prompt that was read; the tiers below the KV pool keep theirs."""
@@ -368,27 +359,6 @@ class Engine:
                     return
         finally:
             request.abandoned = True
-
-    def _read(
-        self,
-        ids: list[int],
-        start: int,
-        collect: Callable[[int, Tensor], None],
-        salt: str = "",
-        tags: Collection[str] = (),
-    ) -> None:
-        """Have a prompt read, and the logits from position `start` on collected."""
-        request = Request(
-            prompt=len(ids),
-            tokens=ids,
-            cancel=threading.Event(),
-            collect=collect,
-            read_from=start,
-            salt=salt,
-            tags=frozenset(tags),
-        )
-        self._loop.submit(request)
-        request.done.result()
 
     def _checked(self, ids: Sequence[int], limit: int) -> list[int]:
         ids = list(ids)
