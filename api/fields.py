@@ -7,7 +7,7 @@ import re
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, PlainSerializer, WithJsonSchema
+from pydantic import AfterValidator, Field, PlainSerializer, TypeAdapter, ValidationError, WithJsonSchema
 
 from ingest.uploads import METADATA_LIMIT, check_metadata
 from rag.errors import InvalidRequest, NotFound
@@ -143,6 +143,18 @@ def _filter_schema() -> dict[str, Any]:
 Filters = Annotated[
     dict[str, Any], AfterValidator(_check_filter), WithJsonSchema(_filter_schema(), mode="validation")
 ]
+
+
+def collection_name(value: str | None) -> str:
+    """Return the name of the collection that a form or a header names, by default `default`.
+
+    Raises InvalidRequest (`invalid_collection_name`).
+    """
+    try:
+        return TypeAdapter[str](CollectionName).validate_python(value or "default")
+    except ValidationError as error:
+        message = str(error.errors()[0]["msg"]).removeprefix("Value error, ")
+        raise InvalidRequest(f"collection: {message}", code="invalid_collection_name") from None
 
 
 def parse_metadata(text: str) -> dict[str, Any]:

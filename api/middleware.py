@@ -42,6 +42,8 @@ SECURITY_HEADERS = {
 }
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+_UPLOADS = re.compile(r"POST /documents|PUT /documents/[^/]+|POST /uploads|(PATCH|POST) /uploads/[^/]+")
+_UNSTORED = ("/documents", "/query", "/search", "/collections", "/answers", "/uploads")
 _QUIET_PATHS = frozenset({"/healthz", "/readyz"})
 
 
@@ -70,7 +72,7 @@ class RequestFrame:
                 headers["X-Request-ID"] = identity
                 for name, value in SECURITY_HEADERS.items():
                     headers.setdefault(name, value)
-                if scope["path"].startswith(("/documents", "/query", "/search", "/collections", "/answers")):
+                if scope["path"].startswith(_UNSTORED):
                     headers.setdefault("Cache-Control", "no-store")
             await send(message)
 
@@ -194,7 +196,7 @@ class BodyLimit:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        upload = scope["path"] == "/documents" and scope["method"] == "POST"
+        upload = _UPLOADS.fullmatch(f"{scope['method']} {scope['path']}")
         limit = self.max_upload_bytes if upload else MAX_JSON_BYTES
         declared = Headers(scope=scope).get("content-length", "")
         if declared.isdecimal() and int(declared) > limit:

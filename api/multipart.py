@@ -20,7 +20,7 @@ MAX_FILES = 100
 """Most files of one request."""
 OVERHEAD_BYTES = 1024 * 1024
 """What headers, boundaries and fields may take beside the files."""
-_FIELDS = frozenset({"collection", "metadata"})
+UPLOAD_FIELDS = frozenset({"collection", "metadata"})
 _PIECE = 256 * 1024
 
 
@@ -48,8 +48,12 @@ class _Part:
 class _Reader:
     """Turns the parser's callbacks into files and fields; `feed` runs in a thread, one call at a time."""
 
-    def __init__(self, boundary: bytes, settings: Settings, stack: ExitStack) -> None:
+    def __init__(
+        self, boundary: bytes, settings: Settings, stack: ExitStack, fields: frozenset[str], most_files: int
+    ) -> None:
         self.form = UploadForm()
+        self._fields = fields
+        self._most_files = most_files
         self.ended = False
         self._settings = settings
         self._stack = stack
@@ -94,15 +98,16 @@ class _Reader:
         if b"filename" in options:
             part.filename = options[b"filename"].decode("utf-8", "replace")
         if part.name == "file":
-            if len(self.form.files) >= MAX_FILES:
+            if len(self.form.files) >= self._most_files:
                 raise InvalidRequest(
-                    f"One request takes at most {MAX_FILES} files; send the rest in another.",
+                    f"One request takes at most {self._most_files} files; send the rest in another.",
                     code="too_many_files",
                 )
             part.sink = self._stack.enter_context(UploadSink(self._settings))
-        elif part.name not in _FIELDS:
+        elif part.name not in self._fields:
+            takes = ", ".join(f"`{name}`" for name in ("file", *sorted(self._fields)))
             raise InvalidRequest(
-                f"The form has a field {part.name[:60]!r}; it takes `file`, `collection`, `metadata`.",
+                f"The form has a field {part.name[:60]!r}; it takes {takes}.",
                 code="unknown_field",
             )
         elif part.name in self.form.fields:
@@ -135,15 +140,22 @@ class _Reader:
 
 
 @asynccontextmanager
-async def read_upload(request: Request, settings: Settings) -> AsyncIterator[UploadForm]:
-    """Read the form; what was not accepted by the end of the block is removed from the disk.
+async def read_upload(
+    request: Request,
+    settings: Settings,
+    *,
+    fields: frozenset[str] = UPLOAD_FIELDS,
+    most_files: int = MAX_FILES,
+) -> AsyncIterator[UploadForm]:
+    """Read the form, with these fields beside its files; what was not accepted by the end of the block is
+    removed from the disk.
 
     Raises HTTPException 415 and 400 (not such a form, or a broken one), TooLarge, InvalidRequest
     (`unknown_field`, `no_file`), Unavailable (`storage_unavailable`), ClientDisconnect.
     """
     boundary = _boundary(request.headers.get("content-type", ""))
     with ExitStack() as stack:
-        reader = _Reader(boundary, settings, stack)
+        reader = _Reader(boundary, settings, stack, fields, most_files)
         pending = bytearray()
         async for piece in request.stream():
             pending += piece

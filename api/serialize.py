@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from api import schemas
-from rag.store.records import CollectionRow, DocumentRow, LiveChunk, Status
+from rag.store.records import CollectionRow, DocumentRow, LiveChunk, Status, VersionRow
 
 if TYPE_CHECKING:
+    from ingest.updates import Replaced
+    from ingest.uploads import Accepted
     from rag.retrieval import Candidate
 
 
 def document(row: DocumentRow) -> schemas.Document:
     """A document with its counters."""
-    error = None
-    if row.error_code is not None:
-        error = schemas.DocumentError(code=row.error_code, detail=row.error_detail or "")
     return schemas.Document(
         id=row.id,
         filename=row.filename,
@@ -26,16 +25,72 @@ def document(row: DocumentRow) -> schemas.Document:
         bytes=row.bytes,
         sha256=row.sha256,
         status=row.status,
-        error=error,
+        error=_error(row),
         pages_done=row.pages_done,
         pages_total=row.pages_total,
         chunks_done=row.chunks_done,
         chunks_total=row.chunks_total,
         characters=row.characters,
         metadata=row.meta,
+        generation=row.generation,
+        updating=None if row.updating is None else version(row.updating),
         created_at=row.created_at,
         updated_at=row.updated_at,
     )
+
+
+def upload(accepted: Sequence[Accepted]) -> schemas.Upload:
+    """Documents that were taken in, in the order of their files."""
+    return schemas.Upload(
+        documents=[
+            schemas.Accepted(
+                id=entry.document.id,
+                filename=entry.document.filename,
+                status=entry.document.status,
+                job_id=entry.job_id,
+            )
+            for entry in accepted
+        ]
+    )
+
+
+def replacement(replaced: Replaced) -> schemas.Update:
+    """What became of a new file for a document."""
+    entry = schemas.Replacement(
+        id=replaced.document.id,
+        filename=replaced.filename,
+        status=replaced.status,
+        job_id=replaced.job_id,
+        generation=replaced.generation,
+        unchanged=replaced.unchanged,
+    )
+    return schemas.Update(documents=[entry])
+
+
+def version(row: VersionRow) -> schemas.DocumentVersion:
+    """A version with its counters."""
+    return schemas.DocumentVersion(
+        generation=row.generation,
+        status=row.status,
+        error=_error(row),
+        filename=row.filename,
+        media_type=row.media_type,
+        bytes=row.bytes,
+        sha256=row.sha256,
+        pages_done=row.pages_done,
+        pages_total=row.pages_total,
+        chunks_done=row.chunks_done,
+        chunks_total=row.chunks_total,
+        characters=row.characters,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+    )
+
+
+def _error(row: DocumentRow | VersionRow) -> schemas.DocumentError | None:
+    if row.error_code is None:
+        return None
+    return schemas.DocumentError(code=row.error_code, detail=row.error_detail or "")
 
 
 def chunk(row: LiveChunk, text: str) -> schemas.Chunk:
@@ -62,6 +117,8 @@ def collection(row: CollectionRow, counts: Mapping[Status, int]) -> schemas.Coll
         documents=sum(counts.values()),
         documents_by_status={str(status): count for status, count in counts.items()},
         max_context_tokens=row.max_context_tokens,
+        max_documents=row.max_documents,
+        max_bytes=row.max_bytes,
         created_at=row.created_at,
     )
 

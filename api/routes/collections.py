@@ -77,12 +77,17 @@ def get(service: ServiceDep, name: CollectionName) -> schemas.Collection:
 )
 def change(service: ServiceDep, name: CollectionName, body: schemas.CollectionChange) -> schemas.Collection:
     """Set how many tokens of documents an answer from this collection reads, where the question does not
-    say."""
+    say, and how many documents or bytes it takes in. What is there already stays."""
     row = _find(service, name)
     with service.db.session() as session:
         collections = Collections(session, service.scope)
         if "max_context_tokens" in body.model_fields_set:
             row = collections.set_budget(row.id, body.max_context_tokens)
+        if "max_documents" in body.model_fields_set:
+            collections.set_limit(row.id, "max_documents", body.max_documents)
+        if "max_bytes" in body.model_fields_set:
+            collections.set_limit(row.id, "max_bytes", body.max_bytes)
+        row = collections.get(row.id)
         return serialize.collection(row, collections.counts(row.id))
 
 

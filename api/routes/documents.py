@@ -1,4 +1,4 @@
-"""Documents: listing, showing, retrying, cancelling, deleting."""
+"""Documents: listing, showing, changing what is said of them, retrying, cancelling, deleting."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from api.routes.shared import NO_DOCUMENT, ServiceDep, load_document, problems
 from api.wiring import DEFAULT_COLLECTION
 from ingest import jobs
 from ingest.deletion import delete_document
+from ingest.updates import change_metadata
 from rag.errors import NotFound
 from rag.store.records import Status
-from rag.store.repositories import Collections, Documents
+from rag.store.repositories import Collections, Documents, Versions
 
 router = APIRouter(prefix="/documents", tags=["documents"])
 
@@ -60,6 +61,35 @@ def list_documents(
 def get_document(service: ServiceDep, id: str) -> schemas.Document:
     """A document, how far its ingest is, and why it failed if it did."""
     return serialize.document(load_document(service, id))
+
+
+@router.patch(
+    "/{id}",
+    response_model=schemas.Document,
+    summary="Change a document's metadata",
+    responses=problems(s404=NO_DOCUMENT),
+)
+def change(service: ServiceDep, id: str, body: schemas.DocumentChange) -> schemas.Document:
+    """Merge into the metadata; filters go by it at once, and nothing is read or embedded again.
+
+    `title` in it names the document from now on; what its chunks are embedded with changes with its file.
+    """
+    row = change_metadata(service.db, service.scope, document_id(id), body.metadata)
+    return serialize.document(row)
+
+
+@router.get(
+    "/{id}/versions",
+    response_model=schemas.VersionList,
+    summary="List versions",
+    responses=problems(s404=NO_DOCUMENT),
+)
+def versions(service: ServiceDep, id: str) -> schemas.VersionList:
+    """What the document was sent as, newest first. Text and original are kept of the version that answers,
+    and of a newer one while it is on its way."""
+    with service.db.read() as session:
+        rows = Versions(session, service.scope).list(document_id(id))
+    return schemas.VersionList(versions=[serialize.version(row) for row in rows])
 
 
 @router.delete("/{id}", status_code=204, summary="Delete a document", responses=problems(s404=NO_DOCUMENT))

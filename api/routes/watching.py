@@ -19,7 +19,8 @@ router = APIRouter(prefix="/documents", tags=["documents"])
 
 POLL_SECONDS = 0.25
 _EVENTS: dict[str, Any] = {
-    "description": "Events `status` with the document, until its state is final; `error` with a problem.",
+    "description": "Events `status` with the document, until it and a newer version of it are in a final "
+    "state; `error` with a problem.",
     "content": stream_schema("status", "error"),
 }
 
@@ -31,12 +32,13 @@ _EVENTS: dict[str, Any] = {
     responses={200: _EVENTS, **problems(s404=NO_DOCUMENT)},
 )
 async def events(service: ServiceDep, id: str) -> EventStream:
-    """Server-sent events `status` with the document, whenever it changed, until its state is final."""
+    """Server-sent events `status` with the document, whenever it changed, until its state is final and no
+    newer version of it is on its way."""
     row = await run_in_threadpool(load_document, service, id)
     path = f"/documents/{id}/events"
 
     async def changes(seen: DocumentRow) -> AsyncGenerator[ServerEvent]:
-        while seen.status not in FINAL_STATUSES and not service.stopping.is_set():
+        while not _settled(seen) and not service.stopping.is_set():
             await asyncio.sleep(POLL_SECONDS)
             now = await run_in_threadpool(load_document, service, id)
             if now != seen:
@@ -48,6 +50,12 @@ async def events(service: ServiceDep, id: str) -> EventStream:
         first=_status_event(row),
         on_error=lambda error: ServerEvent("error", problem_of(error, path)),
     )
+
+
+def _settled(row: DocumentRow) -> bool:
+    """Whether nothing of it is on its way, a newer version included."""
+    newer = row.updating
+    return row.status in FINAL_STATUSES and (newer is None or newer.status in FINAL_STATUSES)
 
 
 def _status_event(row: DocumentRow) -> ServerEvent:

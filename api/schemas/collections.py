@@ -19,11 +19,18 @@ class NewCollection(Request):
 Budget = Annotated[int, Field(ge=64, le=2**31 - 1)]
 
 
+Limit = Annotated[int, Field(ge=0, le=2**53)]
+
+
 class CollectionChange(Request):
     """What is to change of a collection; a member that is left out stays as it is."""
 
     max_context_tokens: Budget | None = Field(
         default=None, description="Most tokens of documents that are read; null leaves it to the setting."
+    )
+    max_documents: Limit | None = Field(default=None, description="Most documents; null for no limit.")
+    max_bytes: Limit | None = Field(
+        default=None, description="Most bytes of all originals together; null for no limit."
     )
 
 
@@ -38,6 +45,8 @@ class Collection(BaseModel):
     max_context_tokens: int | None = Field(
         description="Most tokens of documents that are read for an answer; null where the setting holds."
     )
+    max_documents: int | None = Field(description="Most documents that are taken in; null for no limit.")
+    max_bytes: int | None = Field(description="Most bytes of all originals together; null for no limit.")
     created_at: Time
 
 

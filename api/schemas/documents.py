@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field
 
 from api.fields import Time
+from api.schemas.base import Request
 
 Status = Literal["queued", "parsing", "chunking", "embedding", "ready", "failed", "cancelled"]
 
@@ -16,6 +17,48 @@ class DocumentError(BaseModel):
 
     code: str = Field(description="Stable code, e.g. `encrypted`, `no_text`, `corrupt`, `empty`, `timeout`.")
     detail: str = Field(description="The reason in a sentence.")
+
+
+VersionStatus = Literal[
+    "queued", "parsing", "chunking", "embedding", "ready", "failed", "cancelled", "superseded"
+]
+
+
+class DocumentVersion(BaseModel):
+    """A file that a document was sent as, and how far its ingest is or came."""
+
+    generation: int = Field(description="Counts the document's versions, from 1.")
+    status: VersionStatus = Field(
+        description="`ready` is the version that answers; a newer file took the place of a `superseded` one."
+    )
+    error: DocumentError | None = Field(description="Set when `status` is `failed`.")
+    filename: str
+    media_type: str
+    bytes: int
+    sha256: str
+    pages_done: int
+    pages_total: int
+    chunks_done: int
+    chunks_total: int
+    characters: int
+    created_at: Time
+    updated_at: Time
+
+
+class VersionList(BaseModel):
+    """The versions of a document, newest first; the oldest are dropped beyond a hundred."""
+
+    versions: list[DocumentVersion]
+
+
+class DocumentChange(Request):
+    """What is to change of a document; a member that is left out stays as it is."""
+
+    metadata: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Merged into the metadata (RFC 7396): null removes a member, objects are merged.",
+        examples=[{"year": 2025, "draft": None}],
+    )
 
 
 class Document(BaseModel):
@@ -36,6 +79,10 @@ class Document(BaseModel):
     chunks_total: int
     characters: int = Field(description="Length of the text in Unicode code points.")
     metadata: dict[str, Any]
+    generation: int = Field(description="Version that answers; 0 before the first one is ready.")
+    updating: DocumentVersion | None = Field(
+        description="A newer version on its way while this one answers, or how that failed or was cancelled."
+    )
     created_at: Time
     updated_at: Time
 
@@ -60,6 +107,19 @@ class Upload(BaseModel):
     """The documents of an upload, in the order of its files."""
 
     documents: list[Accepted]
+
+
+class Replacement(Accepted):
+    """What became of a new file for a document."""
+
+    generation: int = Field(description="The version that this file is.")
+    unchanged: bool = Field(description="Whether these are the bytes of the version that answers.")
+
+
+class Update(BaseModel):
+    """The document whose file was replaced, alone in a list as after an upload."""
+
+    documents: list[Replacement]
 
 
 class Chunk(BaseModel):

@@ -1,0 +1,147 @@
+"""A document that changes: another file for it, which is read while the old one answers, and its metadata."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any, cast
+
+from sqlalchemy.orm import Session
+
+from ingest import jobs
+from ingest.blobs import blob_path, claim_folder, drop_old_files
+from ingest.locks import folder_lock, sync_folder
+from ingest.names import choose_title, display_filename
+from ingest.uploads import NewDocument, check_metadata, duplicate, no_storage
+from rag.settings import Settings
+from rag.store.records import FINAL_STATUSES, DocumentRow, Status
+from rag.store.repositories import Collections, Documents, Jobs, Versions
+from rag.store.scope import Scope
+from rag.store.session import Database
+
+
+@dataclass(frozen=True, slots=True)
+class Replaced:
+    """What became of a new file: `generation` is the one that it is, or will be read as, by `job_id`."""
+
+    document: DocumentRow
+    generation: int
+    job_id: str
+    filename: str
+    status: Status
+    unchanged: bool = False
+
+
+def replace_file(
+    db: Database, settings: Settings, scope: Scope, document_id: str, new: NewDocument
+) -> Replaced:
+    """Take a finished upload as the document's next generation and queue it; durable when it returns. Its
+    `metadata` has no part in it.
+
+    The newest file wins: one that is queued or being read is given up. The live bytes once more are no new
+    generation (`unchanged`), and end one on its way all the same; bytes that are on their way already go on.
+    Raises NotFound; Conflict (`duplicate_document`) for bytes of another document of the collection;
+    TooLarge (`collection_too_large`); Unavailable.
+    """
+    new.upload.make_durable()
+    with folder_lock(settings.data_dir / "blobs.lock", exclusive=False):
+        try:
+            claim_folder(db, settings)
+            with db.session() as session:
+                outcome = _enter(session, settings, scope, document_id, new)
+        except OSError as error:
+            raise no_storage(error) from error
+    drop_old_files(db, settings, scope, document_id)
+    new.upload.close()
+    return outcome
+
+
+def _enter(
+    session: Session,
+    settings: Settings,
+    scope: Scope,
+    document_id: str,
+    new: NewDocument,
+) -> Replaced:
+    upload = new.upload
+    documents, versions = Documents(session, scope), Versions(session, scope)
+    collection_id = documents.get(document_id).collection_id
+    collections = Collections(session, scope)
+    collections.lock_if_limited(collection_id)  # before the document, as a deletion of the collection does
+    document = documents.lock(document_id)
+    job = Jobs(session, scope).of_document(document_id)
+    coming = document.updating or (document if document.generation == 0 else None)
+    if coming is not None and coming.status not in FINAL_STATUSES and coming.sha256 == upload.sha256:
+        return Replaced(document, job.generation, job.id, coming.filename, cast(Status, coming.status))
+    if document.generation > 0 and document.sha256 == upload.sha256:
+        jobs.supersede(session, scope, document_id)
+        versions.supersede(document_id)
+        return Replaced(
+            documents.get(document_id),
+            document.generation,
+            job.id,
+            document.filename,
+            "ready",
+            unchanged=True,
+        )
+    _refuse_duplicate(session, scope, document, upload.sha256, new.filename)
+    jobs.supersede(session, scope, document_id)
+    shown = display_filename(new.filename)
+    version = versions.add(
+        document_id,
+        filename=shown,
+        title=choose_title(document.meta.get("title"), None, shown),
+        sha256=upload.sha256,
+        size=upload.bytes,
+    )
+    collections.check_limits(collection_id)
+    queued = jobs.enqueue(session, scope, document_id, version.generation, size=upload.bytes)
+    target = blob_path(settings, document_id, version.generation)
+    # Inside the transaction, for only here is the number certain. After a rollback the file is nobody's: the
+    # next version of that number takes its place, or `sweep` removes it.
+    os.rename(upload.path, target)
+    sync_folder(target.parent)
+    return Replaced(documents.get(document_id), version.generation, queued.id, shown, "queued")
+
+
+def _refuse_duplicate(
+    session: Session, scope: Scope, document: DocumentRow, sha256: str, filename: str
+) -> None:
+    holder = Documents(session, scope).find_by_sha256(document.collection_id, sha256)
+    other = holder.id if holder is not None else None
+    if other in {None, document.id}:
+        other = Versions(session, scope).pending_with(document.collection_id, sha256)
+    if other not in {None, document.id}:
+        raise duplicate([{"filename": display_filename(filename), "existing_document_id": other}])
+
+
+def change_metadata(db: Database, scope: Scope, document_id: str, patch: dict[str, Any]) -> DocumentRow:
+    """Merge `patch` into a document's metadata (RFC 7396: null removes a member); filters see it at once.
+
+    `title` in it changes what the document is shown as and found by, not what its chunks are embedded with:
+    nothing is read again. Raises NotFound, InvalidRequest (`invalid_metadata`).
+    """
+    with db.session() as session:
+        documents = Documents(session, scope)
+        document = documents.lock(document_id)
+        merged = merge_patch(document.meta, patch)
+        check_metadata(merged)
+        versions = Versions(session, scope)
+        own = versions.get(document_id, versions.shown(document_id))
+        title = choose_title(merged.get("title"), own.title, own.filename)
+        documents.describe(document_id, meta=merged, title=title)
+        return documents.get(document_id)
+
+
+def merge_patch(target: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:
+    """RFC 7396, section 2: members of `patch` replace those of `target`, null removes, objects merge."""
+    merged = dict(target)
+    for name, value in patch.items():
+        if value is None:
+            merged.pop(name, None)
+        elif isinstance(value, dict):
+            inner = merged.get(name)
+            merged[name] = merge_patch(inner if isinstance(inner, dict) else {}, value)
+        else:
+            merged[name] = value
+    return merged
