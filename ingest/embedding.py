@@ -8,7 +8,7 @@ from ingest.chunking import Chunk, embedding_text
 from ingest.leases import Lease, LeaseLost, checkpoint, fenced
 from rag.embedders.base import Embedder
 from rag.store.records import ChunkRow
-from rag.store.repositories import Generations, Versions
+from rag.store.repositories import Collections, Generations, Versions
 from rag.store.session import Database
 
 WINDOW = 256
@@ -30,7 +30,8 @@ def embed_chunks(
     """Embed the chunks of the lease's generation that have no vector yet; `on_batch` is called after each
     batch is stored.
 
-    Raises LeaseLost, Interrupted, and Unavailable when the store can't be written.
+    Raises LeaseLost, Interrupted, Conflict (`embedder_mismatch`) once the collection has vectors of another
+    embedder, and Unavailable when the store can't be written.
     """
     with fenced(db, lease) as session:
         versions = Versions(session, lease.scope)
@@ -54,6 +55,7 @@ def embed_chunks(
             vectors = embedder.embed_passages(inputs)
             done += len(rows)
             with fenced(db, lease) as session:
+                Collections(session, lease.scope).require_embedder(lease.collection_id, embedder.fingerprint)
                 Generations(session, lease.scope).write_vectors(
                     lease.document_id,
                     lease.generation,

@@ -12,7 +12,7 @@ from rag.exact import Phrase, found_at, normalised, quoted_phrases
 from rag.filter_sql import matching_documents
 from rag.filters import Filter
 from rag.fusion import SMALLEST_SPREAD, fuse, order
-from rag.index.collection import Hits
+from rag.index.collection import CollectionIndex, Hits
 from rag.index.live import LiveIndexes
 from rag.index.vectors import Floats
 from rag.store.records import LiveChunk
@@ -92,8 +92,7 @@ class Retriever:
         another embedding model, and Unavailable (`reranker_missing`, `reranker_unsupported`).
         """
         workspace = Scope(scope.workspace_id)
-        self._check(workspace, scope.collection_id)
-        index = self._indexes.follow(scope.collection_id, scope.workspace_id)
+        index = self._index(workspace, scope.collection_id)
         documents = scope.document_ids
         if scope.filters is not None:
             with self._db.read() as session:
@@ -111,14 +110,22 @@ class Retriever:
             found = _reranked(self._reranker, question, hits, found)
         return found[:top_k]
 
+    def _index(self, workspace: Scope, collection_id: str) -> CollectionIndex:
+        """The collection's index, of vectors of this embedder: others may take their place at any moment."""
+        while True:
+            self._check(workspace, collection_id)
+            index = self._indexes.follow(collection_id, workspace.workspace_id)
+            if index.embedder == self._embedder.fingerprint:
+                return index
+
     def _check(self, workspace: Scope, collection_id: str) -> None:
         with self._db.read() as session:
             collection = Collections(session, workspace).get(collection_id)
         if collection.embedder != self._embedder.fingerprint:
             raise Conflict(
                 f"collection {collection.name!r} was embedded with {collection.embedder}, this service runs "
-                f"{self._embedder.fingerprint}: set LONGLEAF_EMBEDDER to that model, or upload the documents "
-                "to a new collection",
+                f"{self._embedder.fingerprint}: set LONGLEAF_EMBEDDER to that model, or run "
+                "`longleaf reembed` for the collection",
                 code="embedder_mismatch",
             )
 

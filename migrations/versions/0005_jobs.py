@@ -19,8 +19,9 @@ def upgrade() -> None:
         op.add_column("ingest_jobs", sa.Column(name, sa.Integer(), server_default="0", nullable=False))
     # the classes of `ingest.queue` as they were when this was written
     op.execute(
-        "UPDATE ingest_jobs SET priority = (SELECT CASE WHEN bytes <= 65536 THEN 0 WHEN bytes <= 1048576 THEN 1 "
-        "WHEN bytes <= 16777216 THEN 2 ELSE 3 END FROM documents WHERE documents.id = document_id)"
+        "UPDATE ingest_jobs SET priority = (SELECT CASE WHEN bytes <= 65536 THEN 0 "
+        "WHEN bytes <= 1048576 THEN 1 WHEN bytes <= 16777216 THEN 2 ELSE 3 END "
+        "FROM documents WHERE documents.id = document_id)"
     )
     op.create_index(
         op.f("ix_ingest_jobs_status_priority_id"), "ingest_jobs", ["status", "priority", "id"], unique=False

@@ -59,6 +59,8 @@ class CollectionIndex:
     """
 
     def __init__(self, lexical: LexicalIndex | None = None) -> None:
+        self.embedder = ""
+        """Fingerprint of the embedder whose vectors are held; never another one's in the same object."""
         self.vectors = VectorIndex()
         self.lexical = lexical or LexicalIndex()
         self.documents: dict[str, tuple[int, Ids]] = {}

@@ -98,12 +98,16 @@ class LiveIndexes:
         with self._lock:
             return self._entries.setdefault(collection_id, _Entry())
 
-    def _build(self, entry: _Entry, collection_id: str, scope: Scope) -> None:
-        """Take the snapshot if it is good, then make it what the database says, within one read snapshot."""
+    def _build(self, entry: _Entry, collection_id: str, scope: Scope, *, anew: bool = False) -> None:
+        """Take the snapshot if it is good, then make it what the database says, within one read snapshot.
+
+        Where vectors were exchanged the snapshot has old ones: then it is all built `anew`.
+        """
         with self._db.read() as session:
             origin = _origin(session, scope, collection_id)
-            loaded = snapshot.load(self._folder / collection_id, origin)
+            loaded = None if anew else snapshot.load(self._folder / collection_id, origin)
             index = loaded or CollectionIndex()
+            index.embedder = origin.embedder
             seq = Changes(session, scope).newest(collection_id)
             live = {row.id: row for row in Documents(session, scope).live(collection_id)}
             held = index.generations()
@@ -119,18 +123,22 @@ class LiveIndexes:
             changes = Changes(session, scope).after(collection_id, entry.seq, limit=1_000_000)
             if not changes:
                 return
-            touched = {change.document_id for change in changes}
-            live = {
-                key: row
-                for key, row in Documents(session, scope).many(sorted(touched)).items()
-                if row.generation > 0 and row.collection_id == collection_id
-            }
-            held = entry.index.generations()
-            gone = [key for key in touched if key in held and key not in live]
-            wanted = [row for key, row in live.items() if held.get(key) != row.generation]
-            entry.unsaved += self._apply(session, scope, entry.index, wanted, gone)
-            entry.seq = changes[-1].seq
-        if gone:
+            exchanged, gone = any(change.kind == "reembed" for change in changes), list[str]()
+            if not exchanged:
+                touched = {change.document_id for change in changes}
+                live = {
+                    key: row
+                    for key, row in Documents(session, scope).many(sorted(touched)).items()
+                    if row.generation > 0 and row.collection_id == collection_id
+                }
+                held = entry.index.generations()
+                gone = [key for key in touched if key in held and key not in live]
+                wanted = [row for key, row in live.items() if held.get(key) != row.generation]
+                entry.unsaved += self._apply(session, scope, entry.index, wanted, gone)
+                entry.seq = changes[-1].seq
+        if exchanged:
+            self._build(entry, collection_id, scope, anew=True)
+        elif gone:
             snapshot.drop(self._folder / collection_id)
 
     def _apply(

@@ -58,7 +58,20 @@ def current_revision(db: Database) -> str | None:
         return _revision_of(session.connection())
 
 
-def _refuse_foreign(connection: Connection) -> None:
+def known_revisions() -> set[str]:
+    """Every revision that this code can migrate from and to."""
+    return {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
+
+
+def move_to(connection: Connection, revision: str, *, down: bool = False) -> None:
+    """Bring the schema to `revision` inside the transaction of `connection`, upwards unless `down`."""
+    config = _config()
+    config.attributes["connection"] = connection
+    (command.downgrade if down else command.upgrade)(config, revision)
+
+
+def refuse_foreign(connection: Connection) -> None:
+    """Raise Unmigrated for a database that is somebody else's, or newer than this code."""
     revision = _revision_of(connection)
     if revision is None:
         if not _is_empty(connection):
@@ -66,8 +79,7 @@ def _refuse_foreign(connection: Connection) -> None:
                 "the database holds tables but no Longleaf schema; name another one in LONGLEAF_DATABASE_URL"
             )
         return
-    known = {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
-    if revision not in known:
+    if revision not in known_revisions():
         raise Unmigrated(
             f"the database has schema {revision}, which is newer than this Longleaf knows "
             f"(it needs {head_revision()}); install the newer Longleaf"
@@ -84,17 +96,15 @@ def upgrade(db: Database) -> None:
         connection = session.connection()
         if db.dialect == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ADVISORY_LOCK})
-        _refuse_foreign(connection)
-        config = _config()
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        refuse_foreign(connection)
+        move_to(connection, "head")
 
 
 def check(db: Database) -> None:
     """Raise Unmigrated, with the command to run, unless the schema is exactly the one needed."""
     with db.read() as session:
         connection = session.connection()
-        _refuse_foreign(connection)
+        refuse_foreign(connection)
         revision = _revision_of(connection)
     head = head_revision()
     if revision != head:
@@ -110,7 +120,7 @@ def prepare_for_serving(db: Database) -> None:
     """
     with db.read() as session:
         connection = session.connection()
-        _refuse_foreign(connection)
+        refuse_foreign(connection)
         revision, empty = _revision_of(connection), _is_empty(connection)
     if revision != head_revision() and (empty or db.dialect == "sqlite"):
         upgrade(db)

@@ -43,6 +43,8 @@ class CollectionRow:
     max_documents: int | None = None
     max_bytes: int | None = None
     """Most documents, and most bytes of their originals; None for no limit."""
+    next_embedder: str | None = None
+    """Fingerprint of the embedder whose vectors are being built beside, None without one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,7 +99,10 @@ class Workspace(Base):
 
 
 class Collection(Base):
-    """Documents that are searched together, bound to one embedder by its fingerprint."""
+    """Documents that are searched together, bound to one embedder by its fingerprint.
+
+    While vectors of another one are being built beside, `next_embedder` is its fingerprint.
+    """
 
     __tablename__ = "collections"
     __table_args__ = (UniqueConstraint("workspace_id", "name"),)
@@ -108,6 +111,7 @@ class Collection(Base):
     workspace_id: Mapped[str] = mapped_column(ForeignKey("workspaces.id"))
     name: Mapped[str] = mapped_column(String(200))
     embedder: Mapped[str]
+    next_embedder: Mapped[str | None]
     max_context_tokens: Mapped[int | None] = mapped_column(Integer)
     max_documents: Mapped[int | None] = mapped_column(BigInteger)
     max_bytes: Mapped[int | None] = mapped_column(BigInteger)
@@ -242,6 +246,20 @@ class Chunk(Base):
     tokens: Mapped[int] = mapped_column(Integer)
     digest: Mapped[bytes | None] = mapped_column(LargeBinary)
     vector: Mapped[bytes | None] = mapped_column(LargeBinary)
+
+
+class NextVector(Base):
+    """A chunk's vector float16[dimension] by the embedder that its collection is about to have."""
+
+    __tablename__ = "next_vectors"
+    __table_args__ = (Index(None, "collection_id"),)
+
+    chunk_id: Mapped[int] = mapped_column(
+        BigKey, ForeignKey("chunks.id", ondelete="CASCADE"), primary_key=True, autoincrement=False
+    )
+    collection_id: Mapped[str] = mapped_column(String(40))
+    embedder: Mapped[str]
+    vector: Mapped[bytes] = mapped_column(LargeBinary)
 
 
 class Change(Base):

@@ -101,6 +101,7 @@ REFUSED: dict[str, Call] = {
     "Answers.get": lambda s, f, of: Answers(s, MINE).get(f.answer[of]),
     "Answers.delete": lambda s, f, of: Answers(s, MINE).delete(f.answer[of]),
     "Changes.append": lambda s, f, of: Changes(s, MINE).append(f.collection[of], f.ready[of], 1, "publish"),
+    "Changes.rebuild": lambda s, f, of: Changes(s, MINE).rebuild(f.collection[of]),
     "Changes.after": lambda s, f, of: Changes(s, MINE).after(f.collection[of], 0),
     "Changes.newest": lambda s, f, of: Changes(s, MINE).newest(f.collection[of]),
     "Chunks.of_generation": lambda s, f, of: Chunks(s, MINE).of_generation(f.ready[of], 1),
@@ -113,6 +114,9 @@ REFUSED: dict[str, Call] = {
     ),
     "Collections.lock_if_limited": lambda s, f, of: Collections(s, MINE).lock_if_limited(f.collection[of]),
     "Collections.check_limits": lambda s, f, of: Collections(s, MINE).check_limits(f.collection[of]),
+    "Collections.require_embedder": lambda s, f, of: Collections(s, MINE).require_embedder(
+        f.collection[of], Collections(s, MINE).get(f.collection[of]).embedder
+    ),
     "Collections.lock": lambda s, f, of: Collections(s, MINE).lock(f.collection[of]),
     "Collections.counts": lambda s, f, of: Collections(s, MINE).counts(f.collection[of]),
     "Documents.add": lambda s, f, of: Documents(s, MINE).add(

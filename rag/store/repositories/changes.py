@@ -11,6 +11,8 @@ from rag.store.records import ChangeRow
 from rag.store.scope import Repository, utc_now
 from rag.store.tables import Change, Collection, StoreState
 
+Kind = Literal["publish", "delete", "reembed"]
+
 
 class Changes(Repository):
     """What derived indexes follow. Within one collection `seq` rises, with gaps left by other collections.
@@ -24,6 +26,15 @@ class Changes(Repository):
     ) -> int:
         """Write an entry and return its number. Raises NotFound (`collection_not_found`)."""
         self._guard(collection_id)
+        return self._append(collection_id, document_id, generation, kind)
+
+    def rebuild(self, collection_id: str) -> int:
+        """Note that vectors were exchanged under the generations that are live, by which an index would not
+        know; returns the entry's number. Raises NotFound (`collection_not_found`)."""
+        self._guard(collection_id)
+        return self._append(collection_id, "", 0, "reembed")
+
+    def _append(self, collection_id: str, document_id: str, generation: int, kind: Kind) -> int:
         self._session.execute(update(StoreState).values(change_seq=StoreState.change_seq + 1))
         seq = self._session.scalars(select(StoreState.change_seq)).one()
         self._session.add(
@@ -57,7 +68,7 @@ class Changes(Repository):
                 row.collection_id,
                 row.document_id,
                 row.generation,
-                cast("Literal['publish', 'delete']", row.kind),
+                cast(Kind, row.kind),
                 row.created_at,
             )
             for row in self._session.scalars(query)

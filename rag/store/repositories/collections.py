@@ -173,6 +173,19 @@ class Collections(Repository):
         )
         return self.get(collection_id)
 
+    def require_embedder(self, collection_id: str, embedder: str) -> None:
+        """Raise Conflict (`embedder_mismatch`) unless the collection's vectors are this embedder's; NotFound.
+
+        It stays so to the end of a transaction that holds one of the collection's documents.
+        """
+        bound = self.get(collection_id)
+        if bound.embedder != embedder:
+            raise Conflict(
+                f"collection {bound.name!r} has vectors of {bound.embedder} by now, this worker makes those "
+                f"of {embedder}; set LONGLEAF_EMBEDDER to the collection's and retry",
+                code="embedder_mismatch",
+            )
+
     def delete(self, collection_id: str) -> None:
         """Delete an empty collection; `ingest.deletion` empties it first. Raises NotFound."""
         self.get(collection_id)
@@ -203,4 +216,5 @@ def _record(row: Collection) -> CollectionRow:
         row.max_context_tokens,
         row.max_documents,
         row.max_bytes,
+        row.next_embedder,
     )

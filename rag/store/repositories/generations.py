@@ -16,9 +16,10 @@ from rag.store.records import ChunkDraft, ChunkRow, Half, PageRow
 from rag.store.repositories.answers import withdraw
 from rag.store.repositories.changes import Changes
 from rag.store.repositories.chunks import chunk_record
+from rag.store.repositories.collections import Collections
 from rag.store.repositories.documents import read_slices
 from rag.store.scope import Repository, utc_now
-from rag.store.tables import TEXT_SEGMENT, Chunk, Collection, Document, Page, TextSegment, Version
+from rag.store.tables import TEXT_SEGMENT, Chunk, Document, Page, TextSegment, Version
 
 _ROWS = 2_000  # a batch of inserts: bounded memory, and one round trip
 
@@ -183,6 +184,8 @@ class Generations(Repository):
         RuntimeError when a chunk has no vector, for then a search could not find it.
         """
         collection_id = self._guard(document_id)
+        if embedder is not None:  # the document is locked, behind which an exchange of the embedder stands
+            Collections(self._session, self._scope).require_embedder(collection_id, embedder)
         done, total = self.progress(document_id, generation)
         if done < total:
             raise RuntimeError(f"{total - done} of {total} chunks of {document_id} have no vector")
@@ -197,15 +200,7 @@ class Generations(Repository):
             "updated_at": utc_now(),
         }
         self._enter_version(document_id, generation, values, title)
-        seq = Changes(self._session, self._scope).append(collection_id, document_id, generation, "publish")
-        # After the log's lock, behind which an exchange of the embedder stands as well.
-        bound = self._session.scalar(select(Collection.embedder).where(Collection.id == collection_id))
-        if embedder is not None and bound != embedder:
-            raise Conflict(
-                f"the collection's vectors are those of {bound} by now, not of {embedder}; retry",
-                code="embedder_mismatch",
-            )
-        return seq
+        return Changes(self._session, self._scope).append(collection_id, document_id, generation, "publish")
 
     def _enter_version(
         self, document_id: str, generation: int, values: dict[str, Any], title: str | None
