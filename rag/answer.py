@@ -136,9 +136,10 @@ class Basis:
 class Answer:
     """What `POST /query` returns.
 
-    `answer_kind`: `prose` was written by the model, each sentence with its quote; `sentence` is the best
-    quoted one, where nothing that was written had support; `quotes` are the quotes and nothing else; `none`
-    refuses. `unsupported` are the sentences of `answer` that no quote supports, as they are marked there.
+    `answer_kind`: `prose` was written by the model, each sentence with its quote, and after the best quoted
+    sentence where the model is small; `sentence` is that one alone, where nothing else that was written had
+    support; `quotes` are the quotes and nothing else; `none` refuses. `unsupported` are the sentences of
+    `answer` that no quote supports, as they are marked there.
     `basis` is kept and not shown. `language` is the question's, by ISO 639-1, None where it can't be told.
     `timings` are milliseconds by step, None for a step that was not taken.
     """

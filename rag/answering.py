@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from model import Engine
 from rag.answer import (
     Answer,
     AnswerEvent,
-    AnswerKind,
     AnswerRequest,
-    AnswerStatus,
     Basis,
     CitationEvent,
     Context,
@@ -27,19 +25,16 @@ from rag.answer import (
     ReceiptEvent,
     Usage,
 )
-from rag.citations import Citation
 from rag.clock import Clock
-from rag.disagreement import Disagreement, disagreements
+from rag.delivering import Delivery, Outcome
 from rag.embedders import Embedder
 from rag.errors import InvalidRequest
 from rag.finding import Finder, Search
 from rag.framing import Frame
 from rag.gathering import Gathering
 from rag.ids import new_id
-from rag.inert import inert
 from rag.language import detect, languages_of, warning
-from rag.phrases import say
-from rag.quoting import Evidence, Quote, Quoter
+from rag.quoting import Evidence, Quoter
 from rag.receipts import Receipt, Receipts
 from rag.recipe import State, keep, release
 from rag.refusal import judge
@@ -52,7 +47,6 @@ from rag.store.scope import Scope
 from rag.store.session import Database
 from rag.windows import windows_of
 from rag.writer import Writer
-from rag.writing import Writing
 
 __all__ = [
     "Answer",
@@ -156,18 +150,19 @@ class _Run:
         if verdict.enough and not citations:
             verdict = replace(verdict, reason="quotes_gone")
         self._clock.step("quoting")
+        delivery = Delivery(self._question, self._language, self._request, self._clock, self._cancel)
         if not verdict.enough:
-            outcome: _Outcome | None = yield from self._refuse(
+            outcome: Outcome | None = yield from delivery.refusal(
                 context, citations, told=early, near=verdict.near
             )
         else:
             if writer is not None and not writer.reads_all:
                 context = windows_of(context, citations, engine.tokenizer, frame)
                 yield ContextEvent(context)
-            outcome = yield from self._give(writer, frame, context, citations, evidence.quotes)
+            outcome = yield from delivery.answer(writer, frame, context, citations, evidence.quotes)
         if outcome is None or self._cancel.is_set():
             return
-        outcome = yield from self._compare(outcome)
+        outcome = yield from delivery.compared(outcome)
         self._clock.step("generation")
         if self._request.receipts and outcome.status == "answered" and outcome.citations:
             outcome = yield from self._receipts(engine, frame, outcome)
@@ -198,25 +193,9 @@ class _Run:
             self._sources.keep(answer.answer_id, self._request.question.strip(), kept)
         yield DoneEvent(answer)
 
-    def _compare(self, outcome: _Outcome) -> Generator[AnswerEvent, None, _Outcome]:
-        """Say where the citations disagree."""
-        found = disagreements(self._question, outcome.citations) if outcome.status == "answered" else ()
-        if not found:
-            return outcome
-        said = "".join(f"\n\n{self._differing(each)}" for each in found)
-        yield DeltaEvent(said)
-        return replace(outcome, disagreements=found, added=said)
-
-    def _differing(self, found: Disagreement) -> str:
-        values = (
-            f"{inert(value)} [{number}]"
-            for number, value in zip(found.citation_ids, found.values, strict=True)
-        )
-        return f"{say('disagreement', self._language)} {', '.join(values)}."
-
     def _receipts(
-        self, engine: Engine, frame: Frame, outcome: _Outcome
-    ) -> Generator[AnswerEvent, None, _Outcome]:
+        self, engine: Engine, frame: Frame, outcome: Outcome
+    ) -> Generator[AnswerEvent, None, Outcome]:
         """What each citation is worth; stops between two of them when cancelled."""
         work = Receipts(engine, frame, self._question, outcome.citations, self._request.scope.workspace_id)
         written = outcome.kind != "quotes"
@@ -253,59 +232,6 @@ class _Run:
             if shown:
                 yield ProgressEvent(total * done // of, total, 0)
 
-    def _refuse(
-        self, context: Context, closest: tuple[Citation, ...], *, told: bool, near: bool
-    ) -> Generator[AnswerEvent, None, _Outcome]:
-        """No answer, and what came closest; with `near` as citations too."""
-        if not told:
-            yield ContextEvent(context)
-        empty = not context.pack.segments and not context.pack.dropped
-        status: AnswerStatus = "nothing_retrieved" if empty else "insufficient_evidence"
-        text = say("nothing" if empty else "refusal", self._language)
-        shown = closest if near else ()
-        for citation in shown:
-            yield CitationEvent(citation)
-        self._clock.since_start("time_to_first_token")
-        yield DeltaEvent(text)
-        return _Outcome(text, "none", status, shown, replace(context, closest=closest))
-
-    def _give(
-        self,
-        writer: Writer | None,
-        frame: Frame,
-        context: Context,
-        citations: tuple[Citation, ...],
-        quotes: Sequence[Quote],
-    ) -> Generator[AnswerEvent, None, _Outcome | None]:
-        """The quotes, then prose, the best sentence or the quotes once more as the answer's text; None when
-        cancelled."""
-        for citation in citations:
-            yield CitationEvent(citation)
-        if writer is not None:
-            writing = Writing(writer, frame, self._question, self._request)
-            written = yield from writing.prose(context, citations, self._clock, self._cancel)
-            if written is None:
-                return None
-            outcome = _Outcome(
-                written.text,
-                "prose",
-                "answered",
-                citations,
-                written.context,
-                written.usage,
-                written.unsupported,
-            )
-            if written.supported:
-                return outcome
-            sentence = f"{inert(best_sentence(citations[0], quotes))} [1]"
-            piece = f"\n\n{sentence}" if written.text else sentence
-            yield DeltaEvent(piece)
-            return replace(outcome, text=written.text + piece, kind="sentence")
-        text = quoted(citations)
-        self._clock.since_start("time_to_first_token")
-        yield DeltaEvent(text)
-        return _Outcome(text, "quotes", "answered", citations, context)
-
 
 def basis_of(candidates: Sequence[Candidate], context: Context) -> Basis:
     """What is kept of what was found and looked into."""
@@ -313,34 +239,3 @@ def basis_of(candidates: Sequence[Candidate], context: Context) -> Basis:
     passages = [*(s.passage for s in pack.segments), *(d.passage for d in pack.dropped)]
     sources = {passage.document_id: passage.generation for passage in passages}
     return Basis(tuple(candidate.chunk_id for candidate in candidates), sources)
-
-
-def quoted(citations: Sequence[Citation]) -> str:
-    """An answer that is nothing but its quotes, each with its number; they are exact in the citations."""
-    return "\n\n".join(f"{inert(citation.cited_text)} [{citation.id}]" for citation in citations)
-
-
-def best_sentence(citation: Citation, quotes: Sequence[Quote]) -> str:
-    """The likeliest sentence inside a citation; all of it where that was cut."""
-    start, end = citation.start_char_index, citation.end_char_index
-    for quote in quotes:
-        first, last = quote.seed
-        if quote.document_id == citation.document_id and start <= first < last <= end:
-            return citation.cited_text[first - start : last - start]
-    return citation.cited_text
-
-
-@dataclass(frozen=True)
-class _Outcome:
-    """What came of a question."""
-
-    text: str
-    kind: AnswerKind
-    status: AnswerStatus
-    citations: tuple[Citation, ...]
-    context: Context
-    usage: Usage = field(default_factory=Usage)
-    unsupported: tuple[str, ...] = ()
-    receipts: tuple[Receipt, ...] = ()
-    disagreements: tuple[Disagreement, ...] = ()
-    added: str = ""

@@ -30,10 +30,14 @@ class ProseCheck:
     with `mark`, shown with `UNSUPPORTED` after it.
     """
 
-    def __init__(self, question: str, quotes: Sequence[str], sentences: Spans, *, mark: bool = False) -> None:
+    def __init__(
+        self, question: str, quotes: Sequence[str], sentences: Spans, *, mark: bool = False, known: str = ""
+    ) -> None:
+        """`known` was said before: a sentence with nothing beyond it, and the question, is left out."""
         self._sentences = sentences
         self._mark = mark
         self._asked = terms(question)
+        self._known = terms(known) | self._asked if known else frozenset()
         self._asked_numbers = frozenset(_NUMBER.findall(question))
         self._quotes = [(terms(quote), frozenset(_NUMBER.findall(quote))) for quote in quotes]
         self._held = ""
@@ -77,6 +81,8 @@ class ProseCheck:
             said = " ".join(_MARK.sub("", sentence).split())
             gap = " " if self._given or shown else ""
             numbers = self.support(said)
+            if numbers and terms(said) <= self._known:
+                continue
             if not said or not numbers:
                 if said and self._mark:
                     # A mark of the model's own must not look like one of ours.

@@ -22,11 +22,16 @@ READS_ALL = 3_000_000_000
 
 @dataclass(frozen=True)
 class Writer:
-    """A model that writes. `reads_all`: it reads the full pack and a list of the quotes, else windows of the
-    quotes."""
+    """A model that writes.
+
+    Attributes:
+        reads_all: it reads the full pack and a list of the quotes, else windows of the quotes.
+        leads: the best quoted sentence comes first, and what the model writes after it.
+    """
 
     engine: Engine
     reads_all: bool
+    leads: bool
 
     @classmethod
     def of(cls, engine: Engine, mode: Literal["auto", "quotes", "answer"]) -> Writer | None:
@@ -35,7 +40,7 @@ class Writer:
         large = engine.parameter_count >= WRITES
         if engine.chat_format is None or mode == "quotes" or (mode == "auto" and not large):
             return None
-        return cls(engine, engine.parameter_count >= READS_ALL)
+        return cls(engine, engine.parameter_count >= READS_ALL, leads=not large)
 
     @staticmethod
     def skeleton_of(engine: Engine, frame: Frame, question: str, quotes: Sequence[str] = ()) -> Skeleton:

@@ -15,6 +15,9 @@ from rag.prose import ProseCheck
 from rag.sentences import sentence_spans
 from rag.writer import Writer
 
+PARAGRAPH = "\n\n"
+"""Between the sentence that leads and what is written."""
+
 
 @dataclass(frozen=True)
 class Written:
@@ -37,15 +40,23 @@ class Writing:
     request: AnswerRequest
 
     def prose(
-        self, context: Context, citations: Sequence[Citation], clock: Clock, cancel: threading.Event
+        self,
+        context: Context,
+        citations: Sequence[Citation],
+        clock: Clock,
+        cancel: threading.Event,
+        lead: str,
     ) -> Generator[AnswerEvent, None, Written | None]:
-        """Prose that the quotes support, as it comes; its value is None when cancelled."""
+        """Prose that the quotes support, as it comes; its value is None when cancelled.
+
+        `lead` is a sentence that stands before it: what says no more than that is left out.
+        """
         writer, request = self.writer, self.request
         prompt = writer.prompt(self.frame, self.question, context.pack, citations, request.max_tokens)
         context = replace(context, skeleton_tokens=len(prompt) - context.pack.tokens)
         quotes = [citation.cited_text for citation in citations]
         mark = request.unsupported == "mark"
-        check = ProseCheck(self.question, quotes, sentence_spans, mark=mark)
+        check = ProseCheck(self.question, quotes, sentence_spans, mark=mark, known=lead)
         params = SamplingParams(
             max_tokens=request.max_tokens, temperature=request.temperature, seed=request.seed
         )
@@ -71,5 +82,5 @@ class Writing:
                 shown = check.flush(complete=event.reason != "length")
                 usage = Usage(event.prompt_tokens, event.cached_tokens, event.completion_tokens)
             if shown:
-                yield DeltaEvent(shown)
+                yield DeltaEvent(shown if check.text != shown or not lead else PARAGRAPH + shown)
         return Written(check.text, check.supported, tuple(check.unsupported), usage, context)

@@ -56,6 +56,8 @@ RIVERS = [
 ]
 PAID = "How much is the keeper of the light paid?"
 ABSENT = "Which football club did the goalkeeper of the national team join?"
+LARGE = 2_000_000_000
+"""Parameters of a model that is let write by itself."""
 ONE_STORE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 
@@ -335,13 +337,32 @@ def test_prose_is_let_through_only_where_a_quote_supports_it(
     script = (
         "The keeper is paid 640 crowns a year [1][7]. He retired to Lisbon. The keeper is paid 900 crowns."
     )
-    answer = answer_of(make(ScriptedEngine(engine, script)), asked)
+    answer = answer_of(make(ScriptedEngine(engine, script, parameter_count=LARGE)), asked)
     assert (answer.answer_kind, answer.answer) == ("prose", "The keeper is paid 640 crowns a year. [1]")
     assert "640 crowns" in answer.citations[0].cited_text
-    wrong = answer_of(make(ScriptedEngine(engine, "He retired to Lisbon in 1930.")), asked)
+    script = "He retired to Lisbon in 1930."
+    wrong = answer_of(make(ScriptedEngine(engine, script, parameter_count=LARGE)), asked)
     assert wrong.answer_kind == "sentence"
     assert wrong.answer == f"{HARBOUR[1].split('. ')[0]}. [1]"
     assert wrong.unsupported == ()
+
+
+@ONE_STORE
+def test_a_small_model_writes_after_the_best_sentence_and_not_the_same_again(
+    library: Library, make: Callable[..., Answerer], engine: Engine
+) -> None:
+    library.add("Harbour", HARBOUR)
+    library.add("Rivers", RIVERS)
+    asked = request(library, PAID, mode="answer")
+    best = f"{HARBOUR[1].split('. ')[0]}. [1]"
+    again = answer_of(make(ScriptedEngine(engine, "The keeper is paid 640 crowns a year [1].")), asked)
+    assert (again.answer_kind, again.answer) == ("sentence", best)
+    script = "The keeper is paid 640 crowns. One assistant helps the keeper."
+    events = events_of(make(ScriptedEngine(engine, script)), asked)
+    assert isinstance(events[-1], DoneEvent)
+    more = events[-1].answer
+    assert (more.answer_kind, more.answer) == ("prose", f"{best}\n\nOne assistant helps the keeper. [1]")
+    assert "".join(e.text for e in events if isinstance(e, DeltaEvent)) == more.answer
 
 
 @ONE_STORE
@@ -351,12 +372,14 @@ def test_what_no_quote_supports_is_shown_with_a_mark_where_that_is_asked_for(
     library.add("Harbour", HARBOUR)
     asked = request(library, PAID, mode="answer", unsupported="mark")
     script = "The keeper is paid 640 crowns a year [1]. He retired to Lisbon [1]."
-    events = events_of(make(ScriptedEngine(engine, script)), asked)
+    scripted = ScriptedEngine(engine, script, parameter_count=LARGE)
+    events = events_of(make(scripted), asked)
     assert isinstance(events[-1], DoneEvent)
     answer = events[-1].answer
     assert answer.answer == "The keeper is paid 640 crowns a year. [1] He retired to Lisbon. [?]"
     assert (answer.answer_kind, answer.unsupported) == ("prose", ("He retired to Lisbon.",))
-    wrong = answer_of(make(ScriptedEngine(engine, "He retired to Lisbon.")), asked)
+    scripted = ScriptedEngine(engine, "He retired to Lisbon.", parameter_count=LARGE)
+    wrong = answer_of(make(scripted), asked)
     assert wrong.answer == f"He retired to Lisbon. [?]\n\n{HARBOUR[1].split('. ')[0]}. [1]"
     assert (wrong.answer_kind, wrong.unsupported) == ("sentence", ("He retired to Lisbon.",))
     assert "".join(e.text for e in events if isinstance(e, DeltaEvent)) == answer.answer
