@@ -22,6 +22,7 @@ from ingest.embedding import Interrupted, embed_chunks
 from ingest.errors import ParseCancelled, ParseError, ParserKilled
 from ingest.leases import Lease, LeaseLost, checkpoint, fenced, is_held
 from ingest.names import choose_title
+from ingest.ocr import find_ocr
 from ingest.parsers.base import PageSpan, ParsedDocument
 from ingest.sandbox import ParseLimits, parse_document
 from rag.embedders.base import Embedder
@@ -210,7 +211,11 @@ class Pipeline:
                 )
 
         limits = ParseLimits(
-            seconds=self._settings.parse_timeout_seconds, memory_bytes=self._settings.parse_memory_bytes
+            seconds=self._settings.parse_timeout_seconds,
+            memory_bytes=self._settings.parse_memory_bytes,
+            ocr=find_ocr(
+                self._settings.ocr, self._settings.ocr_languages, self._settings.ocr_timeout_seconds
+            ),
         )
         path = blob_path(self._settings, lease.document_id, lease.generation)
         if not path.exists() and is_held(self._db, lease):

@@ -16,11 +16,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO
 
 from ingest.errors import PARSE_CODES, ParseCancelled, ParseError, ParserKilled
+from ingest.ocr import NO_OCR, Ocr
 from ingest.parsers.base import Block, DocumentAssembler, ParsedDocument
 from ingest.wire import FrameReader, WireError, read_blocks, read_json
 
@@ -40,6 +41,7 @@ class ParseLimits:
     memory_bytes: int = 1 << 30
     max_characters: int = 50_000_000
     max_pages: int = 20_000
+    ocr: Ocr = NO_OCR
 
 
 def parse_document(
@@ -71,9 +73,10 @@ def _start(path: Path, filename: str, limits: ParseLimits, folder: str) -> subpr
             "filename": filename,
             "parent": os.getpid(),
             "memory_bytes": limits.memory_bytes,
-            "seconds": max(1, round(limits.seconds)),
+            "seconds": max(1, round(limits.seconds + limits.ocr.seconds)),
             "max_pages": limits.max_pages,
             "max_characters": limits.max_characters,
+            "ocr": asdict(limits.ocr),
         }
     )
     return subprocess.Popen(  # noqa: S603  # our own interpreter and program; the document is data in a file
@@ -83,7 +86,7 @@ def _start(path: Path, filename: str, limits: ParseLimits, folder: str) -> subpr
         stderr=subprocess.PIPE,
         bufsize=0,
         cwd=folder,
-        env={"OMP_NUM_THREADS": "1"},
+        env={"OMP_NUM_THREADS": "1", "OMP_THREAD_LIMIT": "1"},
         close_fds=True,
         start_new_session=True,
     )
@@ -121,6 +124,7 @@ class _Receiver:
         self._blocks: list[Block] = []
         self._stderr = b""
         self._document: ParsedDocument | None = None
+        self._reads_pictures = False
 
     def run(self) -> ParsedDocument:
         """The document. Raises ParseError, ParseCancelled."""
@@ -165,6 +169,11 @@ class _Receiver:
         if kind == "H":
             self._header(read_json(payload))
             return
+        if kind == "O":
+            if not self._reads_pictures:
+                self._deadline += self._limits.ocr.seconds
+            self._reads_pictures = True
+            return
         assembler = self._assembler
         if assembler is None:
             raise WireError(f"frame {kind} before the header")
@@ -180,7 +189,7 @@ class _Receiver:
         elif kind == "P":
             self._end_page(assembler)
         else:
-            self._document = _checked(assembler.finish())
+            self._document = _checked(assembler.finish(), self._limits.ocr)
 
     def _header(self, header: dict[str, object]) -> None:
         if self._assembler is not None:
@@ -236,8 +245,12 @@ class _Receiver:
     def _timeout(self) -> ParseError:
         return ParseError(
             "timeout",
-            f"Reading took longer than {self._limits.seconds:g} seconds. Split the document or simplify it.",
+            f"Reading took longer than {self._allowed:g} seconds. Split the document or simplify it.",
         )
+
+    @property
+    def _allowed(self) -> float:
+        return self._limits.seconds + (self._limits.ocr.seconds if self._reads_pictures else 0.0)
 
     def _out_of_memory(self) -> ParseError:
         return ParseError(
@@ -246,7 +259,7 @@ class _Receiver:
         )
 
 
-def _checked(document: ParsedDocument) -> ParsedDocument:
+def _checked(document: ParsedDocument, ocr: Ocr) -> ParsedDocument:
     """A document without text is a failure that says so."""
     if document.text.strip():
         return document
@@ -254,6 +267,14 @@ def _checked(document: ParsedDocument) -> ParsedDocument:
         count = f"{len(document.pages)} page{'s' if len(document.pages) > 1 else ''}"
         raise ParseError(
             "no_text",
-            f"The document has {count} but no text: it is probably scanned. Run OCR on it and upload that.",
+            f"The document has {count} but no text: it is probably scanned. {_no_text_remedy(ocr)}",
         )
     raise ParseError("empty", "The document holds no text. Upload a file with content.")
+
+
+def _no_text_remedy(ocr: Ocr) -> str:
+    if not ocr.folder:
+        return ocr.remedy
+    return (
+        f"OCR ({ocr.languages}) found none in its pictures either. LONGLEAF_OCR_LANGUAGES sets the languages."
+    )

@@ -43,6 +43,7 @@ def main(specification: str) -> None:
 
 
 def _send(writer: Any, wanted: dict[str, Any]) -> None:
+    from ingest.ocr import Ocr  # noqa: PLC0415
     from ingest.parsers.reading import open_reading  # noqa: PLC0415
 
     reading = open_reading(
@@ -50,6 +51,8 @@ def _send(writer: Any, wanted: dict[str, Any]) -> None:
         str(wanted["filename"]),
         max_pages=int(wanted["max_pages"]),
         max_characters=int(wanted["max_characters"]),
+        ocr=Ocr(**wanted["ocr"]),
+        on_ocr=writer.pictures,
     )
     writer.header(reading.media_type, reading.title, reading.pages_total)
     for page in reading.pages:

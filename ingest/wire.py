@@ -6,6 +6,7 @@ A frame is one type byte, a little-endian u32 length, and the payload:
 - `T` text: UTF-8, a part of the current page
 - `B` blocks of the current page: records of kind u8, level u8, start u32, end u32 (code points)
 - `P` the page is complete
+- `O` from here on pictures are read, which takes longer; at any place
 - `E` the parse failed: JSON `{"code", "detail"}`
 - `Z` the document is complete
 """
@@ -62,6 +63,11 @@ class FrameWriter:
         self._frame(b"P")
         self._pipe.flush()
 
+    def pictures(self) -> None:
+        """From here on pictures are read."""
+        self._frame(b"O")
+        self._pipe.flush()
+
     def error(self, code: str, detail: str) -> None:
         """The last frame of a parse that failed."""
         self._frame(b"E", json.dumps({"code": code, "detail": detail[:2000]}).encode())
@@ -96,7 +102,7 @@ class FrameReader:
         position = 0
         while len(self._buffer) - position >= _PREFIX.size:
             kind, length = _PREFIX.unpack_from(self._buffer, position)
-            if kind not in b"HTBPEZ" or length > MAX_FRAME:
+            if kind not in b"HTBPOEZ" or length > MAX_FRAME:
                 raise WireError(f"frame of type {kind!r} and {length} bytes")
             if len(self._buffer) - position - _PREFIX.size < length:
                 break

@@ -32,6 +32,11 @@ class Settings(BaseSettings):
     embedder: str = Field(
         "auto", description="Folder, hub id in the local cache, or `auto` (multilingual-e5-small)."
     )
+    index: Literal["auto", "flat", "pq"] = Field(
+        "auto",
+        description="How vectors are searched: `flat` scans them all exactly, `pq` scans 4-bit codes and scores "
+        "the best exactly; `auto` takes `pq` from 150,000 chunks in a collection on.",
+    )
     reranker: str = Field(
         "",
         description="Reads the best passages of a search once more: `sentences`, or folder or hub id in the "
@@ -52,7 +57,10 @@ class Settings(BaseSettings):
         ge=0,
         description="Tokens that all answers in work may hold together; 0 takes what suits the memory.",
     )
-    max_upload_bytes: int = Field(512 * MIB, gt=0, description="Largest file that is accepted, in bytes.")
+    max_upload_bytes: int = Field(2 * GIB, gt=0, description="Largest file that is accepted, in bytes.")
+    upload_hours: float = Field(
+        24.0, gt=0, description="How long a resumable upload is kept to which nothing more comes."
+    )
     max_context_tokens: int = Field(
         0,
         ge=0,
@@ -77,6 +85,17 @@ class Settings(BaseSettings):
     )
     parse_memory_bytes: int = Field(
         GIB, gt=0, description="Memory limit of the process that reads a document."
+    )
+    ocr: Literal["auto", "off"] = Field(
+        "auto", description="Text in pictures and scans: `auto` reads it where the extra `ocr` is; or `off`."
+    )
+    ocr_languages: str = Field(
+        "eng",
+        description="Languages of pictures and scans, by Tesseract's names, joined by `+`: `eng+deu`. `eng` "
+        "and `deu` come with the extra, others with packages such as `tesseract-ocr-fra`.",
+    )
+    ocr_timeout_seconds: float = Field(
+        1800.0, ge=0, description="Time that a document may take on top once pictures in it are read."
     )
     ingest_workers: int = Field(
         1, ge=0, le=64, description="Ingest threads in the server; 0 leaves ingest to others."

@@ -136,3 +136,9 @@ def heading_label(source: str, *, markdown: bool) -> str:
     if markdown:
         source = _MARKDOWN_MARKS.sub(lambda match: match.group(1) or "", source).strip(" \t=-\r\n")
     return " ".join(source.split())[:200]
+
+
+def essence(text: str) -> str:
+    """Letters and digits without the number in front, by which an outline's titles are found on pages."""
+    plain = "".join(c for c in text.casefold() if c.isalnum())
+    return plain.lstrip("0123456789") or plain

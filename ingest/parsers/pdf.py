@@ -2,45 +2,40 @@
 
 Which reader: up to five pages spread over the file are read with PDFium. Where their legibility is at least
 0.95 PDFium is taken without asking anybody. Otherwise pypdf reads the same pages (within a few seconds), and
-is taken when `legibility × characters` is more than a tenth above PDFium's.
+is taken when `legibility × characters` is more than a tenth above PDFium's. A page without legible text is
+read by OCR, where that is installed.
 """
 
 from __future__ import annotations
 
-import ctypes
-import re
 import signal
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pypdfium2
-import pypdfium2.raw as pdfium
 
 from ingest.errors import ParseError
 from ingest.parsers.base import ParsedPage, Reading
 from ingest.parsers.builder import collapse
 from ingest.parsers.legibility import legibility
-from ingest.parsers.pdf_layout import LayoutState, Line, build_page
+from ingest.parsers.pdf_extras import Form, Outline, outline_of, with_attachments, with_values
+from ingest.parsers.pdf_layout import LayoutState, build_page
+from ingest.parsers.pdf_lines import Late, PageLines, open_pdfium, open_pypdf
+from ingest.parsers.pdf_pictures import PagePictures
 from ingest.parsers.source import Context, Source
 
 GOOD = 0.95
 _SAMPLE_PAGES = 5
 _SECOND_OPINION_SECONDS = 10
-_MAX_PAGE_CHARACTERS = 5_000_000
 _COVER_OF_MORE_THAN = 4
-_BOLD = re.compile(rb"bold|black|heavy|demi", re.IGNORECASE)
-_ITALIC = re.compile(rb"italic|oblique", re.IGNORECASE)
-_FORCE_BOLD = 1 << 18  # PDF 32000-1, table 123: font descriptor flags
-
-PageLines = Callable[[int], list[Line]]
 
 
 def read(source: Source, context: Context) -> Reading:
     """A reading of a PDF. Raises ParseError: `encrypted`, `corrupt`, `empty` (no page), `too_large`."""
-    opened = _open_pdfium(source)
-    document, count, lines_of = opened if opened is not None else _open_pypdf(source)
+    opened = open_pdfium(source)
+    document, count, lines_of, form = opened if opened is not None else open_pypdf(source)
     if count == 0:
         raise ParseError("empty", "The PDF has no pages. Export it again.")
     if count > context.max_pages:
@@ -53,13 +48,28 @@ def read(source: Source, context: Context) -> Reading:
     state = LayoutState()
     for number in sample:
         state.preview(lines_of(number))
-    return Reading("application/pdf", _title(document), count, _pages(count, lines_of, state))
+    pages = _pages(count, lines_of, state, outline_of(document) if form else {})
+    if form is not None:
+        pages = _completed(pages, document, form, context)
+    return Reading("application/pdf", _title(document), count, pages)
 
 
-def _pages(count: int, lines_of: PageLines, state: LayoutState) -> Iterator[ParsedPage]:
+def _pages(count: int, lines_of: PageLines, state: LayoutState, outline: Outline) -> Iterator[ParsedPage]:
     for number in range(count):
         state.cover = number == 0 and count > _COVER_OF_MORE_THAN
+        state.outline = outline.get(number, [])
         yield build_page(lines_of(number), state)
+
+
+def _completed(
+    pages: Iterator[ParsedPage], document: Any, form: Form, context: Context
+) -> Iterator[ParsedPage]:
+    """The pages with what their text lacks: words in pictures, values of fields; at the end attachments."""
+    pictures = PagePictures(document, context)
+    last = len(document) - 1
+    for number, page in enumerate(pages):
+        whole = with_values(pictures.read(number, page), form.values(number))
+        yield whole if number < last else with_attachments(whole, document, context)
 
 
 def _better_reader(source: Source, ours: PageLines, sample: list[int]) -> PageLines:
@@ -69,11 +79,11 @@ def _better_reader(source: Source, ours: PageLines, sample: list[int]) -> PageLi
         return ours
     try:
         with _time_slice(_SECOND_OPINION_SECONDS):
-            _, count, theirs = _open_pypdf(source)
+            _, count, theirs, _ = open_pypdf(source)
             if count <= sample[-1]:
                 return ours
             other = _joined(theirs, sample)
-    except (ParseError, _Late, MemoryError, RecursionError):
+    except (ParseError, Late, MemoryError, RecursionError):
         return ours
     weight = len("".join(text.split())) * score
     return theirs if len("".join(other.split())) * legibility(other) > 1.1 * weight else ours
@@ -83,14 +93,10 @@ def _joined(lines_of: PageLines, numbers: list[int]) -> str:
     return "\n".join(line.text for number in numbers for line in lines_of(number))
 
 
-class _Late(Exception):
-    """The second opinion took longer than it is worth."""
-
-
 @contextmanager
 def _time_slice(seconds: float) -> Iterator[None]:
     def late(_signal: int, _frame: types.FrameType | None) -> None:
-        raise _Late
+        raise Late
 
     before = signal.signal(signal.SIGALRM, late)
     signal.setitimer(signal.ITIMER_REAL, seconds)
@@ -99,121 +105,6 @@ def _time_slice(seconds: float) -> Iterator[None]:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
-
-
-def _open_pdfium(source: Source) -> tuple[Any, int, PageLines] | None:
-    """None when PDFium finds no document in the file."""
-    try:
-        document = pypdfium2.PdfDocument(source.content)
-    except pypdfium2.PdfiumError as error:
-        if pdfium.FPDF_GetLastError() == pdfium.FPDF_ERR_PASSWORD or "password" in str(error).lower():
-            raise ParseError(
-                "encrypted", "The PDF opens only with a password. Save it without one and upload that."
-            ) from error
-        return None
-    return document, len(document), lambda number: _pdfium_lines(document, number)
-
-
-def _pdfium_lines(document: Any, number: int) -> list[Line]:
-    """The lines of one page; none where the page does not load."""
-    page = pdfium.FPDF_LoadPage(document.raw, number)
-    if not page:
-        return []
-    try:
-        text_page = pdfium.FPDFText_LoadPage(page)
-        if not text_page:
-            return []
-        try:
-            return _text_page_lines(text_page)
-        finally:
-            pdfium.FPDFText_ClosePage(text_page)
-    finally:
-        pdfium.FPDF_ClosePage(page)
-
-
-def _text_page_lines(text_page: Any) -> list[Line]:
-    characters = pdfium.FPDFText_CountChars(text_page)
-    if characters <= 0:
-        return []
-    if characters > _MAX_PAGE_CHARACTERS:
-        raise ParseError(
-            "too_large", f"A page holds {characters} characters, the limit is {_MAX_PAGE_CHARACTERS}."
-        )
-    buffer = (ctypes.c_ushort * (characters + 1))()
-    written = pdfium.FPDFText_GetText(text_page, 0, characters, buffer)
-    units = bytes(memoryview(buffer).cast("B"))[: max(0, written - 1) * 2]
-    lines: list[Line] = []
-    position = 0  # in UTF-16 units, as PDFium counts
-    for text in units.decode("utf-16-le", "replace").split("\n"):
-        length = len(text) if text.isascii() else len(text.encode("utf-16-le", "surrogatepass")) // 2
-        if text.strip():
-            lines.append(_measure(text_page, text.rstrip("\r"), position, length))
-        position += length + 1
-    return lines
-
-
-def _measure(text_page: Any, text: str, position: int, length: int) -> Line:
-    """Takes place, size and weight from the first and last letter of the line."""
-    shown = len(text)
-    first = next((i for i, c in enumerate(text) if c.isalnum()), 0)
-    last = next((i for i in range(shown - 1, -1, -1) if text[i].isalnum()), shown - 1)
-    first_index = pdfium.FPDFText_GetCharIndexFromTextIndex(text_page, position + first)
-    last_index = pdfium.FPDFText_GetCharIndexFromTextIndex(text_page, position + min(last, length - 1))
-    box = pdfium.FS_RECTF()
-    line = Line(text)
-    if first_index < 0 or not pdfium.FPDFText_GetLooseCharBox(text_page, first_index, box):
-        return line
-    line.left, line.right, line.top, line.size = box.left, box.right, box.top, abs(box.top - box.bottom)
-    if last_index >= 0 and pdfium.FPDFText_GetLooseCharBox(text_page, last_index, box):
-        line.right = box.right
-        first_bold, first_italic = _style(text_page, first_index)
-        last_bold, last_italic = _style(text_page, last_index)
-        line.bold, line.italic = first_bold and last_bold, first_italic and last_italic
-    return line
-
-
-def _style(text_page: Any, index: int) -> tuple[bool, bool]:
-    """Bold and italic by the font's name: its stated weight is 0 or wrong in many files."""
-    name = ctypes.create_string_buffer(128)
-    flags = ctypes.c_int()
-    pdfium.FPDFText_GetFontInfo(text_page, index, name, 128, flags)
-    bold = bool(_BOLD.search(name.value)) or bool(flags.value & _FORCE_BOLD)
-    return bold, bool(_ITALIC.search(name.value))
-
-
-def _open_pypdf(source: Source) -> tuple[Any, int, PageLines]:
-    """Raises ParseError when pypdf cannot open the file either."""
-    import logging  # noqa: PLC0415
-
-    import pypdf  # noqa: PLC0415  # most files are read without it, and it costs a tenth of a second
-
-    logging.getLogger("pypdf").setLevel(logging.CRITICAL)
-    try:
-        reader = pypdf.PdfReader(source.open(), strict=False)
-        if reader.is_encrypted and not reader.decrypt(""):
-            raise ParseError(
-                "encrypted", "The PDF opens only with a password. Save it without one and upload that."
-            )
-        count = len(reader.pages)
-    except ParseError:
-        raise
-    except MemoryError:
-        raise
-    except Exception as error:
-        raise ParseError(
-            "corrupt", f"No PDF reader finds a page in the file ({type(error).__name__}). Export it again."
-        ) from error
-
-    def lines_of(number: int) -> list[Line]:
-        try:
-            text = reader.pages[number].extract_text()
-        except (MemoryError, _Late):
-            raise
-        except Exception:  # a broken page is a blank page; the others may read well
-            return []
-        return [Line(line) for line in text.split("\n") if line.strip()]
-
-    return reader, count, lines_of
 
 
 def _title(document: Any) -> str | None:

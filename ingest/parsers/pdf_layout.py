@@ -9,8 +9,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from ingest.parsers.base import BlockKind, ParsedPage
-from ingest.parsers.builder import Piece, collapse, join_pieces
+from ingest.parsers.base import HEADER_ROW, BlockKind, ParsedPage
+from ingest.parsers.builder import Piece, collapse, essence, join_pieces
 
 LINE_END_HYPHEN = "\ufffe"
 """What PDFium returns for a hyphen that ends a line; some of its versions return U+0002."""
@@ -44,6 +44,8 @@ class LayoutState:
     words: set[str] = field(default_factory=set)
     edges: Counter[str] = field(default_factory=Counter)
     cover: bool = False  # the page at hand is the first of many: its large lines head nothing
+    outline: list[tuple[str, int]] = field(default_factory=list)  # titles that the outline sets on the page
+    depth: int = 0  # rank of the last heading that the outline names
 
     def body_size(self, lines: list[Line]) -> float:
         """The size most text of the document is set in, or of this page where it has a body of its own."""
@@ -162,8 +164,19 @@ def _keeps_hyphen(first: str, second: str, words: set[str]) -> bool:
 def _kind(line: Line, state: LayoutState, body: float) -> tuple[BlockKind, int]:
     text = line.text
     level = _heading_level(line, state, body)
+    if state.outline:
+        named = essence(text)
+        for entry in state.outline:
+            if entry[0] == named:
+                state.outline.remove(entry)
+                state.depth = entry[1]
+                return "heading", entry[1]
+    if level and state.depth:
+        level = max(level, state.depth + 1)
     if _BULLET.match(text) and not level:
         return "list_item", 0
+    if names_periods(text):
+        return "table_row", HEADER_ROW
     if is_table_row(text):
         return "table_row", 0
     return ("heading", level) if level else ("paragraph", 0)
@@ -184,6 +197,17 @@ def is_table_row(text: str) -> bool:
             break
         tail += 1
     return digits >= 2 and (tail >= 2 or sum(figures) >= len(tokens) * 0.5)
+
+
+def names_periods(text: str) -> bool:
+    """Whether a line names the columns of a table of numbers: it ends with two years or two dates."""
+    return len(text) <= 150 and bool(_PERIODS.search(text))
+
+
+_PERIODS = re.compile(
+    r"(?:(?:^|\s)(?:FY\s?)?(?:19|20)\d\d){2,}$"
+    r"|(?:(?:^|\s)(?:[A-Z][a-z]{2,8}\.? \d{1,2},? |Q[1-4] )(?:19|20)\d\d){2,}$"
+)
 
 
 def _heading_level(line: Line, state: LayoutState, body: float) -> int:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
 from ingest.errors import ParseError
 from ingest.formats import Format, Sniffed
+from ingest.ocr import NO_OCR, Ocr
 from ingest.parsers.base import Reading
 from ingest.parsers.source import Context, Source
 from ingest.sniff import is_markdown, sniff_stream
@@ -39,13 +41,19 @@ _TEXTS: dict[Format, str] = {
 
 
 def open_reading(
-    path: Path, filename: str, *, max_pages: int, max_characters: int, ocr: str = "", ocr_languages: str = ""
+    path: Path,
+    filename: str,
+    *,
+    max_pages: int,
+    max_characters: int,
+    ocr: Ocr = NO_OCR,
+    on_ocr: Callable[[], None] = lambda: None,
 ) -> Reading:
     """Opens a file of any supported format. Raises ParseError.
 
-    `ocr` names the engine that reads pictures of text, or is empty where none is installed or wanted.
+    `on_ocr` is called before the first picture is read, which takes long.
     """
-    context = Context(open_source, max_pages, max_characters, ocr, ocr_languages)
+    context = Context(open_source, max_pages, max_characters, ocr.folder, ocr.languages, ocr.remedy, on_ocr)
     return open_source(Source(filename, path), context)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ingest.errors import ParseError
+from ingest.ocr import INSTALL
 from ingest.parsers.base import ParsedPage, Reading
 from ingest.parsers.joiner import Joiner
 
@@ -69,8 +70,10 @@ class Context:
     open: Callable[[Source, Context], Reading]
     max_pages: int
     max_characters: int
-    ocr: str = ""
+    ocr: str = ""  # the folder of the engine's data; empty: no OCR
     ocr_languages: str = ""
+    ocr_remedy: str = INSTALL
+    on_ocr: Callable[[], None] = lambda: None
     depth: int = 0
     budget: Budget = field(default_factory=Budget)
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from ingesting import tiny_pdf
-from reading import check_ranges, found, headers, parse, parse_bytes
+from parsed import check_ranges, found, headers, parse, parse_bytes
 
 from ingest.errors import ParseError
 from ingest.parsers import html, markdown, text

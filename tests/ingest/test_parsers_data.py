@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from reading import check_ranges, found, headers, parse_bytes
+from parsed import check_ranges, found, headers, parse_bytes
 
 from ingest.errors import ParseError
 

@@ -9,7 +9,7 @@ from email.message import EmailMessage
 from pathlib import Path
 
 import pytest
-from reading import check_ranges, found, parse_bytes
+from parsed import check_ranges, found, parse_bytes
 from test_parsers_office import workbook
 
 from ingest.errors import ParseError

@@ -11,9 +11,9 @@ from pathlib import Path
 import openpyxl
 import pptx
 import pytest
+from parsed import check_ranges, found, headers, parse, parse_bytes
 from pptx.chart.data import CategoryChartData
 from pptx.enum.chart import XL_CHART_TYPE
-from reading import check_ranges, found, headers, parse, parse_bytes
 
 from ingest.errors import ParseError
 
