@@ -83,9 +83,9 @@ def library(files: Path, embedder: Embedder) -> Iterator[Service]:
             service.stop()
 
 
-def answer(service: Service, question: str, mode: str) -> Answer:
+def answer(service: Service, question: str, mode: str, collection: str = "default") -> Answer:
     """The answer to a question."""
-    asked = QueryRequest.model_validate({"question": question, "mode": mode})
+    asked = QueryRequest.model_validate({"question": question, "mode": mode, "collection": collection})
     for event in ask(service, asked, threading.Event()):
         if isinstance(event, DoneEvent):
             return event.answer
