@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from rag.index.blocks import Floats, Ids
 from rag.index.lexical import NAMES, PAIRS, RARE, SHARE, LexicalIndex
-from rag.index.vectors import Floats, Ids, VectorIndex
+from rag.index.vectors import Kind, VectorIndex
 
 HOLDING = 50
 """Chunks that are looked at for one quoted phrase."""
@@ -58,42 +59,44 @@ class CollectionIndex:
     Readers see each change whole or not at all.
     """
 
-    def __init__(self, lexical: LexicalIndex | None = None) -> None:
+    def __init__(self, lexical: LexicalIndex | None = None, kind: Kind = "auto") -> None:
         self.embedder = ""
         """Fingerprint of the embedder whose vectors are held; never another one's in the same object."""
-        self.vectors = VectorIndex()
+        self.vectors = VectorIndex(kind)
         self.lexical = lexical or LexicalIndex()
         self.documents: dict[str, tuple[int, Ids]] = {}
         self._lock = ReadWriteLock()
 
     def __len__(self) -> int:
-        return sum(len(ids) for _, ids in self.documents.values())
+        return len(self.vectors)
 
     def apply(self, added: Collection[IndexedDocument], removed: Collection[str] = ()) -> None:
         """Put the documents `added` in place of what is held of them, and drop the documents `removed`.
 
-        Texts are analysed before the lock is taken, so readers hardly wait. Callers take turns.
+        All is prepared before the lock is taken, so readers hardly wait. Callers take turns.
         """
         gone = [self.documents[d] for d in {*removed, *(a.document_id for a in added)} if d in self.documents]
         gone_ids = np.concatenate([ids for _, ids in gone]) if gone else np.zeros(0, dtype=np.int64)
-        lexical = LexicalIndex(self.lexical.segments)
+        lexical, vectors = LexicalIndex(self.lexical.segments), self.vectors.copy()
         if len(gone_ids):
             lexical.remove(gone_ids)
+            vectors.remove(gone_ids)
+        filled = [document for document in added if document.vectors.size]
+        if filled:
+            vectors.add(
+                np.concatenate([document.ids for document in filled]),
+                np.concatenate([document.vectors for document in filled]),
+            )
         lexical.add(
             [int(i) for document in added for i in document.ids],
             [text for document in added for text in document.texts],
         )
+        documents = dict(self.documents)
+        for document_id in removed:
+            documents.pop(document_id, None)
+        documents |= {document.document_id: (document.generation, document.ids) for document in added}
         with self._lock.write():
-            self.lexical = lexical
-            self.vectors.remove(gone_ids)
-            documents = dict(self.documents)
-            for document_id in removed:
-                documents.pop(document_id, None)
-            for document in added:
-                if document.vectors.size:
-                    self.vectors.add(document.ids, document.vectors)
-                documents[document.document_id] = (document.generation, document.ids)
-            self.documents = documents
+            self.lexical, self.vectors, self.documents = lexical, vectors, documents
 
     def search(
         self,

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rag.ids import new_id
 from rag.index.analysis import (
     CODE_BIT,
     GRAM_BIT,
@@ -49,6 +50,8 @@ class Segment:
     starts: NDArray[np.int64]
     rows: NDArray[np.int32]
     counts: NDArray[np.uint8]
+    key: str = field(default_factory=lambda: new_id("lex"))
+    """Names this very content, for files."""
 
     def find(self, terms: Terms) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return (first, last) postings of each of `terms`; equal where the segment lacks it."""

@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from rag.index import snapshot
 from rag.index.analysis import NAMES_END
 from rag.index.collection import CollectionIndex, IndexedDocument
+from rag.index.vectors import Kind
 from rag.settings import Settings
 from rag.store.records import DocumentRow
 from rag.store.repositories import Changes, Chunks, Collections, Documents
@@ -25,6 +26,8 @@ BATCH_CHUNKS = 2048
 """Chunks that are read and analysed at a time, which bounds the memory of a rebuild."""
 WORTH_SAVING = 2000
 """Chunks from which on a rebuilt index is written to disk."""
+WORTH_KEEPING = 20_000
+"""Chunks from which on a removal is followed by a new snapshot at once: to build anew would take long."""
 _ENDING = re.compile(r"\.[A-Za-z0-9]{1,10}\Z")
 
 
@@ -44,6 +47,7 @@ class LiveIndexes:
     def __init__(self, db: Database, settings: Settings) -> None:
         self._db = db
         self._folder = settings.data_dir / "index"
+        self._kind: Kind = settings.index
         self._entries: dict[str, _Entry] = {}
         self._lock = threading.Lock()
 
@@ -74,16 +78,17 @@ class LiveIndexes:
 
         When it returns, neither this process's index nor a snapshot holds anything of it.
         """
-        snapshot.drop(self._folder / collection_id)
+        folder = self._folder / collection_id
         if document_id is None:
             with self._lock:
                 self._entries.pop(collection_id, None)
+            snapshot.drop(folder)
             return
         entry = self._entry(collection_id)
         with entry.turn:
             entry.index.apply([], [document_id])
             entry.unsaved += 1
-            snapshot.drop(self._folder / collection_id)
+            snapshot.purge(folder, entry.index)
 
     def save(self, workspace_id: str = DEFAULT_WORKSPACE) -> None:
         """Write snapshots of the indexes that changed since they were last written, e.g. at shutdown."""
@@ -105,12 +110,12 @@ class LiveIndexes:
         """
         with self._db.read() as session:
             origin = _origin(session, scope, collection_id)
-            loaded = None if anew else snapshot.load(self._folder / collection_id, origin)
-            index = loaded or CollectionIndex()
+            loaded = None if anew else snapshot.load(self._folder / collection_id, origin, self._kind)
+            index = loaded or CollectionIndex(kind=self._kind)
             index.embedder = origin.embedder
             seq = Changes(session, scope).newest(collection_id)
             live = {row.id: row for row in Documents(session, scope).live(collection_id)}
-            held = index.generations()
+            held = {key: generation for key, (generation, _) in index.documents.items()}
             stale = [key for key in held if key not in live]
             wanted = [row for key, row in live.items() if held.get(key) != row.generation]
             changed = self._apply(session, scope, index, wanted, stale)
@@ -131,15 +136,19 @@ class LiveIndexes:
                     for key, row in Documents(session, scope).many(sorted(touched)).items()
                     if row.generation > 0 and row.collection_id == collection_id
                 }
-                held = entry.index.generations()
+                held = entry.index.documents
                 gone = [key for key in touched if key in held and key not in live]
-                wanted = [row for key, row in live.items() if held.get(key) != row.generation]
+                wanted = [
+                    row for key, row in live.items() if key not in held or held[key][0] != row.generation
+                ]
                 entry.unsaved += self._apply(session, scope, entry.index, wanted, gone)
                 entry.seq = changes[-1].seq
         if exchanged:
             self._build(entry, collection_id, scope, anew=True)
+        elif gone and len(entry.index) >= WORTH_KEEPING:
+            self._save(entry, collection_id, scope)
         elif gone:
-            snapshot.drop(self._folder / collection_id)
+            snapshot.purge(self._folder / collection_id, entry.index)
 
     def _apply(
         self,
@@ -176,6 +185,7 @@ class LiveIndexes:
             later = Changes(session, scope).after(collection_id, entry.seq)
         if any(change.kind == "delete" for change in later):
             snapshot.drop(folder)
+            return
         entry.unsaved = 0
 
 
