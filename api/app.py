@@ -11,7 +11,18 @@ from starlette.concurrency import run_in_threadpool
 from api import errors, openapi, pages, reference
 from api.middleware import BodyLimit, HostAndOrigin, RequestFrame
 from api.multipart import OVERHEAD_BYTES
-from api.routes import answers, collections, documents, health, query, reading, search, sending, watching
+from api.routes import (
+    answers,
+    collections,
+    documents,
+    health,
+    query,
+    reading,
+    search,
+    sending,
+    uploads,
+    watching,
+)
 from api.version import version
 from api.wiring import Service
 from rag.settings import Settings
@@ -44,7 +55,7 @@ def create_app(settings: Settings, service: Service | None = None) -> FastAPI:
     app.state.service = owned
     errors.install(app)
     openapi.install(app)
-    for room in (sending, documents, watching, reading, query, answers, search, collections, health):
+    for room in (sending, uploads, documents, watching, reading, query, answers, search, collections, health):
         app.include_router(room.router)
     app.include_router(reference.router)
     pages.install(app)

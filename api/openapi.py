@@ -17,6 +17,7 @@ Offsets count Unicode code points of a document's canonical text (`/documents/{i
 Errors are problem documents (RFC 9457) with a stable `code`."""
 _TAGS = [
     {"name": "documents", "description": "Sending documents, watching them being read, reading their text."},
+    {"name": "uploads", "description": "Large files, sent in several requests (tus 1.0)."},
     {"name": "questions", "description": "Asking and searching."},
     {"name": "collections", "description": "Documents that are searched together."},
     {"name": "operations", "description": "Health, readiness, versions."},

@@ -39,19 +39,18 @@ def document(row: DocumentRow) -> schemas.Document:
     )
 
 
-def upload(accepted: Sequence[Accepted]) -> schemas.Upload:
+def upload(entries: Sequence[Accepted]) -> schemas.Upload:
     """Documents that were taken in, in the order of their files."""
-    return schemas.Upload(
-        documents=[
-            schemas.Accepted(
-                id=entry.document.id,
-                filename=entry.document.filename,
-                status=entry.document.status,
-                job_id=entry.job_id,
-            )
-            for entry in accepted
-        ]
-    )
+    return schemas.Upload(documents=[_accepted(entry.document, entry.job_id) for entry in entries])
+
+
+def accepted(row: DocumentRow, job_id: str) -> schemas.Upload:
+    """One document that was taken in."""
+    return schemas.Upload(documents=[_accepted(row, job_id)])
+
+
+def _accepted(row: DocumentRow, job_id: str) -> schemas.Accepted:
+    return schemas.Accepted(id=row.id, filename=row.filename, status=row.status, job_id=job_id)
 
 
 def replacement(replaced: Replaced) -> schemas.Update:

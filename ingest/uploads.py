@@ -9,8 +9,9 @@ import os
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from ingest import jobs
 from ingest.blobs import STORE_MARK, blob_path, claim_folder, sweep
@@ -105,11 +106,28 @@ class UploadSink:
         self.close()
 
 
+class FinishedUpload(Protocol):
+    """A whole file on the data folder's disk, which is taken away when a document is made of it."""
+
+    @property
+    def path(self) -> Path: ...
+    @property
+    def bytes(self) -> int: ...
+    @property
+    def sha256(self) -> str: ...
+
+    def make_durable(self) -> None:
+        """Wait until the bytes are on the disk. Raises Unavailable (`storage_unavailable`)."""
+
+    def close(self) -> None:
+        """Drop the file unless it was taken; may be called again."""
+
+
 @dataclass(frozen=True, slots=True)
 class NewDocument:
     """A finished upload and what its sender says of it."""
 
-    upload: UploadSink
+    upload: FinishedUpload
     filename: str
     metadata: dict[str, Any] = field(default_factory=dict)
 
