@@ -14,6 +14,7 @@ from typing import Annotated
 
 import typer
 
+from api.cli_documents import documents_app
 from api.cli_eval import eval_app
 from api.options import Collection, Json, Model, Results, TopK, given, quiet, settings
 from api.terminal import BROKEN_PIPE, FAILURE, INTERRUPTED, SUCCESS, USAGE, say, warn
@@ -26,6 +27,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(eval_app, name="eval")
+app.add_typer(documents_app)
 
 
 class Kind(StrEnum):

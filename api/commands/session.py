@@ -7,6 +7,17 @@ from contextlib import contextmanager
 
 from api.wiring import DEFAULT_COLLECTION, Service
 from rag.settings import Settings
+from rag.store.session import Database
+
+
+@contextmanager
+def opened(settings: Settings) -> Iterator[Database]:
+    """The database alone, for a command that needs no model. Raises BadDatabaseUrl."""
+    db = Database(settings.resolved_database_url)
+    try:
+        yield db
+    finally:
+        db.dispose()
 
 
 @contextmanager

@@ -1,0 +1,46 @@
+"""KV blocks on disk that hold a document's text: they go with it, whether or not an engine is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from ingest.locks import sync_folder
+from rag.settings import Settings
+
+
+def kv_folder(settings: Settings) -> Path:
+    """Where an engine of this store keeps KV blocks, if it is told to keep any on disk."""
+    return settings.data_dir / "kv"
+
+
+def purge_blocks(settings: Settings, document_id: str) -> int:
+    """Remove the blocks that carry the document's tag, and those whose tags can't be read.
+
+    An engine that holds the folder finds a block gone as if it had been evicted. Returns how many; raises
+    OSError.
+    """
+    folder = kv_folder(settings)
+    removed = 0
+    for path in blocks_of(folder, lambda tags: document_id in tags):
+        path.unlink(missing_ok=True)
+        removed += 1
+    if removed:
+        sync_folder(folder)
+    return removed
+
+
+def blocks_of(folder: Path, wanted: Callable[[frozenset[str]], bool]) -> Iterator[Path]:
+    """Files of the folder whose tags are `wanted`, or can't be read; none where there is no such folder."""
+    if not folder.is_dir():
+        return
+    from model.kv.block_file import BlockFileError, read_head  # noqa: PLC0415
+
+    for path in sorted(folder.glob("*.kv")):
+        with suppress(FileNotFoundError):
+            try:
+                if wanted(read_head(path).tags):
+                    yield path
+            except (BlockFileError, PermissionError):
+                yield path
