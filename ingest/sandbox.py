@@ -189,7 +189,7 @@ class _Receiver:
         elif kind == "P":
             self._end_page(assembler)
         else:
-            self._document = _checked(assembler.finish(), self._limits.ocr)
+            self._document = _checked(assembler.finish(), self._limits.ocr, self._reads_pictures)
 
     def _header(self, header: dict[str, object]) -> None:
         if self._assembler is not None:
@@ -259,10 +259,12 @@ class _Receiver:
         )
 
 
-def _checked(document: ParsedDocument, ocr: Ocr) -> ParsedDocument:
+def _checked(document: ParsedDocument, ocr: Ocr, reads_pictures: bool) -> ParsedDocument:
     """A document without text is a failure that says so."""
     if document.text.strip():
         return document
+    if document.pages and document.media_type != "application/pdf" and not reads_pictures:
+        raise ParseError("no_text", "The document has pages but no text, pictures at most. Add some text.")
     if document.pages:
         count = f"{len(document.pages)} page{'s' if len(document.pages) > 1 else ''}"
         raise ParseError(

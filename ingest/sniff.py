@@ -85,15 +85,25 @@ def sniff_stream(file: BinaryIO, filename: str = "") -> Sniffed:
         return Sniffed("pdf")
     if head.startswith(_OLE):
         return _ole(file)
+    marked = _marked(head)
+    if marked is not None:
+        return marked
+    for offset, magic, kind in _MAGIC:
+        if head[offset : offset + len(magic)] == magic:
+            raise unsupported(kind)
+    return textual(head, filename)
+
+
+def _marked(head: bytes) -> Sniffed | None:
+    """RTF and pictures, by their first bytes."""
     if head.startswith(b"{\\rtf"):
         return Sniffed("rtf")
     for offset, magic, media_type in _PICTURES:
         if head[offset : offset + len(magic)] == magic:
             return Sniffed("image", media_type)
-    for offset, magic, kind in _MAGIC:
-        if head[offset : offset + len(magic)] == magic:
-            raise unsupported(kind)
-    return textual(head, filename)
+    if head.startswith(b"BM") and head[6:10] == bytes(4):  # reserved, always zero
+        return Sniffed("image", "image/bmp")
+    return None
 
 
 def _zip(file: BinaryIO, filename: str) -> Sniffed:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import stat
 import zipfile
+import zlib
 from typing import IO
 
 from ingest.errors import ParseError
 from ingest.parsers.base import Reading
-from ingest.parsers.containers import container_errors
+from ingest.parsers.containers import BROKEN, container_errors
 from ingest.parsers.joiner import Joiner
 from ingest.parsers.source import MAX_PART, Context, Source
 
@@ -41,8 +42,8 @@ def read(source: Source, context: Context) -> Reading:
             try:
                 with archive.open(info) as member:
                     data = _unpacked(member, info, name)
-            except NotImplementedError:
-                joiner.paragraph(f"{name} (not read: packed by a method that is not supported)")
+            except (NotImplementedError, *BROKEN, zipfile.BadZipFile, zlib.error, EOFError):
+                joiner.paragraph(f"{name} (not read: damaged, or packed by a method that is not supported)")
                 continue
             read_any = context.part(name, data, joiner, 1) or read_any
     if not read_any and locked and not context.depth:

@@ -99,10 +99,14 @@ def names_columns(cells: list[str]) -> bool:
     Years may name columns; the first cell may be empty.
     """
     named = [cell for cell in cells if cell]
-    if len(named) < 2 or len(named) < len(cells) - 1 or max(map(len, named)) > 80:
+    if len(named) < 2 or len(named) * 2 <= len(cells) or max(map(len, named)) > 80:
         return False
-    amounts = sum(bool(_FIGURES.fullmatch(cell)) and not _YEAR.fullmatch(cell) for cell in named)
-    return amounts == 0 and not all(_YEAR.fullmatch(cell) for cell in cells)
+    return not any(map(is_amount, named)) and not all(_YEAR.fullmatch(cell) for cell in cells)
+
+
+def is_amount(cell: str) -> bool:
+    """Whether a cell holds a number that is no year."""
+    return bool(_FIGURES.fullmatch(cell)) and not _YEAR.fullmatch(cell)
 
 
 _YEAR = re.compile(r"(?:FY|Q[1-4]\s?)?(?:1[89]|20)\d\d", re.IGNORECASE)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import lzma
 import posixpath
 import re
+import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -18,6 +20,8 @@ from ingest.parsers.builder import raise_if_starved
 
 MAX_PART_BYTES = 64 << 20
 MAX_TOTAL_BYTES = 512 << 20
+# What zipfile raises for a directory that does not fit its parts, beyond BadZipFile.
+BROKEN = (ValueError, RuntimeError, LookupError, struct.error, lzma.LZMAError)
 _DOCTYPE = re.compile(rb"<!(?:DOCTYPE|ENTITY)", re.IGNORECASE)
 
 
@@ -65,8 +69,13 @@ class Container:
                 f"{name} unpacks to {info.file_size >> 20} MiB, the limit is {MAX_PART_BYTES >> 20} MiB. "
                 "Split the document.",
             )
-        with self._archive.open(info) as part:
-            content = part.read(MAX_PART_BYTES + 1)
+        try:
+            with self._archive.open(info) as part:
+                content = part.read(MAX_PART_BYTES + 1)
+        except BROKEN as error:
+            raise ParseError(
+                "corrupt", f"{name} in the {self._what} does not unpack ({error}). Export it again."
+            ) from error
         if len(content) > MAX_PART_BYTES:
             raise ParseError(
                 "too_large", f"{name} unpacks to more than {MAX_PART_BYTES >> 20} MiB, unlike it says."

@@ -11,6 +11,7 @@ from ingest.parsers.builder import names_columns
 
 _DELIMITERS = ",;\t|"
 _SAMPLE_LINES = 200
+_MAX_TITLES = 5
 _LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n|\Z)")
 
 
@@ -66,6 +67,7 @@ def _records(lines: list[str], delimiter: str) -> Iterator[Block]:
     csv.field_size_limit(10_000_000)
     reader = csv.reader(lines, delimiter=delimiter)
     done = 0
+    titles = 0  # records above the header that hold one thing only
     first = True
     while done < len(lines):
         try:
@@ -81,6 +83,15 @@ def _records(lines: list[str], delimiter: str) -> Iterator[Block]:
         done = after
         if start >= end:
             continue
-        header = first and names_columns([cell.strip() for cell in row])
+        cells = [cell.strip() for cell in row]
+        if first and len(row) > 1 and sum(map(bool, cells)) == 1 and titles < _MAX_TITLES:
+            titles += 1
+            yield Block("paragraph", start, end)
+            continue
+        header = first and (names_columns(cells) or (len(cells) == 1 and _is_name(cells[0])))
         yield Block("table_row", start, end, HEADER_ROW if header else 0)
         first = False
+
+
+def _is_name(cell: str) -> bool:
+    return 0 < len(cell) <= 40 and cell[0].isalpha() and not cell.endswith((".", "!", "?"))

@@ -23,7 +23,6 @@ _MEDIA_TYPE = "application/vnd.openxmlformats-officedocument.presentationml.pres
 def read(source: Source, context: Context) -> Reading:
     """A reading with one page a slide. Raises ParseError: `corrupt`, `too_large`, `encrypted`."""
     import pptx  # noqa: PLC0415
-    from pptx.exc import PythonPptxError  # noqa: PLC0415
 
     with container_errors("PPTX"):
         with source.open() as file:
@@ -31,7 +30,9 @@ def read(source: Source, context: Context) -> Reading:
         try:
             deck = pptx.Presentation(slim)
             slides = list(deck.slides)
-        except (PythonPptxError, KeyError, ValueError, TypeError, AttributeError, IndexError) as error:
+        except (ParseError, MemoryError, RecursionError):
+            raise
+        except Exception as error:  # the library raises what it comes upon
             raise ParseError(
                 "corrupt", f"The PPTX is not built as one ({type(error).__name__}). Save it again."
             ) from error

@@ -32,7 +32,9 @@ def read(source: Source, context: Context) -> Reading:
             book = openpyxl.load_workbook(slim, read_only=True, data_only=True, keep_links=False)
             page = _sheets(book, context)
             title = collapse(book.properties.title or "", keep_breaks=False)[:300] or None
-        except (KeyError, ValueError, TypeError, AttributeError, IndexError) as error:
+        except (ParseError, MemoryError, RecursionError):
+            raise
+        except Exception as error:  # the library raises what it comes upon
             raise ParseError(
                 "corrupt", f"The XLSX is not built as one ({type(error).__name__}). Save it again."
             ) from error

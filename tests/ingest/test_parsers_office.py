@@ -16,6 +16,8 @@ from pptx.chart.data import CategoryChartData
 from pptx.enum.chart import XL_CHART_TYPE
 
 from ingest.errors import ParseError
+from ingest.parsers.joiner import Joiner
+from ingest.parsers.tables import TableWriter
 
 SHEET = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 
@@ -87,6 +89,35 @@ def test_text_that_looks_like_a_formula_stays_text(tmp_path: Path) -> None:
     source = "name,note\nbob,\"=cmd|' /C calc'!A0\"\neve,@SUM(1+1)\n"
     document = parse_bytes(tmp_path, source.encode(), "a.csv")
     assert document.text == source
+
+
+def test_headers_of_several_rows_and_tables_below_each_other() -> None:
+    joiner = Joiner()
+    writer = TableWriter(joiner, 2)
+    for row in (
+        ["In millions", "", "2023"],
+        ["", "Sales", "Profit"],
+        [],
+        ["North", "12", "3"],
+        ["South", "9", "1"],
+        ["West", "", "4"],
+        ["In thousands", "Sales", "Loss"],
+        ["North", "7", "5"],
+        [],
+        [],
+        ["Name", "Note"],
+        ["Ann", "late"],
+    ):
+        writer.row(row)
+    writer.end()
+    page = joiner.done()
+    named = [page.text[b.start : b.end] for b in page.blocks if b.level]
+    assert named == [
+        "In millions |  | 2023",
+        "| Sales | Profit",
+        "In thousands | Sales | Loss",
+        "Name | Note",
+    ]
 
 
 def test_a_sheet_that_lies_about_its_size_is_read_whole(tmp_path: Path) -> None:
