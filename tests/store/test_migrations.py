@@ -249,7 +249,7 @@ def test_documents_get_their_only_version_on_the_way_up_and_lose_it_on_the_way_d
         ):
             session.execute(
                 text(
-                    f"INSERT INTO documents ({names}) VALUES (:id, 'ws_default', 'col_1', 'A', 'a.txt', 't', "  # noqa: S608
+                    f"INSERT INTO documents ({names}) VALUES (:id, 'ws_default', 'col_1', 'A', 'a.txt', 't', "
                     ":id, 7, '{}', :status, :code, :generation, 1, 1, 1, 1, 7, "
                     "'2026-01-01 00:00:00', '2026-01-02 00:00:00')"
                 ),

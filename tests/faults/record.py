@@ -1,0 +1,111 @@
+"""What the service has acknowledged, kept outside of it: the side that is right when the two differ."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import random
+from dataclasses import dataclass, field
+
+WORDS = [
+    "river",
+    "meadow",
+    "lantern",
+    "copper",
+    "winter",
+    "harbour",
+    "ladder",
+    "orchard",
+    "velvet",
+    "thunder",
+    "anchor",
+    "granite",
+]
+
+
+@dataclass
+class Sent:
+    """Bytes that were sent, with a word that is in no other document."""
+
+    token: str
+    filename: str
+    content: bytes
+    text: str
+
+    @property
+    def sha256(self) -> str:
+        """Of the content, in hexadecimal."""
+        return hashlib.sha256(self.content).hexdigest()
+
+
+@dataclass
+class Kept:
+    """A document that the service has said it holds; `versions` are the contents that it may have, the last
+    one being what it must have unless the answer to it was never heard."""
+
+    id: str
+    versions: list[Sent]
+    unsure: bool = False
+    """Whether the last version's answer was not heard."""
+    perhaps_deleted: bool = False
+    cancelled: bool = False
+
+
+@dataclass
+class Record:
+    """All that was acknowledged, all that was deleted, and what nobody knows yet."""
+
+    rng: random.Random
+    kept: dict[str, Kept] = field(default_factory=dict)
+    deleted: dict[str, list[Sent]] = field(default_factory=dict)
+    unheard: list[Sent] = field(default_factory=list)
+    set_aside: int = 0
+    numbers: itertools.count = field(default_factory=lambda: itertools.count(1))
+
+    def write(self) -> Sent:
+        """A new document of one to forty chunks."""
+        number = next(self.numbers)
+        token = f"zq{number:05d}{''.join(self.rng.choices('bcdfghjklmnpqrstvwx', k=6))}"
+        paragraphs = self.rng.choice([1, 1, 2, 3, 8, 20, 60])
+        lines = []
+        for place in range(paragraphs):
+            words = " ".join(self.rng.choices(WORDS, k=22))
+            lines.append(f"Paragraph {place} of {token} tells of {words}.")
+        ending = self.rng.choice(["txt", "md", "html", "pdf"])
+        text = "\n\n".join(lines)
+        if ending == "html":
+            content = "<html><body>" + "".join(f"<p>{line}</p>" for line in lines) + "</body></html>"
+        elif ending == "pdf":
+            return Sent(token, f"{token}.pdf", tiny_pdf(lines), "")
+        else:
+            content = text
+        return Sent(token, f"{token}.{ending}", content.encode(), text if ending in {"txt", "md"} else "")
+
+
+def tiny_pdf(pages: list[str]) -> bytes:
+    """A PDF with one line of plain letters on each page."""
+    objects = [
+        b"<< /Type /Catalog /Pages 2 0 R >>",
+        b"",
+        b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>",
+    ]
+    kids = []
+    for line in pages:
+        stream = f"BT /F1 6 Tf 20 720 Td ({line}) Tj ET".encode()
+        objects.append(b"<< /Length %d >>\nstream\n%s\nendstream" % (len(stream), stream))
+        content = len(objects)
+        objects.append(
+            b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 812 792] /Contents %d 0 R"
+            b" /Resources << /Font << /F1 3 0 R >> >> >>" % content
+        )
+        kids.append(b"%d 0 R" % len(objects))
+    objects[1] = b"<< /Type /Pages /Kids [%s] /Count %d >>" % (b" ".join(kids), len(kids))
+    out, offsets = b"%PDF-1.4\n", []
+    for number, body in enumerate(objects, 1):
+        offsets.append(len(out))
+        out += b"%d 0 obj\n%s\nendobj\n" % (number, body)
+    table = b"".join(b"%010d 00000 n \n" % offset for offset in offsets)
+    return out + (
+        b"xref\n0 %d\n0000000000 65535 f \n%strailer\n<< /Size %d /Root 1 0 R >>\nstartxref\n%d\n%%%%EOF\n"
+        % (len(objects) + 1, table, len(objects) + 1, len(out))
+    )
