@@ -25,6 +25,7 @@ from rag.store.tables import (
     Version,
 )
 
+DATABASE_FILE = "longleaf.db"
 _ENDED = (*FINAL_STATUSES, "superseded")
 
 
@@ -34,7 +35,7 @@ def check_database(session: Session) -> Iterator[Problem]:
         return
     for row in session.execute(text("PRAGMA integrity_check(20)")).all():
         if row[0] != "ok":
-            yield Problem("database_damaged", "longleaf.db", str(row[0]))
+            yield Problem("database_damaged", DATABASE_FILE, str(row[0]))
     for row in session.execute(text("PRAGMA foreign_key_check")).all():
         yield Problem(
             "database_damaged", str(row[0]), f"row {row[1]} refers to a row of {row[2]} that is gone"
@@ -111,9 +112,7 @@ def check_snapshot(session: Session, settings: Settings, collection: Collection)
             select(Document.id, Document.generation).where(
                 Document.collection_id == collection.id, Document.generation > 0
             )
-        )
-        .tuples()
-        .all()
+        ).all()
     )
     for document_id, (generation, ids) in index.documents.items():
         if document_id not in live:

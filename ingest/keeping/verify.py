@@ -7,11 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sqlalchemy import select
+from sqlalchemy.exc import DatabaseError
 from sqlalchemy.orm import Session
 
 from ingest.keeping.backup_folder import BackupFolder
 from ingest.keeping.check_document import Lengths, check_content, check_file, vector_lengths
 from ingest.keeping.check_store import (
+    DATABASE_FILE,
     check_answers,
     check_database,
     check_folder,
@@ -50,8 +52,15 @@ def verify(
     """
     check(db)
     checked = Checked()
+    try:
+        with db.read() as session:
+            checked.problems += check_database(session)
+    except DatabaseError as error:  # damage that SQLite can't read past
+        checked.problems.append(Problem("database_damaged", DATABASE_FILE, str(error.orig)))
+    if any(problem.subject == DATABASE_FILE for problem in checked.problems):
+        return checked  # whatever else its pages say is not to be believed; only a backup helps
     with db.read() as session:
-        for found in (check_database, check_log, check_jobs, check_answers):
+        for found in (check_log, check_jobs, check_answers):
             checked.problems += found(session)
         checked.problems += check_folder(session, settings)
         ids = list(session.scalars(select(Document.id).order_by(Document.id)))

@@ -108,8 +108,14 @@ def raised_codes() -> dict[str, Path]:
     return found
 
 
+def written_codes() -> set[str]:
+    """Codes of the API, and of the commands that keep documents."""
+    pages = (read("docs/api.md"), read("docs/documents.md"))
+    return {code(row[0]) for page in pages for row in tables(page, "code")}
+
+
 def test_every_error_code_is_documented() -> None:
-    written = {code(row[0]) for row in tables(read("docs/api.md"), "code")}
+    written = written_codes()
     missing = {
         name: str(path.relative_to(ROOT)) for name, path in raised_codes().items() if name not in written
     }
@@ -124,5 +130,5 @@ def test_every_documented_error_code_is_in_the_source() -> None:
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
     }
     # the one whose name is made from HTTP's own phrase
-    written = {code(row[0]) for row in tables(read("docs/api.md"), "code")} - {"unsupported_media_type"}
+    written = written_codes() - {"unsupported_media_type"}
     assert written - literals == set()
