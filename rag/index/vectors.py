@@ -150,6 +150,8 @@ class VectorIndex:
     def _arrange(self, blocks: list[Block]) -> None:
         """Merge neighbours of one size class, and code what is to be coded."""
         codebook = self.codebook or self._trained(blocks)
+        if codebook is not None and max(map(len, blocks)) < CODED_FROM:
+            blocks = [merge(blocks, codebook)]  # a codebook lives as long as a block has its codes
         while (run := _run(blocks)) is not None:
             blocks[run] = [merge(blocks[run], codebook)]
         if codebook is not None:

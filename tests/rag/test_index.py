@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import tempfile
 import threading
@@ -13,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from rag.index import lexical, snapshot
+from rag.index import lexical, scoring, snapshot, vectors
 from rag.index.analysis import NAMES_END, codes
 from rag.index.collection import CollectionIndex, IndexedDocument, ReadWriteLock
 from rag.index.lexical import NAMES, PAIRS, RARE, SHARE, LexicalIndex
@@ -109,6 +110,37 @@ def test_segments_merge_and_answer_as_one(monkeypatch: pytest.MonkeyPatch) -> No
         left, right = many.score(question).best(50), one.score(question).best(50)
         assert left[0].tolist() == right[0].tolist()
         assert np.allclose(left[1], right[1])
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.lists(st.sampled_from(WORDS), min_size=1, max_size=12).map(" ".join), min_size=1, max_size=40
+    ),
+    st.lists(st.sampled_from([*WORDS, "unknown"]), min_size=1, max_size=6).map(" ".join),
+    st.integers(1, 12),
+    st.sets(st.integers(0, 39)),
+)
+def test_the_best_are_those_of_scoring_everything(
+    texts: list[str], question: str, k: int, some: set[int]
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        # a look after each term: whatever can be passed over is
+        patch.setattr(
+            scoring, "_doubling", lambda postings, _: (slice(i, i + 1) for i in range(len(postings)))
+        )
+        index = LexicalIndex()
+        for first in range(0, len(texts), 7):
+            index.add(range(first, min(first + 7, len(texts))), texts[first : first + 7])
+        scored = index.score(question)
+        every = np.arange(len(texts))
+        shares = scored.of(every)[SHARE]
+        for allowed in (None, np.array(sorted(some), dtype=np.int64)):
+            within = shares > 0 if allowed is None else (shares > 0) & np.isin(every, allowed)
+            expected = [int(i) for i in np.lexsort((every, -shares)) if within[i]][:k]
+            ids, scores = scored.best(k, allowed)
+            assert ids.tolist() == expected
+            assert scores.tolist() == shares[expected].tolist()
 
 
 def test_bm25_equals_the_formula_worked_by_hand() -> None:
@@ -242,9 +274,12 @@ def test_a_snapshot_that_cannot_be_trusted_is_not_read(tmp_path: Path) -> None:
         assert snapshot.load(folder, ORIGIN) is None
         (folder / name).write_bytes(content)
     assert snapshot.load(folder, ORIGIN) is not None
-    manifest = json.loads(good["manifest.json"])
+    manifest = snapshot.read_manifest(folder)
     for format_of_another_analysis in (1, snapshot.FORMAT + 1):
-        (folder / "manifest.json").write_text(json.dumps(manifest | {"format": format_of_another_analysis}))
+        text = json.dumps(manifest | {"format": format_of_another_analysis}).encode()
+        seal = json.dumps({"digest": hashlib.sha256(text).hexdigest()}).encode()
+        (folder / "manifest.json").write_bytes(seal + b"\n" + text)
+        assert snapshot.read_manifest(folder)["format"] == format_of_another_analysis
         assert snapshot.load(folder, ORIGIN) is None
     assert [path.name for path in tmp_path.iterdir()] == ["col_1"]
 
@@ -280,3 +315,110 @@ def test_a_writer_waits_for_readers_and_goes_before_new_ones() -> None:
     for thread in threads:
         thread.join(10)
     assert order == ["reader", "writer", "later reader"]
+
+
+DIMENSION = 16
+
+
+def _clustered(seed: int, count: int, dimension: int = DIMENSION) -> np.ndarray:
+    """Unit vectors around a few dozen centres, as those of texts lie around topics."""
+    rng = np.random.default_rng(seed)
+    centres = np.random.default_rng(7).normal(size=(40, dimension))
+    found = centres[rng.integers(0, 40, count)] + 0.6 * rng.normal(size=(count, dimension))
+    unit: np.ndarray = found / np.linalg.norm(found, axis=1, keepdims=True)
+    return unit.astype(np.float16)
+
+
+class VectorHistory(RuleBasedStateMachine):
+    """Vectors come, go and are coded and merged; searches must find what a scan of the rest finds."""
+
+    @initialize()
+    def start(self) -> None:
+        self.patch = pytest.MonkeyPatch()
+        for name, value in (("CODED_FROM", 64), ("MERGE_AT", 3), ("SMALLEST", 8), ("LARGEST", 256)):
+            self.patch.setattr(vectors, name, value)
+        self.index = VectorIndex("pq")
+        self.live: dict[int, np.ndarray] = {}
+
+    def teardown(self) -> None:
+        self.patch.undo()
+
+    @rule(count=st.sampled_from([1, 5, 30, 90]))
+    def add(self, count: int) -> None:
+        first = max(self.live, default=0) + 1
+        rows = _clustered(first, count)
+        self.index.add(np.arange(first, first + count), rows)
+        self.live |= dict(zip(range(first, first + count), rows, strict=True))
+
+    @rule(share=st.sampled_from([0.02, 0.3, 1.0]), seed=st.integers(0, 9))
+    def remove(self, share: float, seed: int) -> None:
+        rng = np.random.default_rng(seed)
+        gone = [key for key in self.live if rng.random() < share]
+        self.index.remove(np.array([*gone, 10**9], dtype=np.int64))
+        for key in gone:
+            del self.live[key]
+
+    @rule()
+    def reload(self) -> None:
+        index = CollectionIndex(kind="pq")
+        index.vectors = self.index
+        with tempfile.TemporaryDirectory() as folder:
+            snapshot.save(Path(folder) / "col_1", index, ORIGIN, 7)
+            loaded = snapshot.load(Path(folder) / "col_1", ORIGIN, "pq")
+        assert loaded is not None
+        self.index = loaded.vectors
+
+    @invariant()
+    def finds_what_a_scan_finds(self) -> None:
+        keys = np.array(sorted(self.live), dtype=np.int64)
+        assert sorted(self.index.ids().tolist()) == keys.tolist()
+        if not len(keys):
+            return
+        # fewer vectors than the codes may choose: whichever way a search goes, it must lose none
+        assert len(keys) <= vectors.WIDTH
+        rows = np.stack([self.live[int(key)] for key in keys]).astype(np.float32)
+        allowed = keys[::3]
+        for query in _clustered(99, 3).astype(np.float32):
+            for among in (None, allowed):
+                places = np.arange(len(keys)) if among is None else np.arange(len(keys))[::3]
+                scores = rows[places] @ query
+                expected = places[np.lexsort((keys[places], -scores))][:10]
+                ids, found = self.index.search(query, 10, among)
+                assert np.allclose(found, rows[expected] @ query, atol=1e-5)
+                assert np.allclose(rows[np.searchsorted(keys, ids)] @ query, found, atol=1e-5)
+                assert len(set(ids.tolist())) == len(expected)
+            assert np.allclose(self.index.scores(query, keys), rows @ query, atol=1e-5)
+
+
+TestVectorHistory = VectorHistory.TestCase
+TestVectorHistory.settings = settings(max_examples=12, stateful_step_count=10, deadline=None)
+
+
+def test_codes_find_nearly_all_of_the_nearest_and_filters_all_of_them() -> None:
+    rows = _clustered(1, 12_000, 64)
+    coded, flat = VectorIndex("pq"), VectorIndex("flat")
+    # no block is large enough to be coded by itself
+    for first in range(0, len(rows), 3000):
+        ids = np.arange(first, first + 3000)
+        coded.add(ids, rows[first : first + 3000])
+        flat.add(ids, rows[first : first + 3000])
+    assert (coded.in_use, flat.in_use) == ("pq", "flat")
+    assert coded.recall(10) >= 0.97
+    assert flat.recall(10) == 1.0
+    allowed = np.arange(0, len(rows), 2)
+    for query in _clustered(2, 20, 64).astype(np.float32):
+        assert coded.search(query, 10, allowed)[0].tolist() == flat.search(query, 10, allowed)[0].tolist()
+        assert coded.exact(query, 10).tolist() == flat.search(query, 10)[0].tolist()
+
+
+def test_a_change_leaves_large_blocks_as_they_are() -> None:
+    index = VectorIndex("pq")
+    index.add(np.arange(20_000), _clustered(3, 20_000, 64))
+    before = {block.key for block in index.blocks}
+    index.add(np.arange(20_000, 20_100), _clustered(4, 100, 64))
+    assert before < {block.key for block in index.blocks}
+    book = index.codebook
+    index.remove(np.array([5, 20_001]))
+    assert index.codebook is book
+    assert len(index) == 20_098
+    assert not np.isin([5, 20_001], index.ids()).any()
