@@ -57,14 +57,20 @@ def decode(data: bytes, declared: str | None = None) -> Decoded:
 
 
 def _utf8(data: bytes) -> Decoded | None:
-    """UTF-8, unless what decodes so is UTF-16 without a mark, or ISO-2022-JP, which is all below 0x80."""
+    """UTF-8, unless what decodes so is UTF-16 without a mark or an encoding of seven bits."""
     found = strict(data, "utf-8")
+    for sign, encoding in _SEVEN_BITS if found is not None else ():
+        if sign in data:
+            asian = strict(data, encoding)
+            if asian is not None and "\x1b" not in asian.text and not asian.text.isascii():
+                return asian
     if found is not None and control_share(found.text) > _MAX_CONTROLS:
         return _wide_without_mark(data) or found
-    if found is not None and b"\x1b$" in data:
-        japanese = strict(data, "iso2022_jp")
-        return japanese if japanese is not None and "\x1b" not in japanese.text else found
     return found
+
+
+# East Asian encodings of bytes below 0x80, and what switches to their letters (RFC 1557, 1468, 1843).
+_SEVEN_BITS = ((b"\x1b$)C", "iso2022_kr"), (b"\x1b$", "iso2022_jp"), (b"~{", "hz"))
 
 
 def _by_mark(data: bytes) -> Decoded | None:
@@ -119,14 +125,31 @@ def _damaged_utf8(data: bytes) -> Decoded | None:
     return Decoded(text, "utf-8") if text.count(REPLACEMENT) <= max(3, len(text) // 500) else None
 
 
+# Encodings that are taken at a file's word only: their texts look like those of their relatives.
+_DECLARED_ONLY = (
+    *(
+        "iso8859_3",
+        "iso8859_4",
+        "iso8859_9",
+        "iso8859_10",
+        "iso8859_11",
+        "iso8859_13",
+        "iso8859_14",
+        "iso8859_16",
+    ),
+    *("cp1258", "cp437", "cp775", "cp855", "cp857", "mac_turkish", "mac_latin2", "mac_greek"),
+    *("tis_620", "gbk", "gb2312", "hz", "big5hkscs", "iso2022_kr", "johab", "shift_jis"),
+)
+
+
 def _declared(data: bytes, name: str) -> Decoded | None:
     try:
         encoding = codecs.lookup(name).name
     except LookupError:
         return None
     # Pages that say Latin-1 are Windows-1252 in practice (WHATWG Encoding Standard, section 4.2).
-    encoding = "cp1252" if encoding in ("iso8859-1", "ascii") else encoding
-    if encoding not in {codecs.lookup(usual).name for usual in USUAL}:
+    encoding = {"iso8859-1": "cp1252", "ascii": "cp1252", "iso8859-9": "cp1254"}.get(encoding, encoding)
+    if encoding not in {codecs.lookup(usual).name for usual in (*USUAL, *_DECLARED_ONLY)}:
         return None
     text = data.decode(encoding, "replace")
     if text.count(REPLACEMENT) > len(text) // 200:

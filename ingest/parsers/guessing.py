@@ -10,6 +10,7 @@ from itertools import pairwise
 import charset_normalizer
 
 from ingest.errors import ParseError
+from ingest.parsers import alphabets
 
 SAMPLE = 64 * 1024
 # Encodings met in the field; a longer list only adds look-alikes of these.
@@ -56,9 +57,9 @@ def guess(data: bytes) -> Decoded:
     if looks_binary(data[:SAMPLE]):
         raise _binary()
     sample = _telling_sample(data)
-    asian = _asian(data, sample)
-    if asian is not None:
-        return asian
+    found = _asian(data, sample) or _by_letters(data, sample)
+    if found is not None:
+        return found
     matches = charset_normalizer.from_bytes(sample, cp_isolation=list(USUAL), threshold=0.2)
     ranked = [(str(m.encoding), float(m.coherence), str(m)) for m in matches]
     western = _western(data, sample)
@@ -81,6 +82,11 @@ def guess(data: bytes) -> Decoded:
         + (f" (it may be {', '.join(sorted({e[0] for e in ranked[:3]}))})" if ranked else "")
         + ". Save it as UTF-8 and upload it again.",
     )
+
+
+def _by_letters(data: bytes, sample: bytes) -> Decoded | None:
+    encoding = alphabets.by_script(sample) or alphabets.latin(sample)
+    return strict(data, encoding) if encoding else None
 
 
 _KANA = re.compile(r"[\u3041-\u30ff]")
@@ -163,7 +169,6 @@ def _western(data: bytes, sample: bytes) -> Decoded | None:
     return best
 
 
-_PLAUSIBLE_SIGNS = frozenset("–—‘’‚“”„…«»‹›·•°§€£©®™ª º¿¡½¼¾²³´×\xa0¢¥±µ")
 _ALONE = frozenset("àéèóáíúêôÀÉÈÓÁÍÚªº")
 _COMMON_ACCENTED = frozenset("äöüÄÖÜßàâçéèêëîïôùûœæÀÂÇÉÈÊáíóúñÁÍÓÚÑãõÃÕåøÅØÆìòŠšŽž")
 
@@ -188,7 +193,7 @@ def _oddness(text: str, rare: float) -> float:
             inside = before.isalpha() or after.isalpha()
             alone = not inside and char not in _ALONE
             odd += 1.0 if lower_before_upper or alone else 0.0 if char in _COMMON_ACCENTED else rare
-        elif char not in _PLAUSIBLE_SIGNS or (
+        elif char not in alphabets.SIGNS or (
             before.isalpha() and after.isalpha() and char not in "’·-–—\xa0…"
         ):
             odd += 1.0

@@ -24,7 +24,7 @@ class TableWriter:
         self._level = level
         self._held: list[list[str]] = []  # first rows whose table is still to be seen
         self._gap = False
-        self._rows = self._figures = 0  # of the table that is open; how many of its rows hold amounts
+        self._rows = self._figures = 0  # of the open table, without its header; those with amounts
 
     def row(self, texts: list[str]) -> None:
         """The next row; its cells are clean."""
@@ -78,7 +78,7 @@ class TableWriter:
             self._joiner.paragraph(text)
 
     def _write(self, texts: list[str], *, header: bool = False, amounts: bool) -> None:
-        self._rows += 1
+        self._rows += not header
         self._figures += amounts
         row = CELL_SEPARATOR.join(texts).strip()
         self._joiner.add("table_row", row, HEADER_ROW if header else 0)
@@ -89,13 +89,17 @@ def _count(texts: list[str]) -> int:
 
 
 def _header_rows(held: list[list[str]]) -> int:
-    """How many of the rows above figures are their header: rows of names, each fuller than the one above."""
+    """How many of the rows above figures are their header: rows of names, each fuller than the one above.
+
+    It may be as full where its first cell is empty: a row that is no header has its label there.
+    """
     names = 0
     for texts in held:
         count = _count(texts)
         if any(map(is_amount, texts)) or max(map(len, texts)) > _LONGEST_NAME:
             break
-        if (names and count <= _count(held[names - 1])) or (count < 2 and not names):
+        fewest = _count(held[names - 1]) + bool(texts[0]) if names else 2
+        if count < fewest:
             break
         names += 1
     return names

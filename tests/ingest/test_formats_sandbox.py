@@ -42,7 +42,7 @@ def test_an_outlook_message_has_its_people_text_and_attachments() -> None:
     [
         ("stanley-cups.xlsx", "Team | Location | Stanley Cups"),
         ("fake-power-point-table.pptx", "Column 1 | Column 2 | Column 3"),
-        ("fake.odt", "Header Col 1 | Header Col 2"),
+        ("fake.odt", "Header row | Mon | Wed | Fri"),
     ],
 )
 def test_tables_of_other_programs_have_their_headers(filename: str, header: str) -> None:
