@@ -34,6 +34,8 @@ class Line:
     size: float = 0.0
     bold: bool = False
     italic: bool = False
+    row: int = 0  # of a ruled table: 1 a row, 2 a first row that reads like names of columns
+    columns: tuple[int, ...] = ()  # where the lines between the columns of its table stand
 
 
 @dataclass(slots=True)
@@ -46,6 +48,8 @@ class LayoutState:
     cover: bool = False  # the page at hand is the first of many: its large lines head nothing
     outline: list[tuple[str, int]] = field(default_factory=list)  # titles that the outline sets on the page
     depth: int = 0  # rank of the last heading that the outline names
+    columns: tuple[int, ...] = ()  # of the last ruled table
+    named: str = ""  # its header row
 
     def body_size(self, lines: list[Line]) -> float:
         """The size most text of the document is set in, or of this page where it has a body of its own."""
@@ -84,6 +88,7 @@ def build_page(lines: list[Line], state: LayoutState) -> ParsedPage:
     for line in lines:
         line.text = collapse(_PRESENTATION.sub(_plain_letters, line.text), keep_breaks=False)
     lines = [line for line in lines if line.text]
+    _rank_rows(lines, state)
     state.learn(lines)
     body = state.body_size(lines)
     kinds = [_kind(line, state, body) for line in lines]
@@ -101,6 +106,22 @@ def build_page(lines: list[Line], state: LayoutState) -> ParsedPage:
     if group:
         pieces.append(_piece(group, group_kind))
     return join_pieces(pieces)
+
+
+def _rank_rows(lines: list[Line], state: LayoutState) -> None:
+    """Tells first rows that are headers from those of tables that go on from the page before."""
+    for number, line in enumerate(lines):
+        if line.row == 2:
+            goes_on = number <= _RUNNING_LINES and line.columns == state.columns
+            if goes_on and line.text != state.named:
+                line.row = 1
+            else:
+                state.named = line.text
+        if line.row:
+            state.columns = line.columns
+
+
+_RUNNING_LINES = 3
 
 
 def _plain_letters(match: re.Match[str]) -> str:
@@ -162,6 +183,8 @@ def _keeps_hyphen(first: str, second: str, words: set[str]) -> bool:
 
 
 def _kind(line: Line, state: LayoutState, body: float) -> tuple[BlockKind, int]:
+    if line.row:
+        return "table_row", HEADER_ROW if line.row == 2 else 0
     text = line.text
     level = _heading_level(line, state, body)
     if state.outline:

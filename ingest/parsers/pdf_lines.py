@@ -13,6 +13,7 @@ import pypdfium2.raw as pdfium
 from ingest.errors import ParseError
 from ingest.parsers.pdf_extras import Form
 from ingest.parsers.pdf_layout import Line
+from ingest.parsers.pdf_tables import with_tables
 from ingest.parsers.source import Source
 
 _MAX_PAGE_CHARACTERS = 5_000_000
@@ -54,7 +55,7 @@ def _pdfium_lines(document: Any, form: Form, number: int) -> list[Line]:
         if not text_page:
             return []
         try:
-            return _text_page_lines(text_page)
+            return with_tables(page, text_page, _text_page_lines(text_page))
         finally:
             pdfium.FPDFText_ClosePage(text_page)
     finally:

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 
 import pypdf
+import pytest
 from ingesting import tiny_pdf
 from parsed import check_ranges, found, headers, parse_bytes
 from test_parsers_office import workbook
 
+from ingest.chunking import chunk_document
 from ingest.parsers.pdf_layout import names_periods
+
+
+def words(text: str) -> list[tuple[int, int]]:
+    return [match.span() for match in re.finditer(r"\S+", text)]
 
 
 def rewritten(data: bytes) -> pypdf.PdfWriter:
@@ -110,6 +117,61 @@ def test_years_over_figures_are_the_header_of_their_table(tmp_path: Path) -> Non
     assert names_periods("Years ended 2022 2021 2020")
     assert not names_periods("between 2017 and 2018")
     assert not names_periods("Net sales 2018 32,765")
+
+
+def ruled(rows: list[list[str]], top: int = 700, *, boxes: bool = False) -> str:
+    """A page's content: a table with lines between its cells, drawn as lines or as boxes."""
+    drawn, width, height = "", 110, 18
+    for number, row in enumerate(rows):
+        y = top - height * number
+        for column, cell in enumerate(row):
+            x = 50 + width * column
+            drawn += f"BT /F 9 Tf {x + 4} {y + 5} Td ({cell}) Tj ET\n"
+            if boxes:
+                drawn += f"{x} {y} {width} {height} re S\n"
+    right, bottom = 50 + width * len(rows[0]), top - height * (len(rows) - 1)
+    if not boxes:
+        for number in range(len(rows) + 1):
+            y = top + height - height * number
+            drawn += f"50 {y} m {right} {y} l S\n"
+        for column in range(len(rows[0]) + 1):
+            x = 50 + width * column
+            drawn += f"{x} {bottom} m {x} {top + height} l S\n"
+    return drawn
+
+
+BERTHS = [["Berth", "Length", "Remark"], ["North quay", "120 m", "open"], ["Old basin", "", "no tugs"]]
+
+
+@pytest.mark.parametrize("boxes", [True, False])
+def test_a_ruled_table_has_cells_rows_and_a_header(tmp_path: Path, boxes: bool) -> None:
+    content = "BT /F 9 Tf 50 740 Td (All berths of the harbour:) Tj ET\n" + ruled(BERTHS, boxes=boxes)
+    document = parse_bytes(tmp_path, page_with(content + "BT /F 9 Tf 50 600 Td (The end.) Tj ET"), "a.pdf")
+    check_ranges(document)
+    rows = ["Berth | Length | Remark", "North quay | 120 m | open", "Old basin | | no tugs"]
+    assert found(document, "table_row") == rows
+    assert headers(document) == rows[:1]
+    assert document.text.split() == f"All berths of the harbour: {' '.join(rows)} The end.".split()
+
+
+def test_a_ruled_table_that_goes_on_keeps_its_header(tmp_path: Path) -> None:
+    writer = pypdf.PdfWriter()
+    for rows in (BERTHS, [["South quay", "90 m", "closed"], ["Fish dock", "40 m", "open"]], BERTHS):
+        writer.append(io.BytesIO(page_with(ruled(rows))))
+    document = parse_bytes(tmp_path, saved(writer), "a.pdf")
+    assert len(document.pages) == 3
+    assert headers(document) == ["Berth | Length | Remark"] * 2
+    chunks = chunk_document(document, words, 12)
+    second = next(c for c in chunks if "South quay" in document.text[c.start : c.end])
+    assert "South quay" in document.text[second.start : second.start + 10]
+    assert second.headings[-1] == "Berth | Length | Remark"
+
+
+def test_lines_around_prose_are_no_table(tmp_path: Path) -> None:
+    panels = [["A short panel of words", "Another panel"], ["", ""], ["", ""], ["", "The last one"]]
+    document = parse_bytes(tmp_path, page_with(ruled(panels)), "a.pdf")
+    assert found(document, "table_row") == []
+    assert "A short panel of words" in document.text
 
 
 def test_columns_are_read_one_after_the_other(tmp_path: Path) -> None:
