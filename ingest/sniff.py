@@ -20,22 +20,46 @@ _MAX_ZIP_ENTRIES = 20_000
 _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _MAGIC: tuple[tuple[int, bytes, str], ...] = (
     (0, b"\x1f\x8b", "a gzip archive"),
-    (0, b"BZh", "a bzip2 archive"),
+    (4, b"1AY&SY", "a bzip2 archive"),
     (0, b"\xfd7zXZ\x00", "an xz archive"),
     (0, b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive"),
     (0, b"Rar!\x1a\x07", "a RAR archive"),
     (0, b"\x28\xb5\x2f\xfd", "a Zstandard archive"),
+    (0, b"\x04\x22\x4d\x18", "an LZ4 archive"),
+    (0, b"LZIP\x01", "an lzip archive"),
+    (0, b"\x1f\x9d", "a compressed file (.Z)"),
+    (0, b"\x1f\xa0", "a compressed file (.z)"),
+    (0, b"MSCF\x00\x00\x00\x00", "a Windows cabinet"),
+    (0, b"!<arch>\n", "an archive of programs"),
+    (2, b"-lh5-", "an LHA archive"),
     (257, b"ustar", "a tar archive"),
     (0, b"\x7fELF", "a program"),
     (0, b"MZ\x90\x00", "a program"),
+    (0, b"MZ\x00\x00", "a program"),
+    (0, b"\xcf\xfa\xed\xfe", "a program"),
+    (0, b"\xce\xfa\xed\xfe", "a program"),
+    (0, b"dex\n035", "a program"),
     (0, b"\xca\xfe\xba\xbe", "a program"),
     (0, b"\x00asm", "a program"),
     (0, b"SQLite format 3\x00", "an SQLite database"),
     (0, b"%!PS", "a PostScript document"),
+    (0, b"AT&TFORM", "a DjVu document"),
+    (0, b"PAR1\x15", "a Parquet file"),
+    (0, b"\x89HDF\r\n\x1a\n", "an HDF5 file"),
+    (0, b"ARROW1\x00\x00", "an Arrow file"),
+    (0, b"Obj\x01", "an Avro file"),
+    (0, b"\x80\x04\x95", "a pickle"),
+    (4, b"ftypheic", "a HEIC picture"),
+    (4, b"ftypheix", "a HEIC picture"),
+    (4, b"ftypmif1", "a HEIC picture"),
+    (4, b"ftypavif", "an AVIF picture"),
     (4, b"ftyp", "a video or sound file"),
-    (0, b"ID3", "a sound file"),
-    (0, b"OggS", "a sound file"),
-    (0, b"RIFF", "a sound or video file"),
+    (0, b"ID3\x02", "a sound file"),
+    (0, b"ID3\x03", "a sound file"),
+    (0, b"ID3\x04", "a sound file"),
+    (0, b"OggS\x00", "a sound file"),
+    (8, b"WAVEfmt", "a sound file"),
+    (8, b"AVI LIST", "a video file"),
     (0, b"\x1aE\xdf\xa3", "a Matroska video"),
     (0, b"wOF2", "a font"),
     (0, b"\x00\x01\x00\x00\x00", "a font"),
@@ -52,6 +76,14 @@ _ZIP_KINDS: tuple[tuple[str, Format], ...] = (
     (r"word/document\d*\.xml", "docx"),
     (r"ppt/presentation\d*\.xml", "pptx"),
     (r"xl/workbook\d*\.xml", "xlsx"),
+)
+_REFUSED_PARTS = (
+    (r"xl/workbook\.bin", "an Excel binary workbook (XLSB)"),
+    (r"Index/.+\.iwa|Index\.zip", "a Pages, Numbers or Keynote document"),
+    (r"AndroidManifest\.xml", "an Android program"),
+    (r"FixedDocSeq\.fdseq|FixedDocumentSequence\.fdseq", "an XPS document"),
+    (r"visio/document\.xml", "a Visio drawing"),
+    (r"META-INF/MANIFEST\.MF", "a Java archive"),
 )
 _OPENDOCUMENT = "application/vnd.oasis.opendocument."
 _CONTAINER_SUFFIXES = frozenset(
@@ -133,8 +165,9 @@ def _zip(file: BinaryIO, filename: str) -> Sniffed:
     suffix = PurePath(filename).suffix.lower()
     if suffix in _CONTAINER_SUFFIXES:
         raise unsupported(f"a ZIP archive named {suffix} without the parts of such a document")
-    if "META-INF/MANIFEST.MF" in names:
-        raise unsupported("a Java archive")
+    for part, what in _REFUSED_PARTS:
+        if any(re.fullmatch(part, name) for name in names):
+            raise unsupported(what)
     return Sniffed("zip")
 
 

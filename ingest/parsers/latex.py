@@ -29,10 +29,10 @@ _MARK = re.compile(
     r"\\(?P<rank>part|chapter|(?:sub){0,2}section|(?:sub)?paragraph)\*?(?:\[[^\]]*\])?\{"
     r"|\\begin\{(?P<env>tabular[x*]?|longtable|verbatim|lstlisting|minted|equation\*?|align\*?|gather\*?)\}"
     r"|\\item\b(?:\[(?P<label>[^\]]*)\])?|(?P<gap>\n[ \t]*\n)"
-    r"|\\(?:begin|end)\{(?:itemize|enumerate|description|abstract|quote|quotation|center|figure\*?|table\*?)\}(?:\[[^\]]*\])?"
+    r"|\\(?:begin|end)\{(?:itemize|enumerate|description|abstract|quote|quotation|center|Shaded|Highlighting|figure\*?|table\*?)\}(?:\[[^\]]*\])?"
 )
 _GONE = re.compile(
-    r"\\(?:label|input|include|includegraphics|bibliography|bibliographystyle|usepackage|vspace|hspace|write18"
+    r"\\(?:label|hypertarget|input|include|includegraphics|bibliography|bibliographystyle|usepackage|vspace|hspace|write18"
     r"|immediate|centering|maketitle|tableofcontents|newpage|clearpage|noindent)\*?(?:\[[^\]]*\])?(?:\{[^{}]*\})?"
 )
 _ROW_END = re.compile(

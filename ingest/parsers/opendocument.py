@@ -1,4 +1,4 @@
-"""OpenDocument (ODT, ODS, ODP): headings, paragraphs, lists, tables, notes; slides and sheets as sections.
+"""OpenDocument (ODT, ODS, ODP): headings, lists, tables, notes; slides are pages, sheets sections.
 
 Read from content.xml as lxml parses it: the format is one XML file, and nothing it points to is followed.
 """
@@ -9,12 +9,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from ingest.errors import ParseError
-from ingest.parsers.base import Reading
+from ingest.parsers.base import ParsedPage, Reading
 from ingest.parsers.builder import Piece, collapse, mark_header, row_pieces
 from ingest.parsers.containers import Container, attribute, container_errors, local
 from ingest.parsers.joiner import Joiner
 from ingest.parsers.source import Context, Source
 
+_KIND = "application/vnd.oasis.opendocument."
 _MAX_DEPTH = 60
 _MAX_REPEATS = 1000
 _MAX_CELLS = 2_000_000
@@ -25,7 +26,7 @@ _NESTING = frozenset(
 
 
 def read(source: Source, context: Context) -> Reading:
-    """A reading without pages. Raises ParseError: `corrupt`, `too_large`, `encrypted`."""
+    """A reading, of slides with pages. Raises ParseError: `corrupt`, `too_large`, `encrypted`."""
     with container_errors("OpenDocument"), source.open() as file:
         container = Container(file, "OpenDocument")
         if _is_encrypted(container):
@@ -33,17 +34,34 @@ def read(source: Source, context: Context) -> Reading:
                 "encrypted", "The OpenDocument file is protected by a password. Save it without one."
             )
         kind = container.read("mimetype").decode("ascii", "replace").strip()
-        walker = _Walker()
-        joiner = Joiner()
-        body = next((one for one in container.xml("content.xml").iter() if local(one) == "body"), None)
-        if body is None:
-            raise ParseError("corrupt", "The OpenDocument file has no body. Save it again.")
-        for part in body:
-            joiner.pieces(walker.blocks(part))
-            if joiner.characters > context.max_characters:
-                raise ParseError("too_large", f"The file has over {context.max_characters} characters.")
-        joiner.pieces(walker.notes)
-        return Reading(kind, _title(container), None, iter((joiner.done(),)))
+        return _reading(container.xml("content.xml"), kind, _title(container), context)
+
+
+def read_tree(root: Any, context: Context) -> Reading:
+    """A reading of a flat OpenDocument file (FODT and its kin), whose parts are one tree."""
+    kind = attribute(root, "mimetype") or f"{_KIND}text"
+    return _reading(root, kind, _named(root), context)
+
+
+def _reading(root: Any, kind: str, title: str | None, context: Context) -> Reading:
+    body = next((one for one in root.iter() if local(one) == "body"), None)
+    if body is None:
+        raise ParseError("corrupt", "The OpenDocument file has no body. Save it again.")
+    walker = _Walker(_titled(root))
+    slides = [one for part in body if local(part) == "presentation" for one in part if local(one) == "page"]
+    if slides:
+        if len(slides) > context.max_pages:
+            raise ParseError(
+                "too_large", f"The presentation has {len(slides)} slides, the limit is {context.max_pages}."
+            )
+        return Reading(kind, title, len(slides), map(walker.slide, slides))
+    joiner = Joiner()
+    for part in body:
+        joiner.pieces(walker.blocks(part))
+        if joiner.characters > context.max_characters:
+            raise ParseError("too_large", f"The file has over {context.max_characters} characters.")
+    joiner.pieces(walker.notes)
+    return Reading(kind, title, None, iter((joiner.done(),)))
 
 
 def _is_encrypted(container: Container) -> bool:
@@ -52,9 +70,22 @@ def _is_encrypted(container: Container) -> bool:
 
 
 def _title(container: Container) -> str | None:
-    if "meta.xml" not in container:
-        return None
-    for element in container.xml("meta.xml").iter():
+    return _named(container.xml("meta.xml")) if "meta.xml" in container else None
+
+
+def _titled(root: Any) -> frozenset[str]:
+    """The names of styles that are, or come from, the style of a document's title."""
+    return frozenset({"Title"}) | {
+        attribute(one, "name") or ""
+        for one in root.iter()
+        if local(one) == "style" and attribute(one, "parent-style-name") == "Title"
+    }
+
+
+def _named(root: Any) -> str | None:
+    for element in root.iter():
+        if local(element) == "body":
+            return None
         if local(element) == "title" and element.text:
             return collapse(element.text, keep_breaks=False)[:300] or None
     return None
@@ -63,9 +94,27 @@ def _title(container: Container) -> str | None:
 class _Walker:
     """Turns elements into pieces; notes are gathered for the end."""
 
-    def __init__(self) -> None:
+    def __init__(self, titled: frozenset[str]) -> None:
         self.notes: list[Piece] = []
+        self._titled = titled
         self._cells = 0
+
+    def slide(self, page: Any) -> ParsedPage:
+        """One slide: its title as heading, and what the speaker notes."""
+        joiner = Joiner()
+        titles = [one for one in page if attribute(one, "class") == "title"]
+        for title in titles:
+            text = " ".join(piece.text for piece in self.blocks(title))
+            joiner.heading(text, 1)
+        rest = [one for one in page if one not in titles]
+        for element in rest:
+            pieces = list(self.blocks([element], 1))
+            if local(element) == "notes" and any(piece.text for piece in pieces):
+                joiner.heading("Notes", 2)
+            joiner.pieces(pieces)
+        joiner.pieces(self.notes)
+        self.notes = []
+        return joiner.done()
 
     def blocks(self, container: Any, depth: int = 0, items: int = 0) -> Iterator[Piece]:
         """The blocks of a body, cell, list item or frame, in order; `items` is the depth of lists."""
@@ -77,10 +126,6 @@ class _Walker:
                 yield from self._paragraph(element, depth, items)
             elif name == "table":
                 yield from self._table(element, depth)
-            elif name == "page":
-                label = attribute(element, "name") or ""
-                yield from [Piece("heading", label, 1)] if label else []
-                yield from self.blocks(element, depth + 1)
             elif name == "list":
                 for item in element:
                     yield from self.blocks(item, depth + 1, items + 1)
@@ -94,6 +139,8 @@ class _Walker:
             rank = attribute(element, "outline-level") or "1"
             level = int(rank) if rank.isdigit() and len(rank) < 3 else 1
             yield Piece("heading", collapse(text, keep_breaks=False), max(1, level))
+        elif attribute(element, "style-name") in self._titled and len(text) <= 300:
+            yield Piece("heading", collapse(text, keep_breaks=False), 1)
         elif items:
             yield Piece("list_item", text, items)
         else:

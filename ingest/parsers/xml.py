@@ -10,24 +10,31 @@ from typing import Any
 from lxml import etree
 
 from ingest.errors import ParseError
-from ingest.parsers import html
+from ingest.parsers import html, opendocument
 from ingest.parsers.base import Reading
-from ingest.parsers.builder import collapse, raise_if_starved
+from ingest.parsers.builder import collapse, raise_if_starved, row_of
 from ingest.parsers.containers import local, safe_parser
 from ingest.parsers.joiner import Joiner
 from ingest.parsers.source import Context, Source
 
 _HEADINGS = frozenset({"title", "head", "heading", "subtitle", "chaptertitle", "h1", "h2", "h3"})
+_PROSE = frozenset({"para", "p", "simpara", "ab", "seg", "li", "quote", "note"})
+_ROWS = frozenset({"row", "tr"})
+_CELLS = frozenset({"entry", "td", "th", "cell"})
+_LAYOUT = frozenset(
+    {*_PROSE, *_ROWS, *_CELLS, "table", "informaltable", "tgroup", "colspec", "thead", "tbody"}
+)
+_FLAT = "urn:oasis:names:tc:opendocument:xmlns:office:1.0"
 _LONG = 200
-_MAX_BYTES = 128 << 20
+MAX_BYTES = 128 << 20
 
 
-def read(source: Source, _context: Context) -> Reading:
-    """A reading without pages. Raises ParseError: `corrupt`, `too_large`."""
-    if source.size > _MAX_BYTES:
+def read(source: Source, context: Context) -> Reading:
+    """A reading without pages, save for flat OpenDocument. Raises ParseError: `corrupt`, `too_large`."""
+    if source.size > MAX_BYTES:
         raise ParseError(
             "too_large",
-            f"The XML has {source.size >> 20} MiB, the limit is {_MAX_BYTES >> 20}. Split it.",
+            f"The XML has {source.size >> 20} MiB, the limit is {MAX_BYTES >> 20}. Split it.",
         )
     data = source.read()
     try:
@@ -39,6 +46,8 @@ def read(source: Source, _context: Context) -> Reading:
         raise ParseError("corrupt", f"The XML does not parse ({error}). Export it again.") from error
     if local(root) == "html":
         return html.read(data)
+    if root.tag == f"{{{_FLAT}}}document":
+        return opendocument.read_tree(root, context)
     joiner = Joiner()
     title = _write(root, joiner)
     return Reading("application/xml", title, None, iter((joiner.done(),)))
@@ -59,21 +68,25 @@ def _write(root: Any, joiner: Joiner) -> str | None:
         name = local(element)
         children = [child for child in element if local(child)]
         mixed = _is_mixed(element, children)
-        if not children or mixed:
+        if name in _ROWS and children and all(local(child) in _CELLS for child in children):
+            flush()
+            named = local(element.getparent()) == "thead" or all(local(child) == "th" for child in children)
+            joiner.pieces(row_of([_text(child) for child in children], header=named))
+        elif not children or mixed:
             text = _text(element)
             if name.lower() in _HEADINGS and text and len(text) <= _LONG and not mixed:
                 flush()
                 joiner.heading(text, min(depth, 6) or 1)
                 title = title or text
-            elif mixed or len(text) > _LONG:
+            elif mixed or len(text) > _LONG or (name in _PROSE and text):
                 flush()
                 joiner.paragraph(text)
-            else:
+            elif text or name not in _LAYOUT:
                 lines += _record(element, name, text)
-            continue
-        flush()
-        lines += _record(element, name, "")
-        stack += [(child, depth + 1) for child in reversed(children)]
+        else:
+            flush()
+            lines += [] if name in _LAYOUT else _record(element, name, "")
+            stack += [(child, depth + 1) for child in reversed(children)]
     flush()
     return title[:300] if title else None
 

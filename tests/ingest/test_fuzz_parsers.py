@@ -11,20 +11,26 @@ import json
 import zipfile
 from collections.abc import Callable
 from itertools import pairwise
+from pathlib import Path
+from typing import get_args
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from ingesting import tiny_pdf
 from parsed import check_ranges
+from test_ocr import as_file, picture
 from test_parsers_mail import message, zipped
 from test_parsers_office import book, deck, opendocument, workbook
 
 from ingest.chunking import chunk_document
 from ingest.errors import PARSE_CODES, ParseError
+from ingest.formats import Format
+from ingest.ocr import find_ocr
 from ingest.parsers.base import ParsedDocument, assemble
 from ingest.parsers.reading import open_source
 from ingest.parsers.source import Budget, Context, Source
+from ingest.sniff import sniff_stream
 
 
 def docx_seed() -> bytes:
@@ -36,6 +42,7 @@ def docx_seed() -> bytes:
     return zipped({"word/document.xml": body.encode()})
 
 
+DATA = Path(__file__).resolve().parents[1] / "data" / "formats"
 SEEDS: dict[str, Callable[[], bytes]] = {
     "a.pdf": lambda: tiny_pdf(["The first page.", "The second page."]),
     "a.docx": docx_seed,
@@ -73,12 +80,18 @@ SEEDS: dict[str, Callable[[], bytes]] = {
     "a.vtt": lambda: b"WEBVTT\n\n00:01.000 --> 00:02.000\n<v Ann>Hi.\n",
     "a.py": lambda: b"class A:\n    def b(self) -> None:\n        pass\n",
     "a.txt": lambda: b"CHAPTER I\n\nIt rained.\n\n- one\n- two\n",
+    "a.msg": (DATA / "fake-email-attachment.msg").read_bytes,
+    "a.png": lambda: as_file(picture(["It rained."]), "PNG"),
 }
+COSTLY = ("a.msg", "a.png")
 SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture]
 
 
 def read(data: bytes, filename: str) -> ParsedDocument:
-    context = Context(open_source, 200, 2_000_000, budget=Budget(50, 8 << 20))
+    engine = find_ocr("auto", "eng", 60.0)
+    context = Context(
+        open_source, 200, 2_000_000, engine.folder, engine.languages, budget=Budget(50, 8 << 20)
+    )
     return assemble(open_source(Source(filename, data), context))
 
 
@@ -155,11 +168,18 @@ TOKENS = [
 ]  # fmt: skip
 
 
+def test_every_format_has_a_seed() -> None:
+    seen = {sniff_stream(io.BytesIO(made()), filename).format for filename, made in SEEDS.items()}
+    assert seen == set(get_args(Format))
+
+
 @pytest.mark.parametrize("filename", SEEDS)
 def test_damaged_files_give_text_or_a_parse_error(filename: str) -> None:
     seed = SEEDS[filename]()
 
-    @settings(max_examples=60, deadline=None, suppress_health_check=SLOW, database=None)
+    few = 15 if filename in COSTLY else 60
+
+    @settings(max_examples=few, deadline=None, suppress_health_check=SLOW, database=None)
     @given(damages())
     def run(damage: Callable[[bytes], bytes]) -> None:
         check(damage(seed), filename)

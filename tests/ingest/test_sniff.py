@@ -70,6 +70,8 @@ def write(tmp_path: Path):
         (b"Guide\n=====\n", "guide.rst", "rst"),
         (b"a,b\n1,2\n", "data.csv", "csv"),
         (b"#!/bin/sh\necho 1\n", "run", "code"),
+        (b"ID3 is a way to write who sings.\n", "tags.txt", "text"),
+        (b"RIFFLE SHUFFLES\n\nOnce.\n", "cards.txt", "text"),
         (b"<b>'not a page'</b>\n", "view.tsx", "code"),
     ],
 )
