@@ -16,6 +16,7 @@ from api.routes import (
     collections,
     documents,
     health,
+    openai,
     query,
     reading,
     search,
@@ -55,7 +56,10 @@ def create_app(settings: Settings, service: Service | None = None) -> FastAPI:
     app.state.service = owned
     errors.install(app)
     openapi.install(app)
-    for room in (sending, uploads, documents, watching, reading, query, answers, search, collections, health):
+    for room in (
+        *(sending, uploads, documents, watching, reading),
+        *(query, answers, search, collections, openai, health),
+    ):
         app.include_router(room.router)
     app.include_router(reference.router)
     pages.install(app)

@@ -17,6 +17,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
+from api.v1 import errors as openai_errors
 from rag.errors import LongleafError
 
 log = logging.getLogger(__name__)
@@ -70,13 +71,15 @@ def problem_of(error: Exception, instance: str) -> dict[str, Any]:
 
 
 def problem_response(body: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Response:
-    """Return the HTTP response of a problem document."""
-    status = int(body["status"])
+    """Return the HTTP response of a problem document; under `/v1` it has OpenAI's form."""
+    openai = openai_errors.concerns(str(body["instance"]))
+    status = openai_errors.status_of(body) if openai else int(body["status"])
     sent = dict(headers or {})
     if status == _SERVICE_UNAVAILABLE:
         sent.setdefault("Retry-After", _RETRY_SECONDS)
-    content = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
-    return Response(content, status, sent, media_type=PROBLEM_JSON)
+    members = openai_errors.error_of(body) if openai else body
+    content = json.dumps(members, ensure_ascii=False, separators=(",", ":")).encode()
+    return Response(content, status, sent, media_type="application/json" if openai else PROBLEM_JSON)
 
 
 def install(app: FastAPI) -> None:

@@ -25,6 +25,8 @@ log = logging.getLogger("api.access")
 
 MAX_JSON_BYTES = 1024 * 1024
 """Largest body of a request that is not an upload, in bytes."""
+MAX_PROMPT_BYTES = 16 * 1024 * 1024
+"""The same under `/v1`, where clients send what the model reads: 128k tokens and batches of such."""
 
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 CONTENT_SECURITY_POLICY = (
@@ -43,7 +45,7 @@ SECURITY_HEADERS = {
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _UPLOADS = re.compile(r"POST /documents|PUT /documents/[^/]+|POST /uploads|(PATCH|POST) /uploads/[^/]+")
-_UNSTORED = ("/documents", "/query", "/search", "/collections", "/answers", "/uploads")
+_UNSTORED = ("/documents", "/query", "/search", "/collections", "/answers", "/uploads", "/v1")
 _QUIET_PATHS = frozenset({"/healthz", "/readyz"})
 
 
@@ -197,7 +199,8 @@ class BodyLimit:
             await self.app(scope, receive, send)
             return
         upload = _UPLOADS.fullmatch(f"{scope['method']} {scope['path']}")
-        limit = self.max_upload_bytes if upload else MAX_JSON_BYTES
+        most = MAX_PROMPT_BYTES if scope["path"].startswith("/v1/") else MAX_JSON_BYTES
+        limit = self.max_upload_bytes if upload else most
         declared = Headers(scope=scope).get("content-length", "")
         if declared.isdecimal() and int(declared) > limit:
             detail = f"The body has {int(declared):,} bytes; {limit:,} are allowed."

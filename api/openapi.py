@@ -9,6 +9,8 @@ from fastapi.openapi.utils import get_openapi
 
 from api.routes.shared import problems
 from api.schemas import Problem
+from api.v1 import errors as openai_errors
+from api.v1.schemas.base import OpenAIError
 from api.version import version
 
 _DESCRIPTION = """Reads documents and answers questions about them with quotes that can be checked.
@@ -20,6 +22,7 @@ _TAGS = [
     {"name": "uploads", "description": "Large files, sent in several requests (tus 1.0)."},
     {"name": "questions", "description": "Asking and searching."},
     {"name": "collections", "description": "Documents that are searched together."},
+    {"name": "openai", "description": "What OpenAI's clients call; errors have OpenAI's form."},
     {"name": "operations", "description": "Health, readiness, versions."},
 ]
 _ALWAYS = problems(
@@ -51,7 +54,8 @@ def _describe(app: FastAPI) -> dict[str, Any]:
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
     schemas["Problem"] = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
-    for path in document["paths"].values():
+    schemas["OpenAIError"] = OpenAIError.model_json_schema(ref_template="#/components/schemas/{model}")
+    for name, path in document["paths"].items():
         for method, operation in path.items():
             shared = dict(_ALWAYS)
             if operation.get("parameters") or "requestBody" in operation:
@@ -64,5 +68,19 @@ def _describe(app: FastAPI) -> dict[str, Any]:
             responses.pop("422", None)
             for status, description in shared.items():
                 responses.setdefault(str(status), description)
+            if openai_errors.concerns(name):
+                _as_openai(responses)
             operation["responses"] = dict(sorted(responses.items()))
     return document
+
+
+def _as_openai(responses: dict[str, Any]) -> None:
+    """Let errors be documented in OpenAI's form, which has 400 where ours has 422."""
+    responses.pop("422", None)
+    schema = {"$ref": "#/components/schemas/OpenAIError"}
+    for status, response in responses.items():
+        if not status.startswith("2"):
+            responses[status] = {
+                "description": response["description"],
+                "content": {"application/json": {"schema": schema}},
+            }

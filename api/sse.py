@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Mappi
 from concurrent.futures import Executor
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from fastapi import Response
 from fastapi.sse import format_sse_event
@@ -44,6 +44,12 @@ class ServerEvent:
         """Return the event as it goes over the wire."""
         text = json.dumps(self.data, ensure_ascii=False, separators=(",", ":"))
         return format_sse_event(event=self.event, data_str=text)
+
+
+class Sendable(Protocol):
+    """An event of any form that knows how it goes over the wire."""
+
+    def encode(self) -> bytes: ...
 
 
 class _End:
@@ -122,10 +128,10 @@ class EventStream(Response):
 
     def __init__(
         self,
-        events: AsyncGenerator[ServerEvent],
+        events: AsyncGenerator[Sendable],
         *,
-        first: ServerEvent | None = None,
-        on_error: Callable[[Exception], ServerEvent],
+        first: Sendable | None = None,
+        on_error: Callable[[Exception], Sendable],
         heartbeat: float = HEARTBEAT_SECONDS,
     ) -> None:
         self.status_code = 200
@@ -145,7 +151,7 @@ class EventStream(Response):
 
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         watcher = asyncio.create_task(until_gone(receive))
-        coming: asyncio.Task[ServerEvent | None] | None = None
+        coming: asyncio.Task[Sendable | None] | None = None
         try:
             await body(self._first.encode() if self._first else _HEARTBEAT)
             while True:
@@ -168,7 +174,7 @@ class EventStream(Response):
             await _cancel(watcher, coming)
             await self._events.aclose()
 
-    async def _next(self) -> ServerEvent | None:
+    async def _next(self) -> Sendable | None:
         if self._failed:
             return None
         try:

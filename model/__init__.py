@@ -31,6 +31,7 @@ from model.errors import (
 from model.events import Event, Finished, FinishReason, PrefillProgress, TokenEvent
 from model.hardware import Hardware, describe
 from model.options import EngineOptions
+from model.reading import Ranked
 from model.sampling import SamplingParams
 from model.stats import Stats
 from model.text.chat import ChatFormat, Content, Message
@@ -68,6 +69,7 @@ __all__ = [
     "PrefillProgress",
     "PromptError",
     "PromptTooLongError",
+    "Ranked",
     "Regex",
     "SamplingParams",
     "Span",

@@ -25,7 +25,7 @@ from model.loop import Loop
 from model.native import FEW_ROWS, level
 from model.options import EngineOptions
 from model.parallel.executor import load_parallel
-from model.reading import read_logits, read_scores
+from model.reading import Ranked, read_logits, read_ranked, read_scores
 from model.request import Request
 from model.runner import Runner
 from model.sampling import SamplingParams
@@ -237,6 +237,33 @@ class Engine:
                 f"start is {start} and stop {stop}; allowed: 1 <= start < stop <= {len(ids)} tokens"
             )
         return read_scores(self._loop, ids, range(start, stop), salt, frozenset(tags))
+
+    def rank(
+        self,
+        ids: Sequence[int],
+        k: int = 0,
+        *,
+        cancel: threading.Event | None = None,
+        salt: str = "",
+        tags: Collection[str] = (),
+    ) -> Ranked | None:
+        """Log-probabilities of ids[1:], each given all before it, and of the `k` likeliest in its place.
+
+        None when `cancel` was set before all was read.
+
+        Raises:
+            PromptError: fewer than two tokens, too long, or ids outside the vocabulary.
+            ParameterError: k is negative.
+        """
+        checked = self._checked(ids, self.context_length)
+        if len(checked) < 2:
+            raise PromptError("the prompt has one token, which stands after nothing; give at least two")
+        if k < 0:
+            raise ParameterError(f"k is {k}; allowed: at least 0")
+        request = Request(
+            len(checked) - 1, checked[:-1], cancel or threading.Event(), salt=salt, tags=frozenset(tags)
+        )
+        return read_ranked(self._loop, request, checked[1:], k)
 
     def forget(self) -> None:
         """Forget every prompt that was read; the tiers below the KV pool keep theirs."""

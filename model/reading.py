@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from model.loop import Loop
 from model.request import Request
-from model.sampling import token_logprobs
+from model.sampling import token_logprobs, top
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """What the model thought of each token of a prompt but the first, float32 on the CPU.
+
+    Attributes:
+        logprobs: [n - 1], of the token that stands there, given all before it.
+        top_ids, top_logprobs: [n - 1, k], the most probable tokens in its place, best first.
+    """
+
+    logprobs: Tensor
+    top_ids: Tensor
+    top_logprobs: Tensor
 
 
 def read_logits(loop: Loop, ids: list[int]) -> Tensor:
@@ -46,6 +61,23 @@ def read_scores(loop: Loop, ids: list[int], wanted: range, salt: str, tags: froz
         ),
     )
     return torch.cat(parts)
+
+
+def read_ranked(loop: Loop, request: Request, targets: list[int], k: int) -> Ranked | None:
+    """What the model thinks of `targets`, each the token behind one of the request's; None where the request
+    was cancelled before all was read."""
+    parts: list[tuple[Tensor, Tensor, Tensor]] = []
+
+    def collect(first: int, logits: Tensor) -> None:
+        wanted = torch.tensor(targets[first : first + len(logits)], device=logits.device)
+        best, values = top(logits, min(k, logits.shape[-1]))
+        parts.append((token_logprobs(logits, wanted).cpu(), best.cpu(), values.cpu()))
+
+    request.collect = collect
+    _read(loop, request)
+    if sum(len(logprobs) for logprobs, _, _ in parts) < len(targets):
+        return None
+    return Ranked(*(torch.cat(part) for part in zip(*parts, strict=True)))
 
 
 def _read(loop: Loop, request: Request) -> None:

@@ -109,8 +109,8 @@ def raised_codes() -> dict[str, Path]:
 
 
 def written_codes() -> set[str]:
-    """Codes of the API, and of the commands that keep documents."""
-    pages = (read("docs/api.md"), read("docs/documents.md"))
+    """Codes of the API, under `/v1` too, and of the commands that keep documents."""
+    pages = (read("docs/api.md"), read("docs/clients.md"), read("docs/documents.md"))
     return {code(row[0]) for page in pages for row in tables(page, "code")}
 
 

@@ -289,3 +289,30 @@ def test_tools_come_as_events_among_the_others(tiny_folder: Path) -> None:
     end = events[-1]
     assert isinstance(end, Finished)
     assert (end.reason, end.text) == ("stop", call)
+
+
+def test_rank_is_the_score_and_the_likeliest_in_its_place(tiny_folder: Path) -> None:
+    engine = small(tiny_folder)
+    ids = torch.randint(0, 500, (100,), generator=torch.Generator().manual_seed(5)).tolist()
+    rows = engine.logits(ids).log_softmax(-1)[:-1]
+    ranked = engine.rank(ids, 3)
+    assert ranked is not None
+    torch.testing.assert_close(ranked.logprobs, engine.score(ids, 1), rtol=0, atol=0)
+    values, best = rows.topk(3)
+    torch.testing.assert_close(ranked.top_logprobs, values, rtol=1e-4, atol=1e-4)
+    assert ranked.top_ids.tolist() == best.tolist()
+    greedy = [*ids[:-1], int(best[-1, 0])]
+    again = engine.rank(greedy, 1)
+    assert again is not None
+    assert again.logprobs[-1] == again.top_logprobs[-1, 0]  # to the bit: it is the same number
+
+
+def test_rank_of_one_token_and_of_a_cancelled_prompt(tiny_folder: Path) -> None:
+    engine = small(tiny_folder)
+    with pytest.raises(PromptError, match="at least two"):
+        engine.rank([5])
+    with pytest.raises(ParameterError, match="k is -1"):
+        engine.rank([5, 6], -1)
+    gone = threading.Event()
+    gone.set()
+    assert engine.rank(list(range(100)), cancel=gone) is None

@@ -1,0 +1,1 @@
+"""The OpenAI-compatible doors: chat, responses, completions, embeddings and models, under `/v1`."""
