@@ -19,9 +19,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from ingesting import tiny_pdf
 from parsed import check_ranges
+from test_encodings import TEXTS
 from test_ocr import as_file, picture
 from test_parsers_mail import message, zipped
 from test_parsers_office import book, deck, opendocument, workbook
+from test_parsers_pdf import BERTHS, page_with, ruled
 
 from ingest.chunking import chunk_document
 from ingest.errors import PARSE_CODES, ParseError
@@ -80,6 +82,13 @@ SEEDS: dict[str, Callable[[], bytes]] = {
     "a.vtt": lambda: b"WEBVTT\n\n00:01.000 --> 00:02.000\n<v Ann>Hi.\n",
     "a.py": lambda: b"class A:\n    def b(self) -> None:\n        pass\n",
     "a.txt": lambda: b"CHAPTER I\n\nIt rained.\n\n- one\n- two\n",
+    "table.pdf": lambda: page_with(ruled(BERTHS)),
+    "a.fodt": (DATA / "harbour.fodt").read_bytes,
+    "a.odp": (DATA / "harbour.odp").read_bytes,
+    "b.rtf": (DATA / "harbour-pandoc.rtf").read_bytes,
+    "b.xml": (DATA / "harbour-docbook.xml").read_bytes,
+    "b.txt": lambda: (TEXTS["hu"] * 3).encode("cp1250"),
+    "c.txt": lambda: (TEXTS["th"] + TEXTS["ru"]).encode("cp874", "ignore"),
     "a.msg": (DATA / "fake-email-attachment.msg").read_bytes,
     "a.png": lambda: as_file(picture(["It rained."]), "PNG"),
 }

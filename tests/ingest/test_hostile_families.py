@@ -119,6 +119,18 @@ REFUSED: dict[str, tuple[str, Callable[[], bytes], ParseCode]] = {
         lambda: OLE + bytes(600) + "EncryptedPackage".encode("utf-16-le"),
         "encrypted",
     ),
+    "encrypted OpenDocument": (
+        "a.ods",
+        lambda: zipped(
+            {
+                "mimetype": b"application/vnd.oasis.opendocument.spreadsheet",
+                "META-INF/manifest.xml": b"<manifest><file-entry full-path='content.xml'><encryption-data/>"
+                b"</file-entry></manifest>",
+                "content.xml": b"\x8e\x1f" * 400,
+            }
+        ),
+        "encrypted",
+    ),
     "XLS": ("a.xls", lambda: OLE + bytes(600) + "Workbook".encode("utf-16-le"), "unsupported_type"),
     "OLE without sense": ("a.doc", lambda: OLE + bytes(4000), "unsupported_type"),
     "laughs in an office file": (
