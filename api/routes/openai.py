@@ -11,11 +11,12 @@ from fastapi import APIRouter, Request, Response
 from api.errors import problem_of
 from api.routes.shared import ServiceDep, problems
 from api.sse import EventStream, iterate_in_thread, unless_gone
-from api.v1 import chat, completions, embeddings, naming
+from api.v1 import chat, completions, embeddings, naming, responses
 from api.v1.errors import error_of
 from api.v1.events import Step
 from api.v1.schemas.chat import ChatRequest
 from api.v1.schemas.completions import CompletionRequest, EmbeddingRequest
+from api.v1.schemas.responses import ResponseRequest
 from api.v1.shape import Presenter, StreamPart, text
 from api.wiring import Service
 
@@ -76,6 +77,27 @@ async def text_completions(request: Request, service: ServiceDep, body: Completi
     )
 
 
+@router.post("/responses", summary="Respond", responses=_answers("response"))
+async def respond(request: Request, service: ServiceDep, body: ResponseRequest) -> Response:
+    """Answer as `POST /v1/chat/completions` does, in the form of OpenAI's newer API. Nothing is stored.
+
+    A client that closes the connection stops the work.
+    """
+    presenter = responses.ResponsePresenter(body)
+
+    def last(error: Exception) -> StreamPart:
+        return presenter.failed(error_of(problem_of(error, request.url.path))["error"])
+
+    return await _shown(
+        request,
+        service,
+        lambda cancel: responses.steps(service, body, cancel),
+        presenter,
+        stream=bool(body.stream),
+        last=last,
+    )
+
+
 @router.post("/embeddings", summary="Make vectors", responses=_answers("list", stream=False))
 async def make_embeddings(request: Request, service: ServiceDep, body: EmbeddingRequest) -> Response:
     """Vectors of length 1 of texts, by the model that searches."""
@@ -90,12 +112,13 @@ async def _shown(
     presenter: Presenter,
     *,
     stream: bool,
+    last: Callable[[Exception], StreamPart] | None = None,
 ) -> Response:
     steps = iterate_in_thread(service.answers, work)
     if stream:
         # The first step is awaited, so that what can't be answered gets its status.
         first = await unless_gone(request.receive, anext(steps))
-        return EventStream(_parts(first, steps, presenter), on_error=_last_part(request))
+        return EventStream(_parts(first, steps, presenter), on_error=last or _last_part(request))
     return _json(await unless_gone(request.receive, _whole(steps, presenter)))
 
 

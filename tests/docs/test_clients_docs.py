@@ -9,12 +9,14 @@ from typing import Any
 import pytest
 from openai.types import completion_create_params, embedding_create_params
 from openai.types.chat import completion_create_params as chat_create_params
+from openai.types.responses import response_create_params
 from pydantic import BaseModel, ValidationError
 from reading import code, read, table
 
 from api.v1.schemas.base import use_of
 from api.v1.schemas.chat import ChatRequest
 from api.v1.schemas.completions import CompletionRequest, EmbeddingRequest
+from api.v1.schemas.responses import ResponseRequest
 
 OWN = {"longleaf", "input_type"}
 """Parameters of ours."""
@@ -36,11 +38,20 @@ KINDS: list[tuple[str, type[BaseModel], list[Any]]] = [
         ],
     ),
     ("embedding", EmbeddingRequest, [embedding_create_params.EmbeddingCreateParams]),
+    (
+        "response",
+        ResponseRequest,
+        [
+            response_create_params.ResponseCreateParamsNonStreaming,
+            response_create_params.ResponseCreateParamsStreaming,
+        ],
+    ),
 ]
 LEAST: dict[str, dict[str, Any]] = {
     "chat": {"model": "a", "messages": [{"role": "user", "content": "b"}]},
     "completion": {"model": "a", "prompt": "b"},
     "embedding": {"model": "a", "input": "b"},
+    "response": {"model": "a", "input": "b"},
 }
 
 
@@ -67,7 +78,7 @@ def test_parameters_are_treated_as_their_lines_say(
     kind: str, model: type[BaseModel], types: list[Any]
 ) -> None:
     for name in parameters(types):
-        given = {**LEAST[kind], name: {"any": "thing"}}
+        given = {**LEAST[kind], name: {"any": ["thing"]}}
         if use_of(model, name) == "not used":
             model.model_validate(given)
             continue
