@@ -7,11 +7,53 @@ from typing import Annotated
 
 import typer
 
-from api.options import Json, quiet, settings
+from api.options import Collection, Json, quiet, settings
+from api.terminal import USAGE, fail
 
 documents_app = typer.Typer()
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
+
+
+@documents_app.command()
+def sync(  # noqa: PLR0917 (typer calls it by name)
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder whose files are mirrored.")],
+    collection: Collection = "default",
+    watch: Annotated[bool, typer.Option("--watch", help="Go on, and follow what changes.")] = False,
+    dry_run: DryRun = False,
+    name: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="What the store knows the folder by; its path if not given."),
+    ] = None,
+    checksum: Annotated[
+        bool, typer.Option("--checksum", help="Compare the bytes of every file, not size and time.")
+    ] = False,
+    retry: Annotated[bool, typer.Option("--retry", help="Try again what could not be read before.")] = False,
+    read: Annotated[
+        bool, typer.Option("--read/--no-read", help="Read documents here, or leave that to a service.")
+    ] = True,
+    delete_all: Annotated[
+        bool, typer.Option("--delete-all", help="Delete the documents of files that are all gone.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Mirror a folder into a collection: new, changed, moved and deleted files, and nothing else."""
+    from api.commands import sync as once  # noqa: PLC0415
+
+    if watch and dry_run:
+        fail("--watch and --dry-run exclude each other", USAGE)
+    options = once.Options(
+        name=name, checksum=checksum, retry=retry, read=read, delete_all=delete_all, as_json=json
+    )
+    found = quiet(settings())
+    if watch:
+        from api.commands import sync_watch  # noqa: PLC0415
+
+        sync_watch.run(found, folder, collection, options)
+    elif dry_run:
+        once.dry_run(found, folder, collection, options)
+    else:
+        once.run(found, folder, collection, options)
 
 
 @documents_app.command()

@@ -39,9 +39,9 @@ def say(text: str = "") -> None:
     sys.stdout.write(clean(text) + "\n")
 
 
-def say_json(value: Any) -> None:
+def say_json(value: Any, *, one_line: bool = False) -> None:
     """Print the result as one JSON document; control characters are escaped in it."""
-    text = json.dumps(value, ensure_ascii=False, indent=2, default=str)
+    text = json.dumps(value, ensure_ascii=False, indent=None if one_line else 2, default=str)
     # JSON escapes C0; C1 and bidi marks would pass
     escaped = (
         f"\\u{ord(c):04x}" if "\x7f" <= c <= "\x9f" or c in _BIDI_CONTROLS or "\ud800" <= c <= "\udfff" else c

@@ -180,7 +180,11 @@ class Service:
     def forget(self, collection_id: str, document_id: str | None = None) -> None:
         """Take a deleted document, or collection, out of the indexes and the KV cache of this process."""
         self.indexes.wait().forget(collection_id, document_id)
-        if document_id is not None and (engine := self.engine.now()) is not None and engine.failure is None:
+        if document_id is not None:
+            self._purge(document_id)
+
+    def _purge(self, document_id: str) -> None:
+        if (engine := self.engine.now()) is not None and engine.failure is None:
             engine.purge(document_id)
 
     @property
@@ -207,7 +211,7 @@ class Service:
     def _make_indexes(self) -> LiveIndexes:
         from rag.index.live import LiveIndexes  # noqa: PLC0415
 
-        return LiveIndexes(self.db, self.settings)
+        return LiveIndexes(self.db, self.settings, self._purge)
 
     def _make_retriever(self) -> Retriever:
         from rag.rerank import load_reranker  # noqa: PLC0415

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from sqlalchemy import delete
 from sqlalchemy.orm import Session
 
 from ingest.blobs import blob_path
+from ingest.keeping.kv import purge_blocks
 from ingest.locks import sync_folder
+from rag.errors import NotFound
 from rag.settings import Settings
 from rag.store.records import DocumentRow
 from rag.store.repositories import Changes, Collections, Documents, Generations, Versions
@@ -29,6 +31,29 @@ def delete_document(
         document = Documents(session, scope).lock(document_id)
         files = _delete_rows(session, scope, document)
     _finish(db, settings, [document], files, on_deleted)
+
+
+def delete_documents(
+    db: Database,
+    settings: Settings,
+    scope: Scope,
+    document_ids: Collection[str],
+    on_deleted: OnDeleted | None = None,
+) -> list[str]:
+    """Delete documents together, in one transaction; returns those that were there."""
+    documents: list[DocumentRow] = []
+    files: list[tuple[str, int]] = []
+    with db.session() as session:
+        for document_id in sorted(document_ids):
+            try:
+                document = Documents(session, scope).lock(document_id)
+            except NotFound:
+                continue
+            files += _delete_rows(session, scope, document)
+            documents.append(document)
+    if documents:
+        _finish(db, settings, documents, files, on_deleted)
+    return [document.id for document in documents]
 
 
 def delete_collection(
@@ -71,6 +96,7 @@ def _finish(
         blob_path(settings, document_id, generation).unlink(missing_ok=True)
     if documents and (settings.data_dir / "blobs").is_dir():
         sync_folder(settings.data_dir / "blobs")
+    purge_blocks(settings, *(document.id for document in documents))
     try:
         if on_deleted is not None:
             for document in documents:

@@ -21,6 +21,22 @@ def folder_lock(path: Path, *, exclusive: bool) -> Iterator[None]:
         os.close(descriptor)
 
 
+@contextmanager
+def file_lock(path: Path) -> Iterator[bool]:
+    """Hold the lock file at `path` alone, without waiting; gives False where another process holds it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+    finally:
+        os.close(descriptor)
+
+
 def create_locked(path: Path) -> int:
     """Make the file at `path` and hold its lock; returns the descriptor, whose closing drops the lock."""
     path.parent.mkdir(parents=True, exist_ok=True)

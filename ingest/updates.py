@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast
 
 from sqlalchemy.orm import Session
@@ -11,11 +13,12 @@ from sqlalchemy.orm import Session
 from ingest import jobs
 from ingest.blobs import blob_path, claim_folder, drop_old_files
 from ingest.locks import folder_lock, sync_folder
-from ingest.names import choose_title, display_filename
-from ingest.uploads import NewDocument, check_metadata, duplicate, no_storage
+from ingest.names import choose_title, display_filename, stem
+from ingest.uploads import NewDocument, Within, check_metadata, duplicate, no_storage
+from rag.ids import new_id
 from rag.settings import Settings
-from rag.store.records import FINAL_STATUSES, DocumentRow, Status
-from rag.store.repositories import Collections, Documents, Jobs, Versions
+from rag.store.records import FINAL_STATUSES, DocumentRow, Status, VersionRow
+from rag.store.repositories import Changes, Collections, Documents, Jobs, Versions
 from rag.store.scope import Scope
 from rag.store.session import Database
 
@@ -33,15 +36,21 @@ class Replaced:
 
 
 def replace_file(
-    db: Database, settings: Settings, scope: Scope, document_id: str, new: NewDocument
+    db: Database,
+    settings: Settings,
+    scope: Scope,
+    document_id: str,
+    new: NewDocument,
+    *,
+    within: Within | None = None,
 ) -> Replaced:
     """Take a finished upload as the document's next generation and queue it; durable when it returns. Its
     `metadata` has no part in it.
 
     The newest file wins: one that is queued or being read is given up. The live bytes once more are no new
     generation (`unchanged`), and end one on its way all the same; bytes that are on their way already go on.
-    Raises NotFound; Conflict (`duplicate_document`) for bytes of another document of the collection;
-    TooLarge (`collection_too_large`); Unavailable.
+    `within` is called inside the transaction. Raises NotFound; Conflict (`duplicate_document`) for bytes of
+    another document of the collection; TooLarge (`collection_too_large`); Unavailable.
     """
     new.upload.make_durable()
     with folder_lock(settings.data_dir / "blobs.lock", exclusive=False):
@@ -49,6 +58,8 @@ def replace_file(
             claim_folder(db, settings)
             with db.session() as session:
                 outcome = _enter(session, settings, scope, document_id, new)
+                if within is not None:
+                    within(session, outcome.document)
         except OSError as error:
             raise no_storage(error) from error
     drop_old_files(db, settings, scope, document_id)
@@ -67,7 +78,9 @@ def _enter(
     documents, versions = Documents(session, scope), Versions(session, scope)
     collection_id = documents.get(document_id).collection_id
     collections = Collections(session, scope)
-    collections.lock_if_limited(collection_id)  # before the document, as a deletion of the collection does
+    # before the document, as a deletion of the collection does
+    collections.share(collection_id)
+    collections.lock_if_limited(collection_id)
     document = documents.lock(document_id)
     job = Jobs(session, scope).of_document(document_id)
     coming = document.updating or (document if document.generation == 0 else None)
@@ -115,6 +128,98 @@ def _refuse_duplicate(
         raise duplicate([{"filename": display_filename(filename), "existing_document_id": other}])
 
 
+def read_again(
+    db: Database,
+    settings: Settings,
+    scope: Scope,
+    document_id: str,
+    filename: str,
+    *,
+    within: Within | None = None,
+) -> Replaced:
+    """Queue a document's bytes once more as its next generation, under another file name, which can tell what
+    they are taken for. The present generation answers until that is ready. Raises NotFound, Unavailable.
+    """
+    with folder_lock(settings.data_dir / "blobs.lock", exclusive=False):
+        try:
+            claim_folder(db, settings)
+            with db.session() as session:
+                documents, versions = Documents(session, scope), Versions(session, scope)
+                Collections(session, scope).share(documents.get(document_id).collection_id)
+                document = documents.lock(document_id)
+                own = document.updating or versions.get(document_id, versions.shown(document_id))
+                jobs.supersede(session, scope, document_id)
+                shown = display_filename(filename)
+                version = versions.add(
+                    document_id,
+                    filename=shown,
+                    title=choose_title(document.meta.get("title"), None, shown),
+                    sha256=own.sha256,
+                    size=own.bytes,
+                )
+                queued = jobs.enqueue(session, scope, document_id, version.generation, size=own.bytes)
+                target = blob_path(settings, document_id, version.generation)
+                _twin(blob_path(settings, document_id, own.generation), target)
+                if within is not None:
+                    within(session, document)
+                outcome = Replaced(documents.get(document_id), version.generation, queued.id, shown, "queued")
+        except OSError as error:
+            raise no_storage(error) from error
+    drop_old_files(db, settings, scope, document_id)
+    return outcome
+
+
+def _twin(source: Path, target: Path) -> None:
+    """Let the same bytes lie at `target` as well, durably."""
+    draft = target.with_name(f".{target.name}.{new_id('new')}")
+    try:
+        try:
+            os.link(source, draft)
+        except FileNotFoundError:
+            raise
+        except OSError:  # a file system without hard links
+            shutil.copyfile(source, draft)
+            with draft.open("rb+") as copied:
+                os.fsync(copied.fileno())
+        os.rename(draft, target)
+    finally:
+        draft.unlink(missing_ok=True)
+    sync_folder(target.parent)
+
+
+def rename(
+    session: Session, scope: Scope, document_id: str, filename: str, meta: dict[str, Any]
+) -> DocumentRow:
+    """Give a document another file name and metadata; nothing is read again. A title that came from the old
+    name comes from the new one.
+
+    The caller has the document locked. Raises NotFound, InvalidRequest (`invalid_metadata`).
+    """
+    check_metadata(meta)
+    documents, versions = Documents(session, scope), Versions(session, scope)
+    before = documents.get(document_id)
+    shown = display_filename(filename)
+    own = versions.get(document_id, versions.shown(document_id))
+    title = shown_title(meta.get("title"), own, shown)
+    newest = before.updating or own
+    versions.rename_unread(document_id, shown, shown_title(meta.get("title"), newest, shown))
+    documents.describe(document_id, meta=meta, title=title, filename=shown)
+    _tell_indexes(session, scope, before, documents.get(document_id))
+    return documents.get(document_id)
+
+
+def shown_title(given: object, version: VersionRow, filename: str) -> str:
+    """What a document with this version is called, under the file name that it has by now."""
+    named_after_file = version.title == stem(version.filename)
+    return choose_title(given, None if named_after_file else version.title, filename)
+
+
+def _tell_indexes(session: Session, scope: Scope, before: DocumentRow, after: DocumentRow) -> None:
+    """Names are found by words: a document with another one is entered into the indexes anew."""
+    if after.generation > 0 and (before.title, before.filename) != (after.title, after.filename):
+        Changes(session, scope).append(after.collection_id, after.id, after.generation, "publish")
+
+
 def change_metadata(db: Database, scope: Scope, document_id: str, patch: dict[str, Any]) -> DocumentRow:
     """Merge `patch` into a document's metadata (RFC 7396: null removes a member); filters see it at once.
 
@@ -128,8 +233,9 @@ def change_metadata(db: Database, scope: Scope, document_id: str, patch: dict[st
         check_metadata(merged)
         versions = Versions(session, scope)
         own = versions.get(document_id, versions.shown(document_id))
-        title = choose_title(merged.get("title"), own.title, own.filename)
+        title = shown_title(merged.get("title"), own, document.filename)
         documents.describe(document_id, meta=merged, title=title)
+        _tell_indexes(session, scope, document, documents.get(document_id))
         return documents.get(document_id)
 
 

@@ -6,12 +6,14 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
+
+from sqlalchemy.orm import Session
 
 from ingest import jobs
 from ingest.blobs import STORE_MARK, blob_path, claim_folder, sweep
@@ -141,6 +143,9 @@ class Accepted:
     reused: bool = False
 
 
+Within = Callable[[Session, DocumentRow], None]
+
+
 def accept(
     db: Database,
     settings: Settings,
@@ -149,9 +154,10 @@ def accept(
     new: NewDocument,
     *,
     reuse: bool = False,
+    within: Within | None = None,
 ) -> Accepted:
     """Enter one document; see `accept_all`."""
-    return accept_all(db, settings, scope, collection_id, [new], reuse=reuse)[0]
+    return accept_all(db, settings, scope, collection_id, [new], reuse=reuse, within=within)[0]
 
 
 def accept_all(
@@ -162,10 +168,12 @@ def accept_all(
     new: Sequence[NewDocument],
     *,
     reuse: bool = False,
+    within: Within | None = None,
 ) -> list[Accepted]:
     """Enter documents and their jobs, all or none, in the order given; durable when it returns.
 
-    An empty file is taken too: its job fails with `empty`, so that the sender finds it in the list.
+    An empty file is taken too: its job fails with `empty`, so that the sender finds it in the list. `within`
+    is called inside the transaction, for what has to be true of a document from its first moment on.
     Bytes that the collection holds already raise Conflict (`duplicate_document`, with `existing_document_id`
     of the first and `duplicates` of all; the id is None for a file that is twice in `new`), or, with `reuse`,
     yield the existing document. Raises also NotFound, InvalidRequest (`invalid_metadata`), Unavailable, and
@@ -185,7 +193,7 @@ def accept_all(
             _unlink(settings, ids)
             raise no_storage(error) from error
         try:
-            accepted = _enter(db, scope, collection_id, new, ids, reuse=reuse)
+            accepted = _enter(db, scope, collection_id, new, ids, reuse=reuse, within=within)
         except Unavailable:
             raise  # the transaction's fate can be unknown: `sweep` judges by the rows
         except LongleafError:
@@ -205,6 +213,7 @@ def _enter(
     ids: Sequence[str],
     *,
     reuse: bool,
+    within: Within | None,
 ) -> list[Accepted]:
     entered: dict[int, Accepted] = {}
     duplicates: list[dict[str, str | None]] = []
@@ -249,7 +258,11 @@ def _enter(
             raise duplicate(duplicates)
         if mine:
             collections.check_limits(collection_id)
-    return [entered[place] for place in range(len(new))]
+        accepted = [entered[place] for place in range(len(new))]
+        if within is not None:
+            for entry in accepted:
+                within(session, entry.document)
+    return accepted
 
 
 def duplicate(duplicates: list[dict[str, str | None]]) -> Conflict:

@@ -153,7 +153,7 @@ def read_all(service: Service, entries: list[Entry]) -> None:
 
     def work() -> None:
         try:
-            while any(row.status not in FINAL_STATUSES for row in _rows(service, waiting).values()):
+            while not all(_settled(row) for row in _rows(service, waiting).values()):
                 worker.run_until_idle()
                 # what is left is being read by a server on the same store
                 if stopping.wait(_POLL_SECONDS):
@@ -178,10 +178,16 @@ def read_all(service: Service, entries: list[Entry]) -> None:
         if row is None:
             entry.code, entry.reason = "document_not_found", "it was deleted meanwhile"
         else:
-            entry.status = row.status
-            if row.status != "ready":
-                entry.code = row.error_code or row.status
-                entry.reason = row.error_detail or f"reading ended as {row.status}"
+            newest = row.updating or row
+            entry.status = newest.status
+            if newest.status != "ready":
+                entry.code = newest.error_code or newest.status
+                entry.reason = newest.error_detail or f"reading ended as {newest.status}"
+
+
+def _settled(row: DocumentRow) -> bool:
+    """Whether nothing of it is on its way, a newer version included."""
+    return (row.updating or row).status in FINAL_STATUSES
 
 
 def _rows(service: Service, entries: list[Entry]) -> dict[str, DocumentRow]:
@@ -207,8 +213,8 @@ def _watch(service: Service, entries: list[Entry], thread: threading.Thread) -> 
 
 def _update(progress: Progress, documents: TaskID, chunks: TaskID, rows: Iterable[DocumentRow]) -> None:
     seen = list(rows)
-    progress.update(documents, completed=sum(row.status in FINAL_STATUSES for row in seen))
-    busy = [row for row in seen if row.status == "embedding"]
+    progress.update(documents, completed=sum(_settled(row) for row in seen))
+    busy = [newest for row in seen if (newest := row.updating or row).status == "embedding"]
     if busy:
         done, total = sum(row.chunks_done for row in busy), sum(row.chunks_total for row in busy)
         progress.update(chunks, completed=done, total=total)

@@ -15,15 +15,15 @@ def kv_folder(settings: Settings) -> Path:
     return settings.data_dir / "kv"
 
 
-def purge_blocks(settings: Settings, document_id: str) -> int:
-    """Remove the blocks that carry the document's tag, and those whose tags can't be read.
+def purge_blocks(settings: Settings, *document_ids: str) -> int:
+    """Remove the blocks that carry a tag of the documents, and those whose tags can't be read.
 
     An engine that holds the folder finds a block gone as if it had been evicted. Returns how many; raises
     OSError.
     """
     folder = kv_folder(settings)
-    removed = 0
-    for path in blocks_of(folder, lambda tags: document_id in tags):
+    removed, gone = 0, frozenset(document_ids)
+    for path in blocks_of(folder, lambda tags: not gone.isdisjoint(tags)):
         path.unlink(missing_ok=True)
         removed += 1
     if removed:

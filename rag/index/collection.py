@@ -62,6 +62,8 @@ class CollectionIndex:
     def __init__(self, lexical: LexicalIndex | None = None, kind: Kind = "auto") -> None:
         self.embedder = ""
         """Fingerprint of the embedder whose vectors are held; never another one's in the same object."""
+        self.seq = 0
+        """Number of the last change that it held when it was stored, 0 for one that never was."""
         self.vectors = VectorIndex(kind)
         self.lexical = lexical or LexicalIndex()
         self.documents: dict[str, tuple[int, Ids]] = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -44,8 +45,15 @@ class _Entry:
 class LiveIndexes:
     """The indexes of this process, built on first use from a snapshot or from the database alone."""
 
-    def __init__(self, db: Database, settings: Settings) -> None:
+    def __init__(
+        self,
+        db: Database,
+        settings: Settings,
+        on_gone: Callable[[str], None] = lambda document_id: None,  # noqa: ARG005
+    ) -> None:
+        """`on_gone` is called with a document that another process deleted, once that is noticed."""
         self._db = db
+        self._on_gone = on_gone
         self._folder = settings.data_dir / "index"
         self._kind: Kind = settings.index
         self._entries: dict[str, _Entry] = {}
@@ -90,6 +98,20 @@ class LiveIndexes:
             entry.unsaved += 1
             snapshot.purge(folder, entry.index)
 
+    def cleanse(self, collection_id: str, workspace_id: str = DEFAULT_WORKSPACE) -> None:
+        """Take out of the snapshot what was deleted by others, where there is one: for a process that deletes
+        without searching. Raises NotFound."""
+        folder = self._folder / collection_id
+        if not folder.is_dir():
+            return
+        self.follow(collection_id, workspace_id)
+        entry = self._entry(collection_id)
+        with entry.turn:
+            if len(entry.index) >= WORTH_SAVING:
+                self._save(entry, collection_id, Scope(workspace_id))
+            else:
+                snapshot.drop(folder)
+
     def save(self, workspace_id: str = DEFAULT_WORKSPACE) -> None:
         """Write snapshots of the indexes that changed since they were last written, e.g. at shutdown."""
         with self._lock:
@@ -117,7 +139,9 @@ class LiveIndexes:
             live = {row.id: row for row in Documents(session, scope).live(collection_id)}
             held = {key: generation for key, (generation, _) in index.documents.items()}
             stale = [key for key in held if key not in live]
-            wanted = [row for key, row in live.items() if held.get(key) != row.generation]
+            later = Changes(session, scope).after(collection_id, index.seq, limit=1_000_000) if loaded else []
+            renamed = {change.document_id for change in later}
+            wanted = [row for key, row in live.items() if held.get(key) != row.generation or key in renamed]
             changed = self._apply(session, scope, index, wanted, stale)
         entry.index, entry.seq, entry.unsaved = index, seq, changed
         if changed >= WORTH_SAVING or (changed and loaded is not None):
@@ -136,13 +160,12 @@ class LiveIndexes:
                     for key, row in Documents(session, scope).many(sorted(touched)).items()
                     if row.generation > 0 and row.collection_id == collection_id
                 }
-                held = entry.index.documents
-                gone = [key for key in touched if key in held and key not in live]
-                wanted = [
-                    row for key, row in live.items() if key not in held or held[key][0] != row.generation
-                ]
-                entry.unsaved += self._apply(session, scope, entry.index, wanted, gone)
+                gone = [key for key in touched if key in entry.index.documents and key not in live]
+                # also those whose generation is here already: then their names are others
+                entry.unsaved += self._apply(session, scope, entry.index, list(live.values()), gone)
                 entry.seq = changes[-1].seq
+        for document_id in gone:
+            self._on_gone(document_id)
         if exchanged:
             self._build(entry, collection_id, scope, anew=True)
         elif gone and len(entry.index) >= WORTH_KEEPING:

@@ -101,6 +101,7 @@ def load(folder: Path, origin: Origin, kind: Kind = "auto") -> CollectionIndex |
             if list(pool.map(_digest, (folder / name for name in files))) != list(files.values()):
                 return None
         index = CollectionIndex(kind=kind)
+        index.seq = int(manifest["seq"])
         index.vectors = _vectors(folder, manifest, kind)
         index.lexical = LexicalIndex(
             [

@@ -101,6 +101,17 @@ class DocumentRow:
 
 
 @dataclass(frozen=True, slots=True)
+class SyncedRow:
+    """A file of a mirrored folder as it was when it was read, and the document that stands for it."""
+
+    path: str
+    document_id: str
+    sha256: str
+    bytes: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True, slots=True)
 class PageRow:
     """Page `number` (from 1) is `text[start:end]` of its document, in code points."""
 

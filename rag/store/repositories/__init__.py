@@ -10,6 +10,7 @@ from rag.store.repositories.collections import Collections
 from rag.store.repositories.documents import Documents
 from rag.store.repositories.generations import Generations
 from rag.store.repositories.jobs import Jobs
+from rag.store.repositories.synced import SyncedFiles
 from rag.store.repositories.versions import Versions
 from rag.store.scope import DEFAULT_SCOPE, Scope
 
@@ -23,5 +24,6 @@ __all__ = [
     "Generations",
     "Jobs",
     "Scope",
+    "SyncedFiles",
     "Versions",
 ]

@@ -173,6 +173,16 @@ class Collections(Repository):
         )
         return self.get(collection_id)
 
+    def share(self, collection_id: str) -> CollectionRow:
+        """Keep the collection from being deleted until the transaction ends, before any of its documents is
+        locked. Raises NotFound."""
+        self._session.execute(
+            select(Collection.id)
+            .where(Collection.id == collection_id, Collection.workspace_id == self._workspace)
+            .with_for_update(read=True, key_share=True)
+        )
+        return self.get(collection_id)
+
     def require_embedder(self, collection_id: str, embedder: str) -> None:
         """Raise Conflict (`embedder_mismatch`) unless the collection's vectors are this embedder's; NotFound.
 

@@ -105,6 +105,22 @@ class Versions(Repository):
             self._restart(document_id)
         return version_record(row)
 
+    def rename_unread(self, document_id: str, filename: str, title: str) -> None:
+        """Let what is newer than the live generation have another name, by which it is read if it ever is.
+
+        Raises NotFound.
+        """
+        live = self._live(document_id)
+        self._session.execute(
+            update(Version)
+            .where(
+                Version.document_id == document_id,
+                Version.generation > live,
+                Version.status != "superseded",
+            )
+            .values(filename=filename, title=title)
+        )
+
     def supersede(self, document_id: str) -> builtins.list[int]:
         """Mark what is newer than the live generation as replaced; returns those generations."""
         live = self._live(document_id)

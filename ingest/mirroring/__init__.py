@@ -1,0 +1,1 @@
+"""A folder mirrored into a collection: looked through, compared, carried out, watched."""
