@@ -9,6 +9,7 @@ from api import schemas
 from rag.store.records import CollectionRow, DocumentRow, LiveChunk, Status, VersionRow
 
 if TYPE_CHECKING:
+    from ingest.keeping.reembed import Reembedding
     from ingest.updates import Replaced
     from ingest.uploads import Accepted
     from rag.retrieval import Candidate
@@ -107,8 +108,10 @@ def chunk(row: LiveChunk, text: str) -> schemas.Chunk:
     )
 
 
-def collection(row: CollectionRow, counts: Mapping[Status, int]) -> schemas.Collection:
-    """A collection with the number of its documents."""
+def collection(
+    row: CollectionRow, counts: Mapping[Status, int], coming: Reembedding | None = None
+) -> schemas.Collection:
+    """A collection with the number of its documents, and how far vectors of another embedder are."""
     return schemas.Collection(
         id=row.id,
         name=row.name,
@@ -118,6 +121,11 @@ def collection(row: CollectionRow, counts: Mapping[Status, int]) -> schemas.Coll
         max_context_tokens=row.max_context_tokens,
         max_documents=row.max_documents,
         max_bytes=row.max_bytes,
+        reembedding=None
+        if coming is None
+        else schemas.Reembedding(
+            embedder=coming.embedder, chunks_done=coming.done, chunks_total=coming.total
+        ),
         created_at=row.created_at,
     )
 

@@ -14,6 +14,7 @@ from typing import Self
 
 from ingest import jobs
 from ingest.blobs import sweep
+from ingest.keeping.reembed import requeue_refused
 from ingest.leases import LEASE_SECONDS, Lease, LeaseLost, is_held, renew
 from ingest.locks import create_locked, holder_is_dead, remove_if_dead
 from ingest.pipeline import Outcome, Pipeline, Step
@@ -53,6 +54,7 @@ class Worker:
     ) -> None:
         self._db = db
         self._settings = settings
+        self._fingerprint = embedder.fingerprint
         self._pipeline = Pipeline(db, settings, embedder, on_step)
         self._on_published = on_published
         self._lease_seconds = lease_seconds
@@ -68,13 +70,17 @@ class Worker:
         if self._threads:
             raise RuntimeError("the worker is running already")
         self._stopping.clear()
-        recover(self._db, self._settings)
+        self._recover()
         self._threads = [
             threading.Thread(target=self._loop, name=f"ingest-{number}", daemon=True)
             for number in range(self._settings.ingest_workers)
         ]
         for thread in self._threads:
             thread.start()
+
+    def _recover(self) -> None:
+        recover(self._db, self._settings)
+        requeue_refused(self._db, self._fingerprint)
 
     def notify(self) -> None:
         """Say that a job was queued, so that it does not wait for the next poll."""
@@ -102,7 +108,7 @@ class Worker:
 
         Jobs that another worker holds are left to it. Raises Unavailable when the store can't be reached.
         """
-        recover(self._db, self._settings)
+        self._recover()
         ready = 0
         with _Presence(self._settings) as owner:
             while not self._stopping.is_set():

@@ -7,16 +7,23 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy.orm import Session
+
 from api.inventory import generator_path, local_models
 from api.loaders import hardware_cache
 from api.terminal import human_bytes, say, say_heading, say_json
 from api.version import version
+from ingest.keeping import reembed
 from model.errors import ModelError
 from model.hardware import Hardware, describe
 from rag.errors import LongleafError
+from rag.index.live import snapshot_folder
+from rag.index.snapshot import FORMAT, read_manifest
+from rag.index.vectors import CODED_FROM
 from rag.settings import Settings
 from rag.store.migrate import check, current_revision, head_revision
-from rag.store.repositories import Chunks, Collections
+from rag.store.records import CollectionRow
+from rag.store.repositories import Changes, Chunks, Collections
 from rag.store.scope import DEFAULT_SCOPE
 from rag.store.session import Database, normalise_url
 
@@ -56,25 +63,60 @@ def _database(settings: Settings) -> dict[str, Any]:
         check(database)
         with database.read() as session:
             collections = Collections(session, DEFAULT_SCOPE)
-            rows = [(row, collections.counts(row.id)) for row in collections.list()]
-            report["chunks"] = Chunks(session, DEFAULT_SCOPE).count()
-        total: Counter[str] = Counter()
-        for row, counts in rows:
-            total.update(counts)
-            report["collections"].append(
-                {
-                    "name": row.name,
-                    "documents": sum(counts.values()),
-                    "embedder": row.embedder,
-                    "max_context_tokens": row.max_context_tokens,
-                }
-            )
+            total: Counter[str] = Counter()
+            for row in collections.list():
+                counts = collections.counts(row.id)
+                total.update(counts)
+                report["collections"].append(
+                    {
+                        "name": row.name,
+                        "documents": sum(counts.values()),
+                        **_collection(session, settings, row),
+                    }
+                )
         report["documents"] = dict(total)
+        report["chunks"] = sum(each["chunks"] for each in report["collections"])
     except LongleafError as error:
         report["state"] = error.detail
     finally:
         database.dispose()
     return report
+
+
+def _collection(session: Session, settings: Settings, row: CollectionRow) -> dict[str, Any]:
+    chunks = Chunks(session, DEFAULT_SCOPE).count(collection_id=row.id)
+    coming = reembed.progress(session, DEFAULT_SCOPE, row.id)
+    return {
+        "chunks": chunks,
+        "embedder": row.embedder,
+        "max_context_tokens": row.max_context_tokens,
+        "sequence": Changes(session, DEFAULT_SCOPE).newest(row.id),
+        "index": _index(settings, row, chunks),
+        "reembedding": None
+        if coming is None
+        else {"embedder": coming.embedder, "done": coming.done, "total": coming.total},
+    }
+
+
+def _index(settings: Settings, row: CollectionRow, chunks: int) -> dict[str, Any]:
+    """What is stored of the collection's index; a small one is built from the database at each start."""
+    folder = snapshot_folder(settings, row.id)
+    try:
+        manifest = read_manifest(folder)
+        if manifest["format"] == FORMAT and manifest["origin"]["embedder"] == row.embedder:
+            measured = manifest["measured"]
+            return {
+                "stored": True,
+                "sequence": manifest["seq"],
+                "kind": measured["kind"],
+                "chunks": measured["chunks"],
+                "recall_at_10": measured["recall_at_10"],
+            }
+    except (OSError, ValueError, KeyError, TypeError):  # there is none, or it is damaged
+        pass
+    kind = "flat" if settings.index == "flat" or chunks < CODED_FROM else None
+    recall = 1.0 if kind == "flat" else None
+    return {"stored": False, "sequence": None, "kind": kind, "chunks": None, "recall_at_10": recall}
 
 
 def _models(settings: Settings) -> dict[str, Any]:
@@ -159,6 +201,9 @@ def _show(report: dict[str, Any]) -> None:
         tokens = collection["max_context_tokens"]
         budget = "" if tokens is None else f", budget {tokens} tokens"
         say(f"  {collection['name']}: {collection['documents']} documents, {collection['embedder']}{budget}")
+        say(f"    {collection['chunks']:,} chunks, {_index_line(collection)}")
+        if (coming := collection["reembedding"]) is not None:
+            say(f"    {coming['done']:,} of {coming['total']:,} chunks have vectors of {coming['embedder']}")
     for role in ("generator", "embedder"):
         model = models[role]
         say(f"{role:12} {model['path'] or model['problem']} ({model['setting']})")
@@ -169,3 +214,13 @@ def _show(report: dict[str, Any]) -> None:
         say(f"number format  {machine['dtype']}: {machine['why']}")
     used = ", ".join(f"{name} {human_bytes(disk[name])}" for name in ("database", "blobs", "index"))
     say(f"disk         {used}; {human_bytes(disk['free'])} free")
+
+
+def _index_line(collection: dict[str, Any]) -> str:
+    index = collection["index"]
+    if index["kind"] is None:
+        return "no stored index: it is built at the next start"
+    recall = f"{index['kind']} index, recall@10 {index['recall_at_10']:.3f}"
+    if not index["stored"]:
+        return f"{recall}, built at each start"
+    return f"{recall} as of change {index['sequence']} of {collection['sequence']}"

@@ -5,12 +5,14 @@ from __future__ import annotations
 from contextlib import suppress
 
 from fastapi import APIRouter
+from sqlalchemy.orm import Session
 
 from api import schemas, serialize
 from api.fields import CollectionName
 from api.routes.shared import ServiceDep, problems
 from api.wiring import DEFAULT_COLLECTION, Service
 from ingest.deletion import delete_collection
+from ingest.keeping import reembed
 from rag.errors import Conflict, NotFound
 from rag.store.records import CollectionRow
 from rag.store.repositories import Collections
@@ -37,8 +39,13 @@ def list_collections(service: ServiceDep) -> schemas.CollectionList:
     """All collections with the number of their documents."""
     with service.db.read() as session:
         collections = Collections(session, service.scope)
-        rows = [(row, collections.counts(row.id)) for row in collections.list()]
-    return schemas.CollectionList(collections=[serialize.collection(row, counts) for row, counts in rows])
+        shown = [_shown(session, service, row) for row in collections.list()]
+    return schemas.CollectionList(collections=shown)
+
+
+def _shown(session: Session, service: Service, row: CollectionRow) -> schemas.Collection:
+    counts = Collections(session, service.scope).counts(row.id)
+    return serialize.collection(row, counts, reembed.progress(session, service.scope, row.id))
 
 
 @router.post(
@@ -66,7 +73,7 @@ def get(service: ServiceDep, name: CollectionName) -> schemas.Collection:
     """A collection with the number of its documents."""
     row = _find(service, name)
     with service.db.read() as session:
-        return serialize.collection(row, Collections(session, service.scope).counts(row.id))
+        return _shown(session, service, row)
 
 
 @router.patch(
@@ -87,8 +94,7 @@ def change(service: ServiceDep, name: CollectionName, body: schemas.CollectionCh
             collections.set_limit(row.id, "max_documents", body.max_documents)
         if "max_bytes" in body.model_fields_set:
             collections.set_limit(row.id, "max_bytes", body.max_bytes)
-        row = collections.get(row.id)
-        return serialize.collection(row, collections.counts(row.id))
+        return _shown(session, service, collections.get(row.id))
 
 
 @router.delete(

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from api.schemas.answers import Change, Replayed, StoredAnswer
 from api.schemas.base import Problem, Request
-from api.schemas.collections import Budget, Collection, CollectionChange, CollectionList, NewCollection
+from api.schemas.collections import (
+    Budget,
+    Collection,
+    CollectionChange,
+    CollectionList,
+    NewCollection,
+    Reembedding,
+)
 from api.schemas.documents import (
     Accepted,
     Chunk,
@@ -61,6 +68,7 @@ __all__ = [
     "QueryResponse",
     "Readiness",
     "Receipt",
+    "Reembedding",
     "Replacement",
     "Replayed",
     "Request",

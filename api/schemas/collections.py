@@ -34,6 +34,14 @@ class CollectionChange(Request):
     )
 
 
+class Reembedding(BaseModel):
+    """Vectors of another embedding model that are being built beside those in use."""
+
+    embedder: str = Field(description="Fingerprint of the model to come.")
+    chunks_done: int
+    chunks_total: int
+
+
 class Collection(BaseModel):
     """A collection: documents that are searched together, with vectors of one embedding model."""
 
@@ -47,6 +55,9 @@ class Collection(BaseModel):
     )
     max_documents: int | None = Field(description="Most documents that are taken in; null for no limit.")
     max_bytes: int | None = Field(description="Most bytes of all originals together; null for no limit.")
+    reembedding: Reembedding | None = Field(
+        description="How far vectors of another model are (`longleaf reembed`); null where none are built."
+    )
     created_at: Time
 
 
