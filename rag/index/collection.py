@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from rag.index.blocks import Floats, Ids
 from rag.index.lexical import NAMES, PAIRS, RARE, SHARE, LexicalIndex
+from rag.index.rows import ascending
 from rag.index.vectors import Kind, VectorIndex
 
 HOLDING = 50
@@ -117,7 +118,7 @@ class CollectionIndex:
             allowed = None
             if documents is not None:
                 kept = [self.documents[d][1] for d in documents if d in self.documents]
-                allowed = np.concatenate(kept) if kept else np.zeros(0, dtype=np.int64)
+                allowed = ascending(np.concatenate([np.zeros(0, dtype=np.int64), *kept]))
             near, _ = self.vectors.search(vector, k, allowed)
             scored = self.lexical.score(text)
             matching, _ = scored.best(k, allowed)

@@ -12,8 +12,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from rag.index.analysis import NAMES_END, analyse, as_names, is_word
+from rag.index.rows import Ids
 from rag.index.scoring import NAMES, NOTHING, PAIRS, RARE, SHARE, Scored
-from rag.index.segments import Ids, Segment, build, merge
+from rag.index.segments import Segment, build, merge
 
 __all__ = ["NAMES", "PAIRS", "RARE", "SHARE", "LexicalIndex", "Scored", "Segment"]
 

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rag.index.analysis import CODE_BIT, GRAM_BIT, NAME_BIT, PAIR_BIT, Terms, is_word
-from rag.index.segments import Ids, Rows, Segment
+from rag.index.rows import Ids, Rows, ascending
+from rag.index.segments import Segment
 
 K1 = 1.2
 B = 0.75
@@ -195,7 +196,8 @@ class Scored:
         """The rows of each part that may be found, None for all."""
         if allowed is None:
             return [None] * len(self.parts)
-        return [np.unique(part.segment.rows_of(allowed)[1]) for part in self.parts]
+        wanted = ascending(allowed)
+        return [part.segment.rows_among(wanted) for part in self.parts]
 
     def _ranked(self, sums: list[Sums], k: int, least: float) -> tuple[Ids, Floats]:
         """The `k` best of all sums, of which none is below `least`; equal scores go by id."""

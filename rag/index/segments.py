@@ -15,9 +15,7 @@ from numpy.typing import NDArray
 
 from rag.ids import new_id
 from rag.index.analysis import CODE_BIT, NAME_BIT, PAIR_BIT, Terms, analyse
-
-Ids = NDArray[np.int64]
-Rows = NDArray[np.intp]
+from rag.index.rows import Ids, Rows, among, places
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,12 +71,11 @@ class Segment:
 
     def rows_of(self, ids: Ids) -> tuple[Rows, Rows]:
         """Return (places in `ids`, rows) of those that are here."""
-        order, known = self._order
-        if not len(known):
-            return order, order
-        at = np.minimum(np.searchsorted(known, ids), len(known) - 1)
-        here = np.flatnonzero(known[at] == ids)
-        return here, order[at[here]]
+        return places(*self._order, ids)
+
+    def rows_among(self, wanted: Ids) -> Rows:
+        """Return the rows, ascending, of `wanted` (ascending, each once) that are here."""
+        return among(*self._order, wanted)
 
 
 def build(ids: Sequence[int], texts: Sequence[str]) -> Segment:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rag.index.blocks import PART, TRAINING, Block, Codebook, Floats, Ids, merge
+from rag.index.rows import ascending
 
 __all__ = ["Floats", "Ids", "Kind", "VectorIndex"]
 
@@ -21,10 +22,11 @@ MANY = 150_000
 """Vectors from which on `auto` codes them; an exact scan of so many takes some 6 ms."""
 CODED_FROM = 4096
 """Smaller blocks are always scanned exactly."""
-WIDTH = 1000
-"""Candidates that the codes choose for one search, at least; ten for each result otherwise."""
+WIDTH, EACH = 500, 10
+"""Candidates that the codes choose for one search: at least so many, and so many for each result."""
 MERGE_AT, SMALLEST, LARGEST = 8, 512, 1 << 16
-"""So many neighbouring blocks of one size class become one; those of LARGEST rows are left alone."""
+"""So many neighbouring blocks of one size class become one, but none of more than LARGEST rows: a document's
+removal copies its block."""
 PROBES = 32
 """Stored vectors that are asked for to measure recall."""
 
@@ -78,13 +80,13 @@ class VectorIndex:
         Among `allowed` they are the exact nearest, however many are allowed.
         """
         query = np.ascontiguousarray(query, dtype=np.float32)
-        wanted = None if allowed is None else np.unique(allowed)
+        wanted = None if allowed is None else ascending(allowed)
         found: list[tuple[Ids, Floats]] = [(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32))]
         coded: list[Block] = []
         for block in self.blocks if k > 0 else ():
             rows = None
             if wanted is not None:
-                rows = np.sort(block.find(wanted)[1])
+                rows = block.among(wanted)
                 if not len(rows):
                     continue
             if rows is None and block.codebook is not None:
@@ -92,7 +94,7 @@ class VectorIndex:
                 continue
             near, scores = block.nearest(query, k, rows)
             found.append((block.ids[near], scores))
-        found += _refined(coded, query, max(WIDTH, 10 * k))
+        found += _refined(coded, query, max(WIDTH, EACH * k))
         ids, scores = (np.concatenate(parts) for parts in zip(*found, strict=True))
         order = np.lexsort((ids, -scores))[:k]
         return ids[order], scores[order]
@@ -184,9 +186,11 @@ def _refined(blocks: Sequence[Block], query: Floats, width: int) -> list[tuple[I
 
 
 def _run(blocks: Sequence[Block]) -> slice | None:
-    """Find `MERGE_AT` neighbours of one size class below LARGEST rows."""
+    """Find `MERGE_AT` neighbours of one size class that make no block of more than LARGEST rows."""
     classes = [
-        -1 if len(block) >= LARGEST else int(math.log(max(len(block), SMALLEST) / SMALLEST, MERGE_AT) + 1e-9)
+        -1
+        if len(block) * MERGE_AT > LARGEST
+        else int(math.log(max(len(block), SMALLEST) / SMALLEST, MERGE_AT) + 1e-9)
         for block in blocks
     ]
     for first in range(len(blocks) - MERGE_AT + 1):
