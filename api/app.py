@@ -16,7 +16,6 @@ from api.routes import (
     collections,
     documents,
     health,
-    mcp,
     openai,
     query,
     reading,
@@ -39,11 +38,10 @@ def create_app(settings: Settings, service: Service | None = None) -> FastAPI:
     owned = service or Service(settings)
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         await run_in_threadpool(owned.start)
         try:
-            async with mcp.running(app):
-                yield
+            yield
         finally:
             await run_in_threadpool(owned.stop)
 
@@ -60,7 +58,7 @@ def create_app(settings: Settings, service: Service | None = None) -> FastAPI:
     openapi.install(app)
     for room in (
         *(sending, uploads, documents, watching, reading),
-        *(query, answers, search, collections, openai, mcp, health),
+        *(query, answers, search, collections, openai, health),
     ):
         app.include_router(room.router)
     app.include_router(reference.router)
