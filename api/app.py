@@ -16,6 +16,7 @@ from api.routes import (
     collections,
     documents,
     health,
+    mcp,
     openai,
     query,
     reading,
@@ -38,10 +39,11 @@ def create_app(settings: Settings, service: Service | None = None) -> FastAPI:
     owned = service or Service(settings)
 
     @asynccontextmanager
-    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         await run_in_threadpool(owned.start)
         try:
-            yield
+            async with mcp.running(app):
+                yield
         finally:
             await run_in_threadpool(owned.stop)
 
@@ -58,7 +60,7 @@ def create_app(settings: Settings, service: Service | None = None) -> FastAPI:
     openapi.install(app)
     for room in (
         *(sending, uploads, documents, watching, reading),
-        *(query, answers, search, collections, openai, health),
+        *(query, answers, search, collections, openai, mcp, health),
     ):
         app.include_router(room.router)
     app.include_router(reference.router)

@@ -80,6 +80,14 @@ def serve(
 
 
 @app.command()
+def mcp(model: Model = None) -> None:
+    """Serve the documents to an assistant that speaks MCP, over standard input and output."""
+    from api.commands.mcp import run  # noqa: PLC0415
+
+    run(quiet(settings(model=model)))
+
+
+@app.command()
 def ingest(
     paths: Annotated[
         list[Path], typer.Argument(metavar="PATH…", help="Files, and folders with all in them.")

@@ -32,8 +32,9 @@ from rag.framing import frame_for
 from rag.fusion import fuse, order
 from rag.index.collection import CollectionIndex, IndexedDocument
 from rag.packing import Pack, Passage, pack_retrieved
+from rag.quotable import candidate_sentences
 from rag.quote_features import Floats, add_similarity, features, promising
-from rag.quoting import Evidence, Quoter, candidate_sentences
+from rag.quoting import Evidence, Quoter
 from rag.retrieval import Candidate
 from rag.sentences import sentence_spans
 from rag.settings import Settings

@@ -1,19 +1,22 @@
 """When is it right to refuse? Fits the weights of `rag/refusal.py` and tries them on documents not seen.
 
-    python -m bench.refusal --data DIR --cache DIR [--sets squad2 squad_pt niah xquad …]
+    python -m bench.refusal --data DIR --cache DIR [--sets squad2 squad_pt niah xquad …] [--readers FIT CHECK]
 
 Documents are split in two by the hash of their names. Every figure of one half comes from weights and
 threshold that were fitted on the other. Questions without an answer are of two kinds: `trap`, written by
 annotators against a paragraph that looks as if it held the answer, and `absent`, questions of the half's
 other documents, which are not in the collection. Rule for the threshold: the highest balanced accuracy of
 answerable questions and traps among those that refuse at most a quarter of the answerable questions that it
-was fitted to.
+was fitted to; the second table is by the weights in use. `said`: gold answers in the best sentence of those
+answered. With `--readers`, adapters of `bench.reader` trained on each half, what that of the other half reads
+in the quotes makes two signals more.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import statistics
 from collections import Counter
@@ -29,11 +32,12 @@ from sklearn.metrics import roc_auc_score  # type: ignore[import-untyped]
 
 from bench.corpora import LongleafChunker, VectorCache
 from bench.quotes import CachedEmbedder, Collection, in_part, pack, records
+from bench.reader_model import Adapter, Reader
 from model import Engine
 from rag.embedders import load_embedder
 from rag.evaluation.metrics import holds
-from rag.quoting import Quoter
-from rag.refusal import SIGNALS, signals
+from rag.quoting import Quote, Quoter
+from rag.refusal import BIAS, CENTRE, SIGNALS, THRESHOLD, WEIGHTS, signals
 from rag.sentences import sentence_spans
 from rag.settings import Settings
 
@@ -56,6 +60,7 @@ class Case:
     values: tuple[float, ...]
     coverage: float
     quoted: bool
+    said: bool
 
 
 def cases(
@@ -65,6 +70,7 @@ def cases(
     of the half that does not."""
     engine = Engine.load("auto")
     quoter = Quoter(embedder, sentence_spans)
+    readers = opened(args.readers)
     asked = records(args.data / name, "all", args.limit)
     docs = args.data / name / ("haystacks" if name == "niah" else "docs")
     folders = sorted(p for p in docs.iterdir() if p.is_dir()) if name == MULTILINGUAL else [docs]
@@ -92,8 +98,33 @@ def cases(
                 found = collection.search(record["question"], args.top_k)
                 segments = pack(found, engine, args.budget).segments
                 evidence = quoter.evidence(record["question"], segments, found)
-                found_in = any(holds(quote.text, record["answers"]) for quote in evidence.quotes)
-                yield Case(group, kind, part, signals(evidence), evidence.coverage, found_in)
+                texts_found = [quote.text for quote in evidence.quotes]
+                found_in = any(holds(text, record["answers"]) for text in texts_found)
+                sentence = texts_found[0][_seed(evidence.quotes[0])] if texts_found else ""
+                values = signals(evidence)
+                if readers:
+                    read = readers[part].read(record["question"], texts_found[:2])
+                    values += (
+                        max((each.margin for each in read), default=-10.0),
+                        max((each.stated for each in read), default=-10.0),
+                    )
+                said = holds(sentence, record["answers"])
+                yield Case(group, kind, part, values, evidence.coverage, found_in, said)
+
+
+def opened(paths: Sequence[Path] | None) -> dict[str, Reader]:
+    """For each half the reader that was trained on the other."""
+    if not paths:
+        return {}
+    embedder: Any = load_embedder(Settings())
+    encoder, tokenizer = embedder.bundled
+    fit, check = (Reader(encoder, tokenizer, Adapter(encoder).load(path)) for path in paths)
+    return {"check": fit, "fit": check}
+
+
+def _seed(quote: Quote) -> slice:
+    """Where the likeliest sentence stands in a quote."""
+    return slice(quote.seed[0] - quote.start, quote.seed[1] - quote.start)
 
 
 def _absent(name: str, record: dict[str, Any]) -> bool:
@@ -140,8 +171,8 @@ def fit(sample: Sequence[Case]) -> Fitted:
 
 def report(sample: Sequence[Case], passed: Sequence[bool], scores: Sequence[float]) -> None:
     """One row a group: shares of what was refused; balanced accuracy against traps, with its interval, and
-    against both kinds; area under the curve against traps; gold answers in the quotes of those answered and
-    of all."""
+    against both kinds; area under the curve against traps; gold answers in the quotes of those answered,
+    of all, and in the best sentence of those answered."""
     head = (
         "answerable",
         "refused",
@@ -154,7 +185,7 @@ def report(sample: Sequence[Case], passed: Sequence[bool], scores: Sequence[floa
         "low",
         "high",
     )
-    print(f"{'group':<10}" + "".join(f"{name:>11}" for name in (*head, "area", "answered", "quoted")))
+    print(f"{'group':<10}" + "".join(f"{name:>11}" for name in (*head, "area", "answered", "quoted", "said")))
     every = list(zip(sample, passed, scores, strict=True))
     trapped = {case.group for case in sample if case.kind == "trap"}
     for group in [*dict.fromkeys(case.group for case in sample), "traps'", "all"]:
@@ -183,8 +214,14 @@ def report(sample: Sequence[Case], passed: Sequence[bool], scores: Sequence[floa
             row += f"{right:>11.3f}{low:>11.3f}{high:>11.3f}{area:>11.3f}"
         else:
             row += f"{'':>44}"
-        there = [(case.quoted, passed) for case, passed, _ in mine if case.kind == "answerable"]
-        print(row + _share([a and b for a, b in there]) + _share([a for a, _ in there]))
+        there = [(case, passed) for case, passed, _ in mine if case.kind == "answerable"]
+        for shares in (
+            [case.quoted and passed for case, passed in there],
+            [case.quoted for case, _ in there],
+            [case.said and passed for case, passed in there],
+        ):
+            row += _share(shares)
+        print(row)
 
 
 def _share(values: Sequence[bool]) -> str:
@@ -200,6 +237,14 @@ def across(sample: Sequence[Case]) -> tuple[list[bool], list[float]]:
     return [score >= 0 for score in scores], scores
 
 
+def in_use(sample: Sequence[Case]) -> tuple[list[bool], list[float]]:
+    """The same by the weights and the threshold of the service, fitted to both halves."""
+    bar = BIAS - math.log(THRESHOLD / (1 - THRESHOLD))
+    weights, centre = np.array(WEIGHTS), np.array(CENTRE)
+    scores = [bar + float((np.array(case.values[: len(weights)]) - centre) @ weights) for case in sample]
+    return [score >= 0 for score in scores], scores
+
+
 def main() -> None:
     """Two halves, each judged by the other; then the weights of both, which are the ones to use."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
@@ -209,6 +254,7 @@ def main() -> None:
     parser.add_argument("--budget", type=int, default=8192)
     parser.add_argument("--limit", type=int, default=120, help="questions of each language")
     parser.add_argument("--cache", type=Path, default=Path("/tmp/longleaf-bench"))  # noqa: S108
+    parser.add_argument("--readers", nargs=2, type=Path, metavar=("FIT", "CHECK"), help="of bench.reader")
     parser.add_argument("--cases", type=Path, help="JSON lines that keep the signals of each question")
     args = parser.parse_args()
     if args.data is None:
@@ -232,9 +278,11 @@ def main() -> None:
         if args.cases is not None:
             args.cases.with_suffix(".part").rename(args.cases)
     report(sample, *across(sample))
+    print("the weights in use")
+    report(sample, *in_use(sample))
     fitted = fit(sample)
     centre = np.mean([case.values for case in sample if case.kind == "answerable"], axis=0)
-    print("signals ", SIGNALS)
+    print("signals ", SIGNALS, "and the reader's" if args.readers else "")
     print("centre  ", np.round(centre, 4).tolist())
     bias = round(float(centre @ fitted.weights) - fitted.cut, 4)
     print("weights ", np.round(fitted.weights, 4).tolist(), "bias", bias)

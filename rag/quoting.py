@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from rag.disagreement import conflicting
 from rag.orders import PRIOR, holds_markup, speaks_to_machine
 from rag.packing import Passage, Segment, Spans
+from rag.quotable import QUOTE_CHARACTERS, candidate_sentences
 from rag.quote_features import (
     FEATURES,
     WEIGHTS,
@@ -31,10 +32,8 @@ from rag.quote_features import (
     promising,
     softmax,
 )
+from rag.surroundings import together, windows
 from rag.unsaid import Script, missing_names, missing_numbers, negated, script_of
-
-QUOTE_CHARACTERS = 400
-"""Longest quote, in code points."""
 
 _FURTHER = 0.01
 """Chance from which a sentence makes a further quote. Below it are a quarter of the second quotes, and
@@ -47,13 +46,6 @@ _APART = 0.02
 
 _CONTRARY = 6
 """Further quotes that are looked at for one that contradicts the first."""
-
-
-WINDOW_CHARACTERS = 700
-"""Longest text around a quote that is read for whether it says what is asked."""
-
-_JOINED_CHARACTERS = 900
-_WINDOW_SENTENCES = 2
 
 
 class SentenceEmbedder(Protocol):
@@ -183,94 +175,7 @@ class Quoter:
         )
 
 
-def windows(quotes: Sequence[Quote], sentences: Sequence[Sentence], segments: Sequence[Segment]) -> list[str]:
-    """The quotes with up to two sentences before and after each, white space made one; those that meet are
-    one."""
-    ranges: list[tuple[int, int]] = []
-    for quote in quotes:
-        rows = [row for row, each in enumerate(sentences) if _within(each, quote)]
-        first, last = rows[0], rows[-1]
-        for _ in range(_WINDOW_SENTENCES):
-            for low, high in ((first - 1, last), (first, last + 1)):
-                if low >= 0 and high < len(sentences) and _together(sentences, low, high, WINDOW_CHARACTERS):
-                    first, last = low, high
-        for at, (low, high) in enumerate(ranges):
-            joined = min(low, first), max(high, last)
-            if first <= high + 1 and low <= last + 1 and _together(sentences, *joined, _JOINED_CHARACTERS):
-                ranges[at] = joined
-                break
-        else:
-            ranges.append((first, last))
-    texts = []
-    for first, last in ranges:
-        passage = segments[sentences[first].block].passage
-        text = passage.text[sentences[first].start - passage.start : sentences[last].end - passage.start]
-        texts.append(" ".join(text.split()))
-    return texts
-
-
-def _within(sentence: Sentence, quote: Quote) -> bool:
-    same = (sentence.document_id, sentence.generation) == (quote.document_id, quote.generation)
-    return same and sentence.start < quote.end and quote.start < sentence.end
-
-
-def _together(sentences: Sequence[Sentence], first: int, last: int, most: int) -> bool:
-    same = sentences[first].block == sentences[last].block
-    return same and sentences[last].end - sentences[first].start <= most
-
-
 _BATCH = 10
-
-
-def candidate_sentences(segments: Sequence[Segment], chunks: Sequence[Chunk], spans: Spans) -> list[Sentence]:
-    """Sentences of the segments that stand in a retrieved chunk, in reading order, none longer than a quote
-    may be.
-
-    A sentence belongs to the best ranked chunk that holds its start, or else that it runs into.
-    """
-    found: list[Sentence] = []
-    for block, segment in enumerate(segments):
-        passage = segment.passage
-        inside = [
-            (rank, chunk)
-            for rank, chunk in enumerate(chunks)
-            if chunk.document_id == passage.document_id and chunk.generation == passage.generation
-        ]
-        if not inside:
-            continue
-        for begin, stop in spans(passage.text):
-            for a, b in _short_enough(passage.text, begin, stop):
-                start, end = passage.start + a, passage.start + b
-                holding = [rank for rank, chunk in inside if chunk.start <= start < chunk.end]
-                touching = [rank for rank, chunk in inside if chunk.start < end and start < chunk.end]
-                if touching:
-                    rank = min(holding or touching)
-                    text = passage.text[a:b]
-                    found.append(
-                        Sentence(passage.document_id, passage.generation, start, end, text, block, rank)
-                    )
-    return found
-
-
-def _short_enough(text: str, start: int, end: int) -> list[tuple[int, int]]:
-    """The range itself, stripped, or pieces of it within the limit, cut after a line, clause or word."""
-    pieces: list[tuple[int, int]] = []
-    while start < end:
-        if text[start].isspace():
-            start += 1
-            continue
-        stop = end
-        if end - start > QUOTE_CHARACTERS:
-            window = text[start : start + QUOTE_CHARACTERS]
-            marks = (window.rfind("\n"), *(window.rfind(mark) for mark in (";", "；", "، ", ", ", "，")))
-            cut = next((at + 1 for at in marks if at >= QUOTE_CHARACTERS // 3), 0) or window.rfind(" ")
-            stop = start + (cut if cut > 0 else QUOTE_CHARACTERS)
-        last = stop
-        while last > start and text[last - 1].isspace():
-            last -= 1
-        pieces.append((start, last))
-        start = stop
-    return pieces
 
 
 def choose(question: str, ranked: Iterator[tuple[float, Quote]], most: int) -> tuple[Quote, ...]:
@@ -321,7 +226,7 @@ def candidate_quotes(
                 for row, low, high in ((first - 1, first - 1, last), (last + 1, first, last + 1))
                 if 0 <= row < len(sentences)
                 and left[row] >= 0
-                and _together(sentences, low, high, QUOTE_CHARACTERS)
+                and together(sentences, low, high, QUOTE_CHARACTERS)
                 and (left[row] >= _APART or _same_paragraph(passage, sentences, row, first, last))
                 and not is_noise(row)
             ]

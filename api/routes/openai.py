@@ -29,7 +29,9 @@ def _answers(kind: str, *, stream: bool = True) -> dict[int | str, dict[str, Any
     """The documented answers of a route whose body is OpenAI's object of that kind."""
     content: dict[str, Any] = {"application/json": {"schema": {"type": "object"}}}
     if stream:
-        content["text/event-stream"] = {"schema": {"type": "string"}}
+        members = {"event": {"type": "string"}, "data": {"type": "string"}}
+        schema = {"type": "object", "properties": members, "required": ["data"]}
+        content["text/event-stream"] = {"schema": schema}
     return {200: {"description": f"OpenAI's `{kind}`.", "content": content}, **_NO_MODEL}
 
 

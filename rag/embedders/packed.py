@@ -25,7 +25,7 @@ Pooled = Literal["mean", "cls"]
 
 
 @dataclass(frozen=True)
-class _Layer:
+class Layer:
     """Weights of one layer: (weight, bias); `qkv` is [3 * hidden, hidden]."""
 
     qkv: tuple[Tensor, Tensor]
@@ -43,8 +43,8 @@ class PackedEncoder:
         """Take the weights of `model`, a BertModel, RobertaModel or XLMRobertaModel of transformers."""
         config, tables = model.config, model.embeddings
         self._pooled = pooled
-        self._heads = int(config.num_attention_heads)
-        self._eps = float(config.layer_norm_eps)
+        self.heads = int(config.num_attention_heads)
+        self.eps = float(config.layer_norm_eps)
         self._words = tables.word_embeddings
         # RoBERTa numbers positions from the one after the padding token's; token type 0 is everybody's
         offset = 0 if type(model).__name__ == "BertModel" else int(tables.padding_idx) + 1
@@ -53,7 +53,7 @@ class PackedEncoder:
                 tables.position_embeddings.weight[offset:] + tables.token_type_embeddings.weight[0]
             ).contiguous()
         self._norm = _pair(tables.LayerNorm)
-        self._layers = [_layer(layer) for layer in model.encoder.layer]
+        self.layers = [_layer(layer) for layer in model.encoder.layer]
 
     @classmethod
     def of(cls, pipeline: SentenceTransformer, model: Any) -> PackedEncoder | None:
@@ -80,7 +80,13 @@ class PackedEncoder:
         return cls(model, modules[1].pooling_mode)
 
     def __call__(self, rows: Sequence[Sequence[int]]) -> Tensor:
-        """Turn the ids of each text into its pooled vector, float32[len(rows), hidden], not normalised.
+        """Turn the ids of each text into its pooled vector, float32[len(rows), hidden], not normalised."""
+        parts = torch.split(self.states(rows).float(), [len(row) for row in rows])
+        return torch.stack([part[0] if self._pooled == "cls" else part.mean(dim=0) for part in parts])
+
+    def states(self, rows: Sequence[Sequence[int]], layers: int | None = None) -> Tensor:
+        """Turn the ids of each text into its tokens' states after the first `layers` layers (all of them if
+        not given), [tokens of all rows, hidden] end to end.
 
         Texts of equal length that stand next to one another share one call of attention.
         """
@@ -88,23 +94,20 @@ class PackedEncoder:
         ids = torch.tensor([token for row in rows for token in row])
         places = torch.cat([torch.arange(length) for length in lengths])
         hidden = self._words(ids).to(self._places.dtype) + self._places[places]
-        hidden = _normalised(hidden, self._norm, self._eps)
+        hidden = _normalised(hidden, self._norm, self.eps)
         groups = list(_groups(lengths))
-        for layer in self._layers:
+        for layer in self.layers[:layers]:
             mixed = self._attention(functional.linear(hidden, *layer.qkv), groups)
-            hidden = _normalised(functional.linear(mixed, *layer.out).add_(hidden), layer.out_norm, self._eps)
+            hidden = _normalised(functional.linear(mixed, *layer.out).add_(hidden), layer.out_norm, self.eps)
             wide = functional.gelu(functional.linear(hidden, *layer.up))
-            hidden = _normalised(
-                functional.linear(wide, *layer.down).add_(hidden), layer.down_norm, self._eps
-            )
-        parts = torch.split(hidden.float(), lengths)
-        return torch.stack([part[0] if self._pooled == "cls" else part.mean(dim=0) for part in parts])
+            hidden = _normalised(functional.linear(wide, *layer.down).add_(hidden), layer.down_norm, self.eps)
+        return hidden
 
     def _attention(self, qkv: Tensor, groups: Sequence[tuple[int, int, int]]) -> Tensor:
         width = qkv.shape[1] // 3
         out = qkv.new_empty(len(qkv), width)
         for first, texts, length in groups:
-            shape = (texts, length, self._heads, width // self._heads)
+            shape = (texts, length, self.heads, width // self.heads)
             own = slice(first, first + texts * length)
             query, key, value = qkv[own].view(texts, length, 3, *shape[2:]).permute(2, 0, 3, 1, 4)
             mixed = functional.scaled_dot_product_attention(query, key, value)
@@ -143,7 +146,7 @@ def _pair(module: Any) -> tuple[Tensor, Tensor]:
     return module.weight.detach(), module.bias.detach()
 
 
-def _layer(layer: Any) -> _Layer:
+def _layer(layer: Any) -> Layer:
     own = layer.attention.self
     parts = [_pair(module) for module in (own.query, own.key, own.value)]
     joined = torch.cat([weight for weight, _ in parts]), torch.cat([bias for _, bias in parts])
@@ -151,7 +154,7 @@ def _layer(layer: Any) -> _Layer:
     for number, module in enumerate((own.query, own.key, own.value)):
         rows = slice(number * len(parts[0][0]), (number + 1) * len(parts[0][0]))
         module.weight.data, module.bias.data = joined[0][rows], joined[1][rows]
-    return _Layer(
+    return Layer(
         joined,
         _pair(layer.attention.output.dense),
         _pair(layer.attention.output.LayerNorm),

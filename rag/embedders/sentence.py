@@ -13,6 +13,7 @@ from torch.nn import functional
 from rag.embedders.base import Vectors
 from rag.embedders.bundled import BundledInput
 from rag.embedders.packed import PackedEncoder, passes
+from rag.embedders.unigram import UnigramTokenizer
 from rag.errors import Unavailable
 
 BATCH_TOKENS = 2048
@@ -58,6 +59,13 @@ class SentenceEmbedder:
                 "where each token stands in the text.",
                 code="embedder_unsupported",
             )
+
+    @property
+    def bundled(self) -> tuple[PackedEncoder, UnigramTokenizer] | None:
+        """Encoder and tokenizer of the bundled model on a CPU; None of another."""
+        if self._packed is None or not isinstance(self._first, BundledInput):
+            return None
+        return self._packed, self._first.unigram
 
     def token_spans(self, text: str) -> list[tuple[int, int]]:
         """Return (start, end) in code points of `text` for each token, without prefix and special tokens."""

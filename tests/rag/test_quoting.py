@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from rag.embedders import Embedder
 from rag.packing import Passage, Segment
-from rag.quoting import QUOTE_CHARACTERS, Evidence, Quote, Quoter, candidate_sentences
+from rag.quotable import QUOTE_CHARACTERS, candidate_sentences
+from rag.quoting import Evidence, Quote, Quoter
 from rag.sentences import sentence_spans
 
 

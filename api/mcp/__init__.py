@@ -1,0 +1,1 @@
+"""The MCP door: what assistants that speak the Model Context Protocol can do with the documents."""

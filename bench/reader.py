@@ -1,0 +1,202 @@
+"""Trains a reader: an adapter on the bundled encoder that sees whether a passage says what is asked.
+
+    python -m bench.reader --data DIR --out FILE --part fit [--epochs 2] [--seconds 2400]
+
+`--part fit` and `--part check` are the halves of `bench.refusal`, by article, in every set: an adapter of
+one half is judged on the other (`python -m bench.refusal --readers FIT CHECK`). Prints the loss with wall
+and CPU time and, on questions of the other half, the area under the curve of traps against answerable ones,
+by margin and by logit, and the share of answers that are pointed at. An hour of one core for both halves.
+Set MALLOC_MMAP_MAX_=0 and MALLOC_TRIM_THRESHOLD_=100000000000: a third of the time is otherwise spent on
+fresh pages.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import random
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.metrics import roc_auc_score  # type: ignore[import-untyped]
+from torch import Tensor
+from torch.nn import functional
+
+from bench.reader_data import Epochs, Example, load, of_part, window
+from bench.reader_model import Adapter, Reader, best
+from rag.embedders import load_embedder
+from rag.embedders.unigram import UnigramTokenizer
+from rag.settings import Settings
+
+BATCH_TOKENS = 1536
+WARM_UP = 60
+"""Steps until the rate is at its height; a tenth of all where there are few."""
+CHECKED = 500
+"""Questions of the other half that are read at the end."""
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """One example in token ids; `starts` and `ends` are places in the row, of the first token for none."""
+
+    kind: str
+    ids: list[int]
+    first: int
+    starts: list[int]
+    ends: list[int]
+
+    @property
+    def stated(self) -> bool:
+        """Whether the answer is there."""
+        return self.starts != [0]
+
+
+def row_of(example: Example, reader: Reader, tokenizer: UnigramTokenizer) -> Row:
+    """The row of an example; an answer that was cut off is none."""
+    ids, first = reader.pair(example.question, example.passage)
+    places = tokenizer.spans(example.passage)
+    starts, ends = [], []
+    for a, b in example.spans:
+        inside = [
+            at
+            for at, (start, end) in enumerate(places)
+            if start < b and a < end and example.passage[start:end].strip()
+        ]
+        if inside and first + inside[-1] < len(ids) - 1:
+            starts.append(first + inside[0])
+            ends.append(first + inside[-1])
+    return Row(example.kind, ids, first, starts or [0], ends or [0])
+
+
+def batches(rows: Sequence[Row], chance: random.Random) -> Iterator[list[Row]]:
+    """Rows of like length together, batches in random order."""
+    found: list[list[Row]] = [[]]
+    size = 0
+    for row in sorted(rows, key=lambda row: len(row.ids) + chance.random() * 24):
+        if found[-1] and size + len(row.ids) > BATCH_TOKENS:
+            found.append([])
+            size = 0
+        found[-1].append(row)
+        size += len(row.ids)
+    chance.shuffle(found)
+    yield from found
+
+
+def loss_of(scores: Sequence[Tensor], rows: Sequence[Row]) -> Tensor:
+    """Cross-entropy of start and end, each over no answer and the passage's tokens, and of the whole."""
+    losses = []
+    for each, row in zip(scores, rows, strict=True):
+        places = torch.tensor([0, *range(row.first, len(row.ids) - 1)])
+        for column, gold in ((0, row.starts), (1, row.ends)):
+            losses.append(torch.logsumexp(each[places, column], 0) - torch.logsumexp(each[gold, column], 0))
+        wanted = torch.tensor(float(row.stated))
+        losses.append(functional.binary_cross_entropy_with_logits(each[0, 2], wanted))
+    return torch.stack(losses).sum() / len(rows)
+
+
+def train(reader: Reader, rows: Sequence[Row], args: argparse.Namespace) -> None:
+    """Train until `args.epochs` or `args.seconds` are over, and save."""
+    chance = random.Random(args.seed)
+    kept: dict[Row, Tensor] = {}
+    adapter = reader.adapter
+    optimiser = torch.optim.AdamW(
+        [
+            {"params": list(adapter.low.parameters()), "weight_decay": 0.01},
+            {"params": [adapter.rows, adapter.bias], "weight_decay": 0.0},
+        ]
+    )
+    order = [batch for _ in range(args.epochs) for batch in batches(rows, chance)]
+    rising = min(WARM_UP, max(1, len(order) // 10))
+    began, seen = time.perf_counter(), []
+    for step, batch in enumerate(order, start=1):
+        spent = time.perf_counter() - began
+        progress = max(step / len(order), spent / args.seconds)
+        if progress > 1:
+            break
+        pace = min(1.0, step / rising) * max(0.02, 0.5 * (1 + math.cos(math.pi * progress)))
+        for group in optimiser.param_groups:
+            group["lr"] = args.rate * pace
+        new = [row for row in batch if row not in kept]
+        if new:
+            kept.update(zip(new, reader.below([row.ids for row in new]), strict=True))
+        loss = loss_of(reader.scores([kept[row] for row in batch]), batch)
+        optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(adapter.parameters(), 1.0)
+        optimiser.step()
+        seen.append(float(loss.detach()))
+        if step % 20 == 0:
+            used = time.process_time()
+            print(
+                f"{step}/{len(order)} loss {np.mean(seen[-20:]):.3f} {spent:.0f} s, CPU {used:.0f} s",
+                flush=True,
+            )
+        if step % 200 == 0:
+            adapter.save(args.out)
+    adapter.save(args.out)
+
+
+def check(reader: Reader, rows: Sequence[Row]) -> None:
+    """Area under the curve and pointing, a line a set."""
+    order = sorted(range(len(rows)), key=lambda at: len(rows[at].ids))
+    found: dict[int, tuple[float, float, bool]] = {}
+    for at in range(0, len(order), 16):
+        some = order[at : at + 16]
+        with torch.no_grad():
+            scores = reader.scores(reader.below([rows[place].ids for place in some]))
+        for place, each in zip(some, scores, strict=True):
+            row = rows[place]
+            (start, end), read = best(each, row.first)
+            hit = any(start <= b and a <= end for a, b in zip(row.starts, row.ends, strict=True))
+            found[place] = (read.margin, read.stated, hit)
+    for kind in dict.fromkeys(row.kind for row in rows):
+        mine = [(found[at], row.stated) for at, row in enumerate(rows) if row.kind == kind]
+        line = f"{kind:<9}{len(mine):>6}"
+        if len({stated for _, stated in mine}) == 2:
+            for column in (0, 1):
+                area = roc_auc_score([y for _, y in mine], [values[column] for values, _ in mine])
+                line += f"  area {area:.3f}"
+        print(f"{line}  pointed {np.mean([values[2] for values, stated in mine if stated]):.3f}", flush=True)
+
+
+def main() -> None:
+    """Draw the examples, train on one half, check on the other."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--data", type=Path, default=os.environ.get("LONGLEAF_EVAL_DATA"))
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--part", choices=["fit", "check", "all"], default="fit")
+    parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--seconds", type=float, default=2400, help="the rate has fallen to its end by then")
+    parser.add_argument("--rate", type=float, default=1.5e-3)
+    parser.add_argument("--size", type=float, default=0.6, help="amount of made-up and translated examples")
+    parser.add_argument("--seed", type=int, default=1)
+    args = parser.parse_args()
+    if args.data is None:
+        parser.error("give --data DIR or set LONGLEAF_EVAL_DATA")
+    torch.manual_seed(args.seed)
+    embedder: Any = load_embedder(Settings(_env_file=None))
+    encoder, tokenizer = embedder.bundled
+    reader = Reader(encoder, tokenizer, Adapter(encoder))
+    asked = load(Path(args.data))
+    examples = Epochs(of_part(asked, args.part), args.seed).draw(args.size)
+    rows = [row_of(example, reader, tokenizer) for example in examples]
+    length, share = np.mean([len(row.ids) for row in rows]), np.mean([row.stated for row in rows])
+    print(f"{len(rows)} examples, {length:.0f} tokens each, {share:.2f} stated")
+    print(dict(Counter(row.kind for row in rows)), flush=True)
+    train(reader, rows, args)
+    other = {"fit": "check", "check": "fit", "all": "all"}[args.part]
+    drawn = random.Random(args.seed)
+    held = [each for each in of_part(asked, other) if each.kind in ("squad2", "squad_pt", "xquad")]
+    held = drawn.sample(held, min(CHECKED, len(held)))
+    check(reader, [row_of(window(each, drawn), reader, tokenizer) for each in held])
+
+
+if __name__ == "__main__":
+    main()
