@@ -27,7 +27,7 @@ ARGUMENTS = [
     "--disable-sync",
     "--no-first-run",
 ]
-START_SECONDS = 120
+START_SECONDS = 300
 
 
 def _required() -> bool:
@@ -53,14 +53,20 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def data_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The data folder of the server."""
+    return tmp_path_factory.mktemp("page") / "data"
+
+
+@pytest.fixture(scope="session")
+def server(data_folder: Path) -> Iterator[str]:
     """Origin of a real server with a data folder of its own, models loaded."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    folder = tmp_path_factory.mktemp("page")
+    folder = data_folder.parent
     environment = {name: value for name, value in os.environ.items() if not name.startswith("LONGLEAF_")}
-    environment |= {"LONGLEAF_DATA_DIR": str(folder / "data"), "LONGLEAF_PORT": str(port)}
+    environment |= {"LONGLEAF_DATA_DIR": str(data_folder), "LONGLEAF_PORT": str(port)}
     with (folder / "log").open("w+") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "api", "serve"], cwd=ROOT, env=environment, stdout=log, stderr=log

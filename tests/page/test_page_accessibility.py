@@ -38,3 +38,12 @@ def test_axe_finds_nothing(open_page: Opened, collection: str, options: dict[str
     page.locator(".quote-open").first.click()
     expect(page.locator("#reader mark")).to_be_visible()
     assert faults(page) == []
+    page.keyboard.press("Escape")
+    if page.locator("#library-toggle").is_visible() and not page.locator("#library").is_visible():
+        page.locator("#library-toggle").click()
+    line = page.locator("#docs .is-ready")
+    line.hover()
+    line.get_by_role("button", name=re.compile("^About")).click()
+    expect(page.locator("#about-versions li")).to_have_count(1)
+    page.get_by_role("button", name="Add a line").click()
+    assert faults(page) == []

@@ -34,7 +34,7 @@ async function send(path, options = {}) {
 
 const getJson = async (path, options) => (await send(path, options)).json();
 const postJson = (path, body, options = {}) =>
-  send(path, { ...options, method: "POST", headers: { "Content-Type": "application/json", ...options.headers }, body: JSON.stringify(body) });
+  send(path, { method: "POST", ...options, headers: { "Content-Type": "application/json", ...options.headers }, body: JSON.stringify(body) });
 
 // {ready, checks} whatever the status: 503 is an answer here.
 export async function readiness() {
@@ -55,6 +55,9 @@ export const getDocument = (id) => getJson(`documents/${segment(id)}`);
 export const deleteDocument = (id) => send(`documents/${segment(id)}`, { method: "DELETE" });
 export const retryDocument = async (id) => (await send(`documents/${segment(id)}/retry`, { method: "POST" })).json();
 export const cancelDocument = async (id) => (await send(`documents/${segment(id)}/cancel`, { method: "POST" })).json();
+export const listVersions = async (id) => (await getJson(`documents/${segment(id)}/versions`)).versions;
+// Merges into the metadata; null removes a member. Resolves to the document.
+export const changeMetadata = async (id, metadata) => (await postJson(`documents/${segment(id)}`, { metadata }, { method: "PATCH" })).json();
 export const originalOf = (id) => `documents/${segment(id)}/content`;
 export const getPage = (id, number) => getJson(`documents/${segment(id)}/pages/${number}`);
 export const getText = async (id, start, end) =>
@@ -66,10 +69,17 @@ export function uploadFile(file, { collection, metadata, progress, signal }) {
   const form = new FormData();
   form.append("collection", collection);
   if (metadata) form.append("metadata", JSON.stringify(metadata));
+  return sendFile("POST", "documents", form, file, { progress, signal });
+}
+
+// Sends a file as a document's next version, likewise.
+export const replaceFile = (id, file, how) => sendFile("PUT", `documents/${segment(id)}`, new FormData(), file, how);
+
+function sendFile(method, path, form, file, { progress, signal }) {
   form.append("file", file, file.name);
   const request = new XMLHttpRequest();
   return new Promise((resolve, reject) => {
-    request.open("POST", "documents");
+    request.open(method, path);
     request.responseType = "json";
     request.upload.onprogress = (event) => event.lengthComputable && progress(event.loaded / event.total);
     request.onload = () => {

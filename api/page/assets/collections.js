@@ -1,9 +1,12 @@
 // Which collection is looked at, and making a new one.
 
 import { Problem, createCollection, listCollections } from "./api.js";
-import { announce, byId, h } from "./dom.js";
+import { announce, byId, h, setText } from "./dom.js";
+import { count, plural } from "./words.js";
 
 const REMEMBERED = "longleaf.collection";
+const BUSY_MS = 2000;
+const IDLE_MS = 15000;
 
 export class Collections {
   #select = byId("collection");
@@ -11,6 +14,8 @@ export class Collections {
   #opener = byId("collection-new");
   #error = byId("collection-error");
   #onChange;
+  #all = [];
+  #timer = 0;
 
   constructor(onChange) {
     this.#onChange = onChange;
@@ -26,11 +31,29 @@ export class Collections {
   get current() { return this.#select.value; }
 
   async load(wanted = this.#remembered()) {
-    const names = (await listCollections()).map(({ name }) => name);
+    clearTimeout(this.#timer);
+    this.#all = await listCollections();
+    const names = this.#all.map(({ name }) => name);
     const before = this.current;
     this.#select.replaceChildren(...names.map((name) => h("option", { value: name }, name)));
     this.#select.value = names.includes(wanted) ? wanted : "default";
+    this.#describe();
     if (this.current !== before) this.#onChange(this.current);
+  }
+
+  // Whether vectors of another model are being built, and how far they are; looked at again for as long as they are.
+  #describe() {
+    const coming = this.#all.find(({ name }) => name === this.current)?.reembedding;
+    byId("collection-coming").hidden = !coming;
+    if (coming) {
+      const { chunks_done: done, chunks_total: total, embedder } = coming;
+      setText(byId("collection-coming-text"), `Passages are being indexed anew: ${count(done)} of ${plural(total, "passage")}. Searches go on meanwhile.`);
+      byId("collection-coming-text").title = embedder;
+      Object.assign(byId("collection-coming-bar"), { max: Math.max(1, total), value: done });
+    }
+    clearTimeout(this.#timer);
+    const again = () => (document.hidden ? this.#describe() : this.load(this.current).catch(() => this.#describe()));
+    this.#timer = setTimeout(again, coming ? BUSY_MS : IDLE_MS);
   }
 
   #remembered() {
@@ -39,6 +62,7 @@ export class Collections {
 
   #chosen() {
     try { localStorage.setItem(REMEMBERED, this.current); } catch { /* private mode: not remembered */ }
+    this.#describe();
     this.#onChange(this.current);
   }
 

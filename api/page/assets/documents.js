@@ -2,7 +2,7 @@
 
 import { cancelDocument, deleteDocument, listDocuments, retryDocument } from "./api.js";
 import { announce, bdi, byId, h, iconButton, setText } from "./dom.js";
-import { FINAL, plural, progressOf, remedyFor, stateLine } from "./words.js";
+import { FINAL, isBusy, newerLine, plural, progressOf, remedyFor, stateLine } from "./words.js";
 
 const BUSY_MS = 700;
 const IDLE_MS = 10000;
@@ -18,9 +18,11 @@ export class Documents {
   #collection;
   #onChange;
   #onOpen;
+  #onAbout;
 
-  // `onChange()` whenever documents or the choice change; `onOpen(document, opener)` to show one.
-  constructor({ collection, onChange, onOpen }) {
+  // `onChange(documents)` whenever they or the choice change; `onOpen(document, opener)` to show one, `onAbout` likewise.
+  constructor({ collection, onChange, onOpen, onAbout }) {
+    this.#onAbout = onAbout;
     this.#collection = collection;
     this.#onChange = onChange;
     this.#onOpen = onOpen;
@@ -53,7 +55,7 @@ export class Documents {
       // The readiness notice says it; the next round tries again.
     }
     if (round !== this.#round) return;
-    const busy = [...this.#rows.values()].some((row) => !FINAL.has(row.doc.status));
+    const busy = [...this.#rows.values()].some((row) => isBusy(row.doc));
     if (!document.hidden) this.#timer = setTimeout(() => this.refresh(), busy ? BUSY_MS : IDLE_MS);
   }
 
@@ -86,6 +88,7 @@ export class Documents {
     const row = new Row(doc, {
       open: (opener) => this.#onOpen(row.doc, opener),
       choose: () => this.#choose(row.chosen ? [...this.#chosen, doc.id] : this.chosen.filter((id) => id !== doc.id)),
+      about: (opener) => this.#onAbout(row.doc, opener),
       act: (action) => this.#act(action, row),
       remove: () => this.#remove(row),
     });
@@ -134,7 +137,7 @@ export class Documents {
     setText(byId("docs-count"), some ? `${plural(some, "document")} chosen` : plural(this.total, "document") + (this.more ? " shown" : ""));
     byId("docs-count").hidden = !this.total;
     byId("docs-clear").hidden = !some;
-    this.#onChange();
+    this.#onChange(new Map([...this.#rows].map(([id, row]) => [id, row.doc])));
   }
 
   // Brings a document into view, e.g. the one that a duplicate was refused for.
@@ -151,6 +154,7 @@ export class Documents {
 class Row {
   #said = "";
   #shape = "";
+  #generation = 0;
 
   constructor(doc, does) {
     this.doc = doc;
@@ -159,9 +163,11 @@ class Row {
     this.title = h("button", { type: "button", class: "doc-title", onclick: () => does.open(this.title) }, bdi(""));
     this.state = h("p", { class: "doc-state" });
     this.bar = h("progress", { hidden: true });
+    this.newer = h("p", { class: "doc-newer", hidden: true });
     this.detail = h("p", { class: "doc-detail", dir: "auto", hidden: true });
     this.actions = h("div", { class: "doc-actions" });
-    this.element = h("li", { class: "doc" }, this.box, h("div", { class: "doc-main" }, this.title, this.state, this.bar, this.detail), this.actions);
+    this.about = iconButton("more", "About", () => does.about(this.about));
+    this.element = h("li", { class: "doc" }, this.box, h("div", { class: "doc-main" }, this.title, this.state, this.newer, this.bar, this.detail), this.actions);
   }
 
   get chosen() { return this.box.checked; }
@@ -172,24 +178,32 @@ class Row {
     this.doc = doc;
     const name = doc.title || doc.filename;
     setText(this.title.firstChild, name);
+    this.about.title = `About ${name}`;
+    this.about.setAttribute("aria-label", this.about.title);
     this.title.title = doc.metadata?.path || doc.filename;
     this.title.disabled = doc.status !== "ready";
     this.box.disabled = doc.status !== "ready";
     this.box.setAttribute("aria-label", `Ask only ${name}`);
     this.element.className = `doc is-${doc.status}`;
     setText(this.state, stateLine(doc));
+    const newer = newerLine(doc);
+    this.newer.hidden = !newer;
+    this.newer.classList.toggle("is-alarm", doc.updating?.status === "failed");
+    setText(this.newer, newer ?? "");
     this.#bar(doc, name);
     if (doc.status === "failed") this.#failure(doc.error);
     else this.detail.hidden = true;
-    this.#actions(doc.status, name);
+    this.#actions(doc, name);
+    if (this.#generation && doc.generation > this.#generation) announce(`${name}: the new version answers`);
+    this.#generation = doc.generation;
     if (this.#said && this.#said !== doc.status && FINAL.has(doc.status)) announce(`${name}: ${doc.status === "ready" ? "ready" : this.state.textContent}`);
     this.#said = doc.status;
   }
 
   #bar(doc, name) {
-    const progress = progressOf(doc);
-    this.bar.hidden = FINAL.has(doc.status);
-    this.bar.setAttribute("aria-label", `${name}: ${this.state.textContent}`);
+    const progress = progressOf(FINAL.has(doc.status) && doc.updating ? doc.updating : doc);
+    this.bar.hidden = !isBusy(doc);
+    this.bar.setAttribute("aria-label", `${name}: ${(this.newer.hidden ? this.state : this.newer).textContent}`);
     if (progress) [this.bar.value, this.bar.max] = progress;
     else this.bar.removeAttribute("value");
   }
@@ -202,21 +216,23 @@ class Row {
   }
 
   // Buttons are replaced only when the state asks for others, so that focus stays where it is.
-  #actions(status, name) {
-    const shape = FINAL.has(status) ? status : "busy";
+  #actions(doc, name) {
+    const status = (doc.updating ?? doc).status;
+    const shape = FINAL.has(status) ? `${doc.status} ${status}` : "busy";
     if (shape === this.#shape) return;
     const focused = this.actions.contains(document.activeElement);
     this.#shape = shape;
     const buttons = [];
     if (shape === "busy") buttons.push(iconButton("close", `Cancel ${name}`, () => this.does.act(cancelDocument)));
-    if (shape === "failed" || shape === "cancelled") buttons.push(iconButton("retry", `Try ${name} again`, () => this.does.act(retryDocument)));
+    else if (status !== "ready") buttons.push(iconButton("retry", `Try ${name} again`, () => this.does.act(retryDocument)));
+    buttons.push(this.about);
     if (shape !== "busy") buttons.push(iconButton("bin", `Delete ${name}`, () => this.#confirm(name)));
     this.actions.replaceChildren(...buttons);
     if (focused) this.focus();
   }
 
   #confirm(name) {
-    const keep = (focus) => { this.#shape = ""; this.#actions(this.doc.status, name); if (focus) this.actions.lastElementChild.focus(); };
+    const keep = (focus) => { this.#shape = ""; this.#actions(this.doc, name); if (focus) this.actions.lastElementChild.focus(); };
     const yes = h("button", { type: "button", class: "small danger", "aria-label": `Delete ${name} for good`, onclick: () => { yes.disabled = true; this.does.remove(); } }, "Delete");
     const no = h("button", { type: "button", class: "small", "aria-label": `Keep ${name}`, onclick: () => keep(true) }, "Keep");
     this.actions.replaceChildren(yes, no);
@@ -226,7 +242,7 @@ class Row {
 
   complain(text) {
     this.#shape = "";
-    this.#actions(this.doc.status, this.doc.title);
+    this.#actions(this.doc, this.doc.title);
     this.detail.textContent = text;
     this.detail.hidden = false;
     announce(text);

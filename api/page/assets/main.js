@@ -1,5 +1,6 @@
 // Brings the parts of the page together.
 
+import { About } from "./about.js";
 import { Asking } from "./ask.js";
 import { Collections } from "./collections.js";
 import { Documents } from "./documents.js";
@@ -10,11 +11,13 @@ import { Uploads } from "./uploads.js";
 import { plural } from "./words.js";
 
 const reader = new Reader();
+const about = new About({ onChange: () => documents.refresh() });
 const collections = new Collections(() => documents.reset());
 const documents = new Documents({
   collection: () => collections.current,
-  onChange: () => changed(),
+  onChange: (docs) => { about.follow(docs); changed(); },
   onOpen: (doc, opener) => reader.showDocument(doc, opener),
+  onAbout: (doc, opener) => about.show(doc, opener),
 });
 const asking = new Asking({
   scope: () => ({ collection: collections.current, chosen: documents.chosen, ready: documents.ready, total: documents.total }),

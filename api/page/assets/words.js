@@ -35,6 +35,23 @@ export function stateLine(doc) {
     ].filter(Boolean).join(" · ");
   }
 }
+// The same of a newer version that is on its way while the old one answers; null without one.
+export function newerLine(doc) {
+  const newer = doc.updating;
+  if (!newer) return null;
+  if (newer.status === "failed") return `The new version can't be read: ${remedyFor(newer.error?.code) ?? newer.error?.detail ?? ""}`;
+  if (newer.status === "cancelled") return "The new version was cancelled.";
+  return `New version: ${stateLine(newer)}`;
+}
+// Whether something of a document is on its way.
+export const isBusy = (doc) => !FINAL.has(doc.status) || (doc.updating && !FINAL.has(doc.updating.status));
+
+export function bytes(value) {
+  const units = ["B", "kB", "MB", "GB"];
+  let [size, unit] = [value, 0];
+  while (size >= 1000 && unit < units.length - 1) [size, unit] = [size / 1000, unit + 1];
+  return `${unit && size < 100 ? size.toFixed(1) : Math.round(size)} ${units[unit]}`;
+}
 const joined = (verb, rest) => (rest ? `${verb} ${rest}` : verb);
 
 // Progress of a document as [done, total], or null while nobody can tell.
