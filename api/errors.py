@@ -27,6 +27,11 @@ _RETRY_SECONDS = "5"
 _SERVICE_UNAVAILABLE = 503
 _CODES = {400: "malformed_body", 404: "not_found", 405: "method_not_allowed", 413: "too_large"}
 _MAX_ERRORS = 20
+_FULL = (507, "disk_full", "The disk of the service is full; delete documents first.")
+_UNUSABLE = (503, "storage_unavailable", "The data folder can't be used now; see to it and try again.")
+_DISK_TROUBLE = dict.fromkeys((errno.ENOSPC, errno.EDQUOT), _FULL) | dict.fromkeys(
+    (errno.EIO, errno.EROFS, errno.EFBIG, errno.EMFILE, errno.ENFILE, errno.ENOMEM), _UNUSABLE
+)
 
 
 def problem(
@@ -61,9 +66,9 @@ def problem_of(error: Exception, instance: str) -> dict[str, Any]:
     ):
         log.error("database: %s", error.__class__.__name__, exc_info=error)
         return problem(503, "database_unavailable", "The database does not answer; try again soon.", instance)
-    if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
-        log.error("no space left", exc_info=error)
-        return problem(507, "disk_full", "The disk of the service is full; delete documents first.", instance)
+    if isinstance(error, OSError) and error.errno in _DISK_TROUBLE:
+        log.error("the data folder can't be used: %s", error, exc_info=error)
+        return problem(*_DISK_TROUBLE[error.errno], instance)
     log.error("unforeseen error", exc_info=error)
     return problem(
         500, "internal_error", "Something went wrong in the service; its log has the details.", instance

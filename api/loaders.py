@@ -24,11 +24,18 @@ def load_embedder(settings: Settings) -> Embedder:
 
 def load_engine(settings: Settings) -> Engine:
     """The generator that the settings name. Raises as `Engine.load`."""
+    from ingest.keeping.kv import kv_folder  # noqa: PLC0415
     from model import Engine, EngineOptions  # noqa: PLC0415
     from model.weights.hub import resolve  # noqa: PLC0415
 
     path = resolve(settings.model, download=settings.allow_download)
-    options = EngineOptions(processes=settings.model_processes, kv_tokens=settings.kv_tokens or None)
+    options = EngineOptions(
+        processes=settings.model_processes,
+        kv_tokens=settings.kv_tokens or None,
+        kv_memory_bytes=settings.kv_memory_bytes,
+        kv_folder=kv_folder(settings) if settings.kv_disk_bytes else None,
+        kv_disk_bytes=settings.kv_disk_bytes,
+    )
     return Engine.load(
         path, settings.device, settings.dtype, options=options, cache_path=hardware_cache(settings)
     )

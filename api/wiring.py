@@ -10,7 +10,9 @@ from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from api.following import Follower
 from api.loaders import Loaders
+from ingest.blobs import refuse_foreign_folder
 from rag.errors import LongleafError, NotFound, Unavailable
 from rag.settings import Settings
 from rag.store.migrate import check, prepare_for_serving
@@ -34,6 +36,8 @@ DEFAULT_COLLECTION = "default"
 PATIENCE_SECONDS = 120.0
 """How long a request waits for a part that is still being loaded."""
 _ANSWER_THREADS = 16
+_FLUSH_SECONDS = 5.0
+"""How long a stop waits for what was read to be on the disk; what is not will be read again."""
 
 
 class Part(Generic[T]):
@@ -113,6 +117,7 @@ class Service:
     def open(self) -> None:
         """Make the data folder and the schema fit for use. Raises Unmigrated, Unavailable."""
         self.settings.data_dir.mkdir(parents=True, exist_ok=True)
+        refuse_foreign_folder(self.db, self.settings)
         prepare_for_serving(self.db)
 
     def start(self, *, ingest: bool = True, engine: bool = True) -> None:
@@ -121,6 +126,7 @@ class Service:
         self._run("load-retrieval", lambda: self._load_retrieval(ingest=ingest))
         if engine:
             self._run("load-engine", self._load_engine)
+            self._run("follow", lambda: Follower(self.db, self._forget_text).run(self.stopping))
 
     def stop(self) -> None:
         """End what runs: work in threads is cancelled, jobs are given back, indexes are saved."""
@@ -130,6 +136,8 @@ class Service:
         if (worker := self.worker.now()) is not None:
             worker.stop()
         self.answers.shutdown(wait=True, cancel_futures=True)
+        if (engine := self.engine.now()) is not None and engine.failure is None:
+            engine.flush(_FLUSH_SECONDS)
         for part in (self.indexes, self.embedder, self.retriever, self.engine, self.answerer, self.worker):
             part.give_up()
         if (indexes := self.indexes.now()) is not None:
@@ -178,14 +186,28 @@ class Service:
             return Collections(session, self.scope).ensure(name, fingerprint)
 
     def forget(self, collection_id: str, document_id: str | None = None) -> None:
-        """Take a deleted document, or collection, out of the indexes and the KV cache of this process."""
-        self.indexes.wait().forget(collection_id, document_id)
-        if document_id is not None:
-            self._purge(document_id)
+        """Take a deleted document, or collection, out of the indexes and the KV cache of this process.
 
-    def _purge(self, document_id: str) -> None:
-        if (engine := self.engine.now()) is not None and engine.failure is None:
+        Raises OSError, Unavailable when something of it had to stay on the disk.
+        """
+        try:
+            self.indexes.wait().forget(collection_id, document_id)
+        finally:
+            if document_id is not None:
+                self._forget_text(document_id)
+
+    def _forget_text(self, document_id: str) -> None:
+        """Take what was read of a document out of the engine, if one is loaded: pool, memory and files."""
+        if (engine := self.engine.now()) is None or engine.failure is not None:
+            return
+        from model.errors import CacheError, EngineDeadError  # noqa: PLC0415
+
+        try:
             engine.purge(document_id)
+        except EngineDeadError:
+            return  # it holds nothing any more
+        except CacheError as error:
+            raise Unavailable(str(error), code="storage_unavailable") from error
 
     @property
     def engine_failure(self) -> Exception | None:
@@ -202,8 +224,21 @@ class Service:
         self.embedder.load(lambda: self.loaders.embedder(self.settings))
         self.retriever.load(self._make_retriever)
         self.answerer.load(self._make_answerer)
-        if ingest and self.settings.ingest_workers and not self.stopping.is_set():
+        if not ingest or self.stopping.is_set():
+            return
+        if self.settings.ingest_workers:
             self.worker.load(self._make_worker)
+        else:
+            self._clear_up()
+
+    def _clear_up(self) -> None:
+        """Remove what crashes left, as a worker does when it starts."""
+        from ingest.worker import recover  # noqa: PLC0415
+
+        try:
+            recover(self.db, self.settings)
+        except (LongleafError, OSError) as error:
+            log.warning("what crashes left was not all removed: %s", error)
 
     def _load_engine(self) -> None:
         self.engine.load(lambda: self.loaders.engine(self.settings))
@@ -211,7 +246,7 @@ class Service:
     def _make_indexes(self) -> LiveIndexes:
         from rag.index.live import LiveIndexes  # noqa: PLC0415
 
-        return LiveIndexes(self.db, self.settings, self._purge)
+        return LiveIndexes(self.db, self.settings, self._forget_text)
 
     def _make_retriever(self) -> Retriever:
         from rag.rerank import load_reranker  # noqa: PLC0415

@@ -7,11 +7,11 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from sqlalchemy import select
+from sqlalchemy import inspect, select
 from sqlalchemy.orm import Session
 
 from ingest.locks import folder_lock, remove_if_dead, sync_folder
-from rag.errors import NotFound
+from rag.errors import NotFound, Unavailable
 from rag.ids import new_id
 from rag.settings import Settings
 from rag.store.repositories import Versions
@@ -23,7 +23,6 @@ log = logging.getLogger(__name__)
 
 STORE_MARK = ".store"
 """File in the folder of originals that holds the identity of the store which they belong to."""
-"""File that says which store the folder belongs to."""
 
 
 def blob_path(settings: Settings, document_id: str, generation: int = 1) -> Path:
@@ -79,18 +78,46 @@ def sweep(db: Database, settings: Settings) -> list[str]:
 
 
 def claim_folder(db: Database, settings: Settings) -> None:
-    """Mark the folder as this database's when it is new."""
+    """Mark the folder as this database's when it is new or empty."""
     folder = settings.data_dir / "blobs"
     mark = folder / STORE_MARK
-    if mark.exists():
-        return
     folder.mkdir(parents=True, exist_ok=True)
     with db.read() as session:
         identity = session.scalars(select(StoreState.identity)).one()
+    if mark.exists() and mark.read_text() == identity:
+        return
     if not any(folder.glob("doc_*")):
         draft = folder / new_id(".store")
         draft.write_text(identity)
         os.rename(draft, mark)
+
+
+def refuse_foreign_folder(db: Database, settings: Settings) -> None:
+    """Ask before the database is opened whether the folder's documents are its own; a start without them, or
+    on a database that is missing, would go on as if they had never been.
+
+    Raises Unavailable (`foreign_folder`; `database_unavailable` when the database does not answer).
+    """
+    folder = settings.data_dir / "blobs"
+    mark = folder / STORE_MARK
+    if not mark.exists() or not any(folder.glob("doc_*")):
+        return
+    if _identity_of(db) != mark.read_text():
+        raise Unavailable(
+            f"{folder} holds documents of another database than {db.url.render_as_string()}; put that "
+            "database back, name it in LONGLEAF_DATABASE_URL, or name another folder in LONGLEAF_DATA_DIR",
+            code="foreign_folder",
+        )
+
+
+def _identity_of(db: Database) -> str | None:
+    """The identity of the store, None where there is none; a SQLite file is not made by asking."""
+    if db.dialect == "sqlite" and not Path(str(db.url.database)).exists():
+        return None
+    with db.read() as session:
+        if not inspect(session.connection()).has_table(StoreState.__tablename__):
+            return None
+        return session.scalar(select(StoreState.identity))
 
 
 def _sweep_some(db: Database, folder: Path, names: Sequence[str]) -> list[str]:

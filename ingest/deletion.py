@@ -1,8 +1,9 @@
-"""Deletion that is complete when it returns: rows, text, vectors, file, and what was derived from them."""
+"""Deletion that is complete when it returns: rows, text, vectors, files, and what was made of them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from functools import partial
 
 from sqlalchemy import delete
 from sqlalchemy.orm import Session
@@ -10,7 +11,7 @@ from sqlalchemy.orm import Session
 from ingest.blobs import blob_path
 from ingest.keeping.kv import purge_blocks
 from ingest.locks import sync_folder
-from rag.errors import NotFound
+from rag.errors import NotFound, Unavailable
 from rag.settings import Settings
 from rag.store.records import DocumentRow
 from rag.store.repositories import Changes, Collections, Documents, Generations, Versions
@@ -20,13 +21,22 @@ from rag.store.tables import IngestJob
 
 OnDeleted = Callable[[str, str], None]
 """Called with (collection_id, document_id) after the commit, to take the document out of the live indexes
-and their snapshots."""
+their snapshots and an engine's memory. May raise OSError or Unavailable."""
+
+
+class DeletionUnfinished(Unavailable):
+    """The documents are gone, but the machine did not let all that was made of them be removed yet."""
+
+    default_code = "deletion_unfinished"
 
 
 def delete_document(
     db: Database, settings: Settings, scope: Scope, document_id: str, on_deleted: OnDeleted | None = None
 ) -> None:
-    """Delete a document in any state; a worker that is reading it can write nothing more. Raises NotFound."""
+    """Delete a document in any state; a worker that is reading it can write nothing more.
+
+    Raises NotFound, Unavailable; DeletionUnfinished once it is deleted and something of it is left on disk.
+    """
     with db.session() as session:
         document = Documents(session, scope).lock(document_id)
         files = _delete_rows(session, scope, document)
@@ -40,7 +50,10 @@ def delete_documents(
     document_ids: Collection[str],
     on_deleted: OnDeleted | None = None,
 ) -> list[str]:
-    """Delete documents together, in one transaction; returns those that were there."""
+    """Delete documents together, in one transaction; returns those that were there.
+
+    Raises as `delete_document`, but for NotFound.
+    """
     documents: list[DocumentRow] = []
     files: list[tuple[str, int]] = []
     with db.session() as session:
@@ -59,7 +72,7 @@ def delete_documents(
 def delete_collection(
     db: Database, settings: Settings, scope: Scope, collection_id: str, on_deleted: OnDeleted | None = None
 ) -> None:
-    """Delete a collection and all its documents in one transaction. Raises NotFound."""
+    """Delete a collection and all its documents in one transaction. Raises as `delete_document`."""
     documents: list[DocumentRow] = []
     files: list[tuple[str, int]] = []
     with db.session() as session:
@@ -90,16 +103,28 @@ def _finish(
     files: list[tuple[str, int]],
     on_deleted: OnDeleted | None,
 ) -> None:
-    # The file goes after the commit: before it, a rollback would leave a document without its file. A crash
-    # in between leaves a file without a document, which the sweep at the next start removes.
+    # The file goes after the commit: before it, a rollback would leave a document without its file. What a
+    # crash leaves here, or a disk that refuses, `sweep` removes at the next start.
+    undone: list[Exception] = []
+
+    def attempt(action: Callable[[], object]) -> None:
+        try:
+            action()
+        except (OSError, Unavailable) as error:
+            undone.append(error)
+
     for document_id, generation in files:
-        blob_path(settings, document_id, generation).unlink(missing_ok=True)
+        attempt(partial(blob_path(settings, document_id, generation).unlink, missing_ok=True))
     if documents and (settings.data_dir / "blobs").is_dir():
-        sync_folder(settings.data_dir / "blobs")
-    purge_blocks(settings, *(document.id for document in documents))
-    try:
+        attempt(lambda: sync_folder(settings.data_dir / "blobs"))
+    for document in documents:
+        # An engine first forgets what it holds in memory, and then writes no more of it.
         if on_deleted is not None:
-            for document in documents:
-                on_deleted(document.collection_id, document.id)
-    finally:
-        db.scrub()
+            attempt(partial(on_deleted, document.collection_id, document.id))
+    attempt(partial(purge_blocks, settings, *(document.id for document in documents)))
+    attempt(db.scrub)
+    if undone:
+        raise DeletionUnfinished(
+            f"{len(documents)} document(s) are deleted and found no more, but not all that they left could "
+            f"be removed ({undone[0]}); the next start removes it, or longleaf gc"
+        ) from undone[0]

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -65,6 +68,14 @@ def remove_if_dead(path: Path) -> bool:
         return True
     finally:
         os.close(descriptor)
+
+
+def remove_if_possible(path: Path) -> None:
+    """Remove a file that nobody needs any more; a disk that refuses leaves it to a later start."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        log.warning("%s stays until a later start removes it: %s", path, error)
 
 
 def holder_is_dead(path: Path) -> bool:

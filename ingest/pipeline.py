@@ -20,6 +20,7 @@ from ingest.blobs import blob_path, drop_old_files
 from ingest.chunking import Chunk, chunk_document, embedding_text
 from ingest.embedding import Interrupted, embed_chunks
 from ingest.errors import ParseCancelled, ParseError, ParserKilled
+from ingest.keeping.kv import purge_blocks
 from ingest.leases import Lease, LeaseLost, checkpoint, fenced, is_held
 from ingest.names import choose_title
 from ingest.ocr import find_ocr
@@ -97,8 +98,7 @@ class Pipeline:
             self._on_step("ready_to_publish")
             self._publish(lease)
             self._on_step("published")
-            if lease.generation > 1:
-                drop_old_files(self._db, self._settings, lease.scope, lease.document_id)
+            self._drop_old(lease)
             return "done"
         except (ParseCancelled, Interrupted):
             jobs.release(self._db, lease)
@@ -138,6 +138,16 @@ class Pipeline:
                 title=choose_title(given, version.title, version.filename),
                 embedder=self._embedder.fingerprint,
             )
+
+    def _drop_old(self, lease: Lease) -> None:
+        """Remove what older generations left on the disk; what a crash leaves is left to `sweep`."""
+        if lease.generation == 1:
+            return
+        try:
+            drop_old_files(self._db, self._settings, lease.scope, lease.document_id)
+            purge_blocks(self._settings, lease.document_id)
+        except (OSError, Unavailable) as error:
+            log.warning("old files of %s stay until a later start: %s", lease.document_id, error)
 
     def _is_written(self, lease: Lease) -> bool:
         with self._db.read() as session:

@@ -11,12 +11,12 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from ingest.locks import sync_folder
+from ingest.locks import remove_if_possible, sync_folder
 from ingest.uploads import no_storage
 from rag.errors import Conflict, LongleafError, NotFound, TooLarge
 from rag.ids import new_id
@@ -73,7 +73,7 @@ class WholeFile:
 
     def close(self) -> None:
         """Drop the name under which it was given away, unless it was taken."""
-        self.path.unlink(missing_ok=True)
+        remove_if_possible(self.path)
 
 
 class Appending:
@@ -101,17 +101,46 @@ class Appending:
         self.offset += len(piece)
 
     def undo(self) -> None:
-        """Take back what this request wrote."""
-        os.ftruncate(self._descriptor, self._start)
+        """Take back what this request wrote. Raises Unavailable."""
+        try:
+            os.ftruncate(self._descriptor, self._start)
+        except OSError as error:
+            raise no_storage(error) from error
         os.lseek(self._descriptor, self._start, os.SEEK_SET)
         self.offset = self._start
+
+
+def uploads_folder(settings: Settings) -> Path:
+    """Where resumable uploads lie until they are documents."""
+    return settings.data_dir / "uploads"
+
+
+def remove_expired(settings: Settings) -> list[str]:
+    """Remove the uploads of every workspace to which nothing came for `upload_hours`; returns their ids."""
+    removed = []
+    with suppress(FileNotFoundError):
+        for folder in sorted(uploads_folder(settings).iterdir()):
+            if _is_expired(folder, settings.upload_hours * 3600):
+                shutil.rmtree(folder, ignore_errors=True)
+                removed.append(folder.name)
+    return removed
+
+
+def _is_expired(folder: Path, seconds: float) -> bool:
+    return _touched(folder) + seconds < time.time()
+
+
+def _touched(folder: Path) -> float:
+    data = folder / "data"
+    return (data if data.exists() else folder).stat().st_mtime
 
 
 class ResumableUploads:
     """The uploads that lie in `data_dir/uploads`, each in a folder of its own: `info.json` and `data`."""
 
     def __init__(self, settings: Settings, workspace_id: str) -> None:
-        self._folder = settings.data_dir / "uploads"
+        self._settings = settings
+        self._folder = uploads_folder(settings)
         self._seconds = settings.upload_hours * 3600
         self._most = settings.max_upload_bytes
         self._workspace = workspace_id
@@ -124,7 +153,7 @@ class ResumableUploads:
                 code="too_large",
                 extra={"limit": self._most},
             )
-        self.expire()
+        remove_expired(self._settings)
         upload = Pending(new_id("up"), self._workspace, length, filename, collection, **more)
         folder = self._folder / upload.id
         try:
@@ -140,7 +169,7 @@ class ResumableUploads:
         """Raises NotFound (`upload_not_found`), also for one that expired or is another workspace's."""
         folder = self._folder / identity
         try:
-            if not _ID.fullmatch(identity) or self._is_expired(folder):
+            if not _ID.fullmatch(identity) or _is_expired(folder, self._seconds):
                 raise FileNotFoundError
             upload = Pending(**json.loads((folder / "info.json").read_text()))
         except (FileNotFoundError, NotADirectoryError):
@@ -162,7 +191,7 @@ class ResumableUploads:
 
     def expires(self, upload: Pending) -> datetime:
         """When it is given up, if nothing more comes."""
-        return datetime.fromtimestamp(self._touched(self._folder / upload.id) + self._seconds, UTC)
+        return datetime.fromtimestamp(_touched(self._folder / upload.id) + self._seconds, UTC)
 
     @contextmanager
     def append(self, upload: Pending, offset: int) -> Iterator[Appending]:
@@ -226,8 +255,17 @@ class ResumableUploads:
                 yield file
 
     def finished(self, upload: Pending, document_id: str, job_id: str) -> Pending:
-        """Note what it became and drop its bytes; the note stays until it expires."""
-        done = replace(upload, document_id=document_id, job_id=job_id)
+        """Note what it became and drop its bytes. The note stays until it expires, with ids alone: what its
+        sender said of the document must not outlive it. Raises OSError."""
+        done = Pending(
+            upload.id,
+            upload.workspace_id,
+            upload.length,
+            filename="",
+            collection="",
+            document_id=document_id,
+            job_id=job_id,
+        )
         self._write(done)
         (self._folder / upload.id / "data").unlink(missing_ok=True)
         return done
@@ -235,24 +273,6 @@ class ResumableUploads:
     def delete(self, upload: Pending) -> None:
         """Give it up."""
         shutil.rmtree(self._folder / upload.id, ignore_errors=True)
-
-    def expire(self) -> list[str]:
-        """Remove those to which nothing came for `upload_hours`; returns their ids."""
-        removed = []
-        with suppress(FileNotFoundError):
-            for folder in sorted(self._folder.iterdir()):
-                if self._is_expired(folder):
-                    shutil.rmtree(folder, ignore_errors=True)
-                    removed.append(folder.name)
-        return removed
-
-    def _is_expired(self, folder: Path) -> bool:
-        return self._touched(folder) + self._seconds < time.time()
-
-    @staticmethod
-    def _touched(folder: Path) -> float:
-        data = folder / "data"
-        return (data if data.exists() else folder).stat().st_mtime
 
     def _write(self, upload: Pending) -> None:
         folder = self._folder / upload.id

@@ -7,7 +7,6 @@ import json
 import math
 import os
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -17,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from ingest import jobs
 from ingest.blobs import STORE_MARK, blob_path, claim_folder, sweep
-from ingest.locks import create_locked, folder_lock, sync_folder
+from ingest.locks import create_locked, folder_lock, remove_if_possible, sync_folder
 from ingest.names import choose_title, display_filename
 from rag.errors import Conflict, InvalidRequest, LongleafError, TooLarge, Unavailable
 from rag.ids import new_id
@@ -94,8 +93,7 @@ class UploadSink:
     def close(self) -> None:
         """Drop the file unless it was accepted; may be called again."""
         if self._descriptor >= 0:
-            with suppress(FileNotFoundError):
-                self.path.unlink()
+            remove_if_possible(self.path)
             os.close(self._descriptor)
             self._descriptor = -1
 
@@ -308,7 +306,7 @@ def _metadata_fault(value: object, depth: int) -> str | None:
 
 def _unlink(settings: Settings, ids: Sequence[str]) -> None:
     for document_id in ids:
-        blob_path(settings, document_id).unlink(missing_ok=True)
+        remove_if_possible(blob_path(settings, document_id))
 
 
 def _unstorable(text: str) -> bool:

@@ -14,6 +14,7 @@ from typing import Self
 
 from ingest import jobs
 from ingest.blobs import sweep
+from ingest.keeping.leftovers import clear_leftovers
 from ingest.keeping.reembed import requeue_refused
 from ingest.leases import LEASE_SECONDS, Lease, LeaseLost, is_held, renew
 from ingest.locks import create_locked, holder_is_dead, remove_if_dead
@@ -60,17 +61,23 @@ class Worker:
         self._lease_seconds = lease_seconds
         self._stopping = threading.Event()
         self._wake = threading.Event()
+        self._unrecovered = threading.Event()
+        self._recovery = threading.Lock()
         self._turns = Turns()
         self._count = itertools.count(1)
         self._held_still: list[Lease] = []
         self._threads: list[threading.Thread] = []
 
     def start(self) -> None:
-        """Clear up after dead processes and start the threads. Raises Unavailable without a store."""
+        """Clear up after dead processes and start the threads, which do it later if it can't be done yet."""
         if self._threads:
             raise RuntimeError("the worker is running already")
         self._stopping.clear()
-        self._recover()
+        self._unrecovered.set()
+        try:
+            self._recover_once()
+        except (Unavailable, OSError):
+            log.warning("what crashes left can't be cleared up yet", exc_info=True)
         self._threads = [
             threading.Thread(target=self._loop, name=f"ingest-{number}", daemon=True)
             for number in range(self._settings.ingest_workers)
@@ -81,6 +88,13 @@ class Worker:
     def _recover(self) -> None:
         recover(self._db, self._settings)
         requeue_refused(self._db, self._fingerprint)
+
+    def _recover_once(self) -> None:
+        """Clear up, whichever thread comes first."""
+        with self._recovery:
+            if self._unrecovered.is_set():
+                self._recover()
+                self._unrecovered.clear()
 
     def notify(self) -> None:
         """Say that a job was queued, so that it does not wait for the next poll."""
@@ -125,6 +139,7 @@ class Worker:
     def _loop(self) -> None:
         while not self._stopping.is_set():
             try:
+                self._recover_once()
                 with _Presence(self._settings) as owner:
                     while not self._stopping.is_set():
                         self._wake.clear()
@@ -250,13 +265,13 @@ class _Presence:
 def recover(db: Database, settings: Settings) -> None:
     """Free the jobs of dead workers and remove what they left in the data folder.
 
-    Safe while others work. Raises Unavailable when the store can't be reached.
+    Safe while others work. Raises Unavailable when the store can't be reached, OSError when the disk refuses.
     """
     folder = _workers(settings)
     freed = jobs.reclaim(db, lambda owner: holder_is_dead(folder / Path(owner).name))
     for path in sorted(folder.glob("wrk_*")):
         remove_if_dead(path)
-    removed = sweep(db, settings)
+    removed = [*sweep(db, settings), *clear_leftovers(db, settings)]
     if freed or removed:
         log.info("took up after a crash: %d jobs freed, %d files removed", freed, len(removed))
     db.scrub(patience=0.2)

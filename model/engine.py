@@ -170,6 +170,10 @@ class Engine:
             self._tiers.close()
         self._executor.close()
 
+    def flush(self, timeout: float) -> bool:
+        """Write what waits for the disk tier, for `timeout` seconds at most; whether that sufficed."""
+        return self._tiers is None or self._tiers.flush(timeout)
+
     @property
     def context_length(self) -> int:
         """Most tokens of prompt and answer together: the model's window, or less where the KV cache is."""

@@ -57,6 +57,15 @@ class Settings(BaseSettings):
         ge=0,
         description="Tokens that all answers in work may hold together; 0 takes what suits the memory.",
     )
+    kv_memory_bytes: int = Field(
+        0, ge=0, description="Memory beside the model's for what was read and may be asked about again."
+    )
+    kv_disk_bytes: int = Field(
+        2 * GIB,
+        ge=0,
+        description="Disk in the data folder for what was read, which then need not be read again after a "
+        "restart; 0 keeps nothing there.",
+    )
     max_upload_bytes: int = Field(2 * GIB, gt=0, description="Largest file that is accepted, in bytes.")
     upload_hours: float = Field(
         24.0, gt=0, description="How long a resumable upload is kept to which nothing more comes."

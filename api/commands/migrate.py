@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from api.terminal import say, say_json
+from ingest.blobs import refuse_foreign_folder
 from rag.settings import Settings
 from rag.store.migrate import current_revision, head_revision, upgrade
 from rag.store.session import Database
@@ -12,6 +13,7 @@ def run(settings: Settings, *, as_json: bool) -> None:
     """Migrate and say from where to where. Raises Unmigrated, Unavailable, BadDatabaseUrl."""
     database = Database(settings.resolved_database_url)
     try:
+        refuse_foreign_folder(database, settings)
         before = current_revision(database)
         upgrade(database)
     finally:

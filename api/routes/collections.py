@@ -11,7 +11,7 @@ from api import schemas, serialize
 from api.fields import CollectionName
 from api.routes.shared import ServiceDep, problems
 from api.wiring import DEFAULT_COLLECTION, Service
-from ingest.deletion import delete_collection
+from ingest.deletion import DeletionUnfinished, delete_collection
 from ingest.keeping import reembed
 from rag.errors import Conflict, NotFound
 from rag.store.records import CollectionRow
@@ -112,5 +112,9 @@ def delete(service: ServiceDep, name: CollectionName) -> None:
         raise Conflict(
             "The default collection always exists; delete its documents instead.", code="default_collection"
         )
-    delete_collection(service.db, service.settings, service.scope, row.id, service.forget)
+    try:
+        delete_collection(service.db, service.settings, service.scope, row.id, service.forget)
+    except DeletionUnfinished:
+        service.forget(row.id)
+        raise
     service.forget(row.id)

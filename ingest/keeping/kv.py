@@ -18,8 +18,8 @@ def kv_folder(settings: Settings) -> Path:
 def purge_blocks(settings: Settings, *document_ids: str) -> int:
     """Remove the blocks that carry a tag of the documents, and those whose tags can't be read.
 
-    An engine that holds the folder finds a block gone as if it had been evicted. Returns how many; raises
-    OSError.
+    An engine that holds the folder finds a block gone as if it had been evicted; what it holds in memory it
+    forgets by the log of changes. Returns how many; raises OSError.
     """
     folder = kv_folder(settings)
     removed, gone = 0, frozenset(document_ids)

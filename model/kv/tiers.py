@@ -192,10 +192,9 @@ class Tiers:
             gone |= self._disk.purge(tag)
         return len(gone)
 
-    def flush(self) -> None:
-        """Wait until what was put is on disk, as far as the disk takes it."""
-        if self._writer:
-            self._writer.flush()
+    def flush(self, timeout: float | None = None) -> bool:
+        """Wait until what was put is on disk, as far as the disk takes it; False where the time was short."""
+        return self._writer is None or self._writer.flush(timeout)
 
     def close(self, timeout: float = 5.0) -> None:
         """Write what waits, for `timeout` seconds at most; let go of RAM and folder."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -84,7 +85,8 @@ class LiveIndexes:
     def forget(self, collection_id: str, document_id: str | None = None) -> None:
         """Drop a document, or the whole collection, from memory and disk, after its deletion's commit.
 
-        When it returns, neither this process's index nor a snapshot holds anything of it.
+        When it returns, neither this process's index nor a snapshot holds anything of it. Raises OSError when
+        the disk does not let a snapshot be removed.
         """
         folder = self._folder / collection_id
         if document_id is None:
@@ -171,7 +173,8 @@ class LiveIndexes:
         elif gone and len(entry.index) >= WORTH_KEEPING:
             self._save(entry, collection_id, scope)
         elif gone:
-            snapshot.purge(self._folder / collection_id, entry.index)
+            with suppress(OSError):  # whoever deleted it has heard of it; a search goes on
+                snapshot.purge(self._folder / collection_id, entry.index)
 
     def _apply(
         self,

@@ -133,8 +133,11 @@ def drop(folder: Path) -> None:
 
 
 def purge(folder: Path, index: CollectionIndex) -> None:
-    """Make the snapshot none, and remove each of its files that holds what `index` holds no more."""
-    with suppress(OSError):
+    """Make the snapshot none, and remove each of its files that holds what `index` holds no more.
+
+    Raises OSError.
+    """
+    with suppress(FileNotFoundError):
         (folder / MANIFEST).unlink(missing_ok=True)
         parts: list[Block | Segment] = [*index.vectors.blocks, *index.lexical.segments]
         kept = {part.key for part in parts}

@@ -84,9 +84,11 @@ class Database:
             raise BadDatabaseUrl(
                 "PostgreSQL needs psycopg, which is not installed: pip install 'longleaf[postgres]'"
             ) from error
+        self._was_there = False
         # Threads of one process wait for each other here, in turn: SQLite's own wait can starve one.
         self._writer = threading.Lock()
         if self.dialect == "sqlite":
+            event.listen(self.engine, "do_connect", self._refuse_missing)
             event.listen(self.engine, "connect", _configure_sqlite)
             event.listen(self.engine, "begin", _begin_sqlite)
             readers = self.engine.execution_options(**{_READ: True})
@@ -97,6 +99,12 @@ class Database:
         info = {} if clock is None else {CLOCK: clock}
         self._write = sessionmaker(self.engine, expire_on_commit=False, info=info)
         self._read = sessionmaker(readers, expire_on_commit=False, info=info)
+
+    def _refuse_missing(self, *_: object) -> None:
+        """A file that was there and is gone is not made anew: it may come back, with all that is in it."""
+        if self._was_there and not Path(str(self.url.database)).exists():
+            raise sqlite3.OperationalError(f"the file {self.url.database} is gone")
+        self._was_there = True
 
     @contextmanager
     def session(self) -> Iterator[Session]:
@@ -127,13 +135,13 @@ class Database:
         """Take what was deleted out of SQLite's write-ahead log; True when nothing of it is left there.
 
         A reader on an older snapshot holds the log back; then False after `patience` seconds, and the next
-        call finishes the work. PostgreSQL recycles its own log: always True.
+        call finishes the work. PostgreSQL recycles its own log: always True. Raises Unavailable.
         """
         if self.dialect != "sqlite":
             return True
         deadline = time.monotonic() + patience
         while True:
-            with self._writer:
+            with _translated(), self._writer:
                 raw = self.engine.raw_connection()
                 try:
                     cursor = raw.cursor()
@@ -155,9 +163,10 @@ class Database:
 def _translated() -> Iterator[None]:
     try:
         yield
-    except (OperationalError, InterfaceError) as error:
+    except (OperationalError, InterfaceError, sqlite3.OperationalError) as error:
+        cause = error if isinstance(error, sqlite3.Error) else error.orig
         raise Unavailable(
-            f"the database did not do its part ({error.orig}); try again", code="database_unavailable"
+            f"the database did not do its part ({cause}); try again", code="database_unavailable"
         ) from error
 
 

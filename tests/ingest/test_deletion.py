@@ -3,14 +3,16 @@ late."""
 
 from __future__ import annotations
 
+import errno
 import secrets
+from pathlib import Path
 
 import pytest
 from ingesting import Desk, at_once, tiny_pdf, where_found
 
 from ingest import jobs, uploads
-from ingest.deletion import delete_collection, delete_document
-from ingest.worker import Worker
+from ingest.deletion import DeletionUnfinished, delete_collection, delete_document
+from ingest.worker import Worker, recover
 from rag.errors import NotFound
 from rag.settings import Settings
 from rag.store.records import ChangeRow
@@ -86,6 +88,31 @@ def test_a_document_can_be_deleted_in_any_state(desk: Desk, state: str) -> None:
     assert (desk.rows("documents"), desk.rows("ingest_jobs"), desk.files()) == (0, 0, set())
     with pytest.raises(NotFound):
         desk.get(document_id)
+
+
+def test_a_disk_that_refuses_is_told_of_and_made_up_for_at_the_next_start(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    document_id = desk.upload(b"deleted all the same").document.id
+    _ingest(desk)
+    heard: list[tuple[str, str]] = []
+
+    def refuse(path: Path, **_: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system", str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", refuse)
+        with pytest.raises(DeletionUnfinished, match="Read-only file system") as caught:
+            delete_document(
+                desk.db, desk.settings, DEFAULT_SCOPE, document_id, lambda *pair: heard.append(pair)
+            )
+    assert (caught.value.status, caught.value.code) == (503, "deletion_unfinished")
+    assert heard == [(desk.collection_id, document_id)]
+    with pytest.raises(NotFound):
+        desk.get(document_id)
+    assert desk.files() == {document_id}
+    recover(desk.db, desk.settings)
+    assert desk.files() == set()
 
 
 def test_the_same_bytes_can_come_again(desk: Desk) -> None:

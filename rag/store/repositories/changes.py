@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Literal, cast
 
-from sqlalchemy import func, select, update
+from sqlalchemy import func, or_, select, update
+from sqlalchemy.orm import Session
 
 from rag.errors import NotFound
 from rag.store.records import ChangeRow
@@ -90,3 +91,19 @@ class Changes(Repository):
         )
         if found is None:
             raise NotFound(f"there is no collection {collection_id!r}", code="collection_not_found")
+
+
+def dropped_after(session: Session, seq: int | None) -> tuple[int, list[str]]:
+    """The number of the newest entry, and the ids of the documents of all workspaces that were deleted or got
+    another text by an entry above `seq`; none without one. For caches, which hold text by document alone."""
+    newest = session.scalars(select(StoreState.change_seq)).one()
+    if seq is None or newest <= seq:
+        return newest, []
+    query = (
+        select(Change.document_id)
+        .where(
+            Change.seq > seq, or_(Change.kind == "delete", Change.generation > 1), Change.document_id != ""
+        )
+        .distinct()
+    )
+    return newest, list(session.scalars(query.order_by(Change.document_id)))
