@@ -8,7 +8,7 @@ PYTHON ?= $(shell for python in python3.11 python3 python; do \
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: help run test long demo setup setup-dev python lint format types imports bare compose lock clean
+.PHONY: help run test soak long demo setup setup-dev python lint format types imports bare compose lock clean
 
 help: ## Print the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -19,6 +19,13 @@ run: setup ## Set up and serve at http://127.0.0.1:8000
 test: setup-dev ## Set up and run all tests; ARGS="-k name" is handed to pytest
 	@$(BIN)/python scripts/ensure_chromium.py
 	@$(BIN)/python -m pytest $(ARGS)
+
+soak: setup-dev ## Hours: 500 faults on each database, simulated days, and all tests marked `soak`
+	@for database in sqlite postgresql; do \
+		$(BIN)/python -m tests.faults --database $$database --faults 500 --seed 1 || exit 1; \
+		$(BIN)/python -m tests.faults.day --database $$database --hours 240 --seed 1 || exit 1; \
+	done
+	@$(BIN)/python -m pytest -m soak $(ARGS)
 
 long: setup-dev ## Prefill of 131,072 tokens beside transformers (minutes)
 	@LONGLEAF_LONG=1 $(BIN)/python -m pytest tests/model/test_long.py $(ARGS)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import argparse
 import random
+import signal
 import sys
 import time
 from collections import Counter
@@ -65,7 +66,9 @@ class Run:
         house, record = world.house, world.record
         try:
             struck = kind.strike(world)
+            hurt = time.monotonic()
             started = house.heal()
+            healed = time.monotonic()
             check_all(house, record, db)
             for name in [name for name in house.processes if name.endswith("-b")]:
                 house.remove(name)
@@ -84,10 +87,9 @@ class Run:
             return False
         (self.struck if struck else self.missed)[kind.name] += 1
         if self._log is not None:
-            took = time.monotonic() - began
-            sys.stdout.write(
-                f"{self.struck.total():4} {took:5.1f} s {kind.name}{'' if struck else ' (not reached)'}\n"
-            )
+            seconds = f"{hurt - began:5.1f} {healed - hurt:5.1f} {time.monotonic() - healed:5.1f}"
+            missed = "" if struck else " (not reached)"
+            sys.stdout.write(f"{self.struck.total():4}  {seconds}  {kind.name}{missed}\n")
             sys.stdout.flush()
         return True
 
@@ -104,6 +106,7 @@ def main() -> int:
         "--log", type=Path, help="say every fault, and keep logs of violations in this folder"
     )
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(2))  # whoever ends it finds no mounts and servers left
     began = time.monotonic()
     run = Run(options.database, options.seed, options.log)
     run.go(options.faults, options.seconds, options.only)

@@ -29,6 +29,7 @@ from api.app import create_app
 from api.loaders import Loaders, load_embedder
 from api.wiring import Service
 from ingest import worker as worker_room
+from ingest.blobs import refuse_foreign_folder
 from ingest.worker import Worker
 from rag.settings import Settings
 from rag.store.migrate import prepare_for_serving
@@ -60,6 +61,7 @@ def serve(settings: Settings, loaders: Loaders, control: Path, name: str) -> Non
 def work(settings: Settings, loaders: Loaders, points: Points) -> None:
     """A worker of its own, until it is told to end."""
     db = Database(settings.resolved_database_url)
+    refuse_foreign_folder(db, settings)
     prepare_for_serving(db)
     embedder = loaders.embedder(settings)
     running = Worker(db, settings, embedder, lease_seconds=LEASE_SECONDS, on_step=points.reach)

@@ -130,7 +130,7 @@ class House:
                 if old := self.clients.pop(process.name, None):
                     old.close()
                 url = f"http://127.0.0.1:{port.read_text()}"
-                client = self.clients[process.name] = httpx.Client(base_url=url, timeout=15)
+                client = self.clients[process.name] = httpx.Client(base_url=url, timeout=60)
                 with suppress(httpx.HTTPError):
                     if client.get("/documents", params={"limit": 1}).status_code < 500:
                         return
@@ -146,6 +146,7 @@ class House:
     def arm(self, name: str, step: str, action: str, nth: int = 1) -> None:
         """Lay out what shall happen when a process whose name begins so reaches the step."""
         (self.control / "fired").unlink(missing_ok=True)
+        (self.control / "who").unlink(missing_ok=True)
         plan = self.control / "plan"
         plan.with_suffix(".new").write_text(
             json.dumps({"name": name, "step": step, "action": action, "nth": nth})
@@ -162,21 +163,35 @@ class House:
         (self.control / "plan").unlink(missing_ok=True)
         if not self.fired:
             return False
-        who, plan = (self.control / "who"), json.loads((self.control / "fired").read_text())
-        if plan["action"] in {"full", "readonly", "io"}:
-            with suppress(OSError, KeyError):
-                self.processes[who.read_text()].spoilt = True
+        plan = json.loads((self.control / "fired").read_text())
+        process = self.processes.get(self._who())
+        if process is not None and plan["action"] == "kill":
+            self._await_end(process)  # the plan is noted before it is carried out
+        elif process is not None and plan["action"] != "stop":
+            process.spoilt = True
         (self.control / "fired").unlink()
         return True
+
+    def _who(self) -> str:
+        """The process that carried the plan out; nothing when it was a parser."""
+        deadline = time.monotonic() + 5
+        while time.monotonic() < deadline:
+            with suppress(FileNotFoundError):
+                return (self.control / "who").read_text()
+            time.sleep(0.005)
+        return ""
+
+    def _await_end(self, process: Process) -> None:
+        deadline = time.monotonic() + 10
+        while process.alive and time.monotonic() < deadline:
+            time.sleep(0.005)
 
     def kill(self, name: str) -> None:
         """End a process without a word; returns when it is gone."""
         process = self.processes[name]
         with suppress(ProcessLookupError):
             os.kill(process.pid, signal.SIGKILL)
-        deadline = time.monotonic() + 10
-        while process.alive and time.monotonic() < deadline:
-            time.sleep(0.005)
+        self._await_end(process)
 
     def signal(self, name: str, number: int) -> None:
         """Send a signal, if the process is there."""

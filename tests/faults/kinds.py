@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import random
+import shutil
 import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from sqlalchemy import select
+
+from ingest.keeping.backup import backup
+from ingest.keeping.restore import restore
+from ingest.keeping.verify import verify
+from rag.settings import Settings
+from rag.store.session import Database
+from rag.store.tables import Version
 from tests.faults.child import LEASE_SECONDS
 from tests.faults.house import House
 from tests.faults.points import PARSER_STEPS, PIPELINE_STEPS, SERVER_STEPS, WORKER_STEPS
@@ -55,6 +64,7 @@ def kinds(house: House) -> list[Kind]:
         Kind("two of everything, one killed", 4, two_of_everything),
         Kind("worker frozen beyond its lease", 2, worker_frozen),
         Kind("snapshot damaged, foreign or gone", 4, snapshot_damaged),
+        Kind("backup while something dies, restored", 4, backup_taken),
     ]
     if house.own_disk:
         found.append(Kind("disk full", 8, disk_full))
@@ -266,6 +276,41 @@ def snapshot_damaged(world: World) -> bool:
         elif harm == "gone":
             path.unlink()
     return True
+
+
+def backup_taken(world: World) -> bool:
+    """What is backed up in the middle of things and restored elsewhere is what the store held then."""
+    house = world.house
+    world.traffic.some(3)
+    if world.rng.random() < 0.5:
+        house.kill(world.rng.choice(sorted(house.processes)))
+    source = Settings(_env_file=None, data_dir=house.data, database_url=house.store.url)
+    folder, elsewhere = house.base / "backup", house.base / "restored"
+    shutil.rmtree(elsewhere, ignore_errors=True)
+    target = Settings(_env_file=None, data_dir=elsewhere)
+    databases = Database(source.resolved_database_url), Database(target.resolved_database_url)
+    try:
+        report = backup(databases[0], source, folder)
+        assert report.damaged == [], f"the backup found damage: {report.damaged}"
+        restore(databases[1], target, folder)
+        held, restored = (_digests(database) for database in databases)
+        assert held.keys() == restored.keys(), f"other documents: {held.keys() ^ restored.keys()}"
+        for kept in world.record.kept.values():
+            sent = {version.sha256 for version in kept.versions}
+            assert restored.get(kept.id, min(sent)) in sent, f"{kept.id} has other bytes in the backup"
+        problems = verify(databases[1], target).problems
+        assert problems == [], f"the restored store is damaged: {problems}"
+    finally:
+        for database in databases:
+            database.dispose()
+    return True
+
+
+def _digests(db: Database) -> dict[str, str]:
+    """The digest of the newest file of each document, by its id."""
+    query = select(Version.document_id, Version.sha256).order_by(Version.generation)
+    with db.read() as session:
+        return {row.document_id: row.sha256 for row in session.execute(query)}
 
 
 def database_moved(world: World) -> bool:

@@ -142,7 +142,9 @@ class Points:
             os.rename(self._plan, self._fired)
         except OSError:
             return
-        (self._fired.with_name("who")).write_text(self._name)
+        who = self._fired.with_name("who")
+        who.with_suffix(".new").write_text(self._name if parser is None else "")
+        os.rename(who.with_suffix(".new"), who)
         if parser is not None:
             os.killpg(parser, signal.SIGKILL)
         elif plan["action"] == "kill":

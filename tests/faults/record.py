@@ -49,6 +49,8 @@ class Kept:
     """Whether the last version's answer was not heard."""
     perhaps_deleted: bool = False
     cancelled: bool = False
+    read: str = ""
+    """SHA-256 of the version whose text and original were looked at byte by byte."""
 
 
 @dataclass
@@ -59,14 +61,29 @@ class Record:
     kept: dict[str, Kept] = field(default_factory=dict)
     deleted: dict[str, list[Sent]] = field(default_factory=dict)
     unheard: list[Sent] = field(default_factory=list)
+    partial: dict[str, Sent] = field(default_factory=dict)
+    """Resumable uploads whose end was not heard yet, by their path."""
     set_aside: int = 0
     numbers: itertools.count = field(default_factory=lambda: itertools.count(1))
 
+    def hold(self, document_id: str, sent: Sent) -> None:
+        """Note that a document was acknowledged, unless that was heard before."""
+        if document_id not in self.deleted:
+            self.kept.setdefault(document_id, Kept(document_id, [sent]))
+
+    def drop(self, document_id: str) -> None:
+        """Note that a document was deleted."""
+        gone = self.kept.pop(document_id)
+        self.deleted[document_id] = gone.versions
+        # Whoever goes on with an upload of the same bytes would send a new document.
+        tokens = {sent.token for sent in gone.versions}
+        self.partial = {path: sent for path, sent in self.partial.items() if sent.token not in tokens}
+
     def write(self) -> Sent:
-        """A new document of one to forty chunks."""
+        """A new document of one to some thirty chunks."""
         number = next(self.numbers)
         token = f"zq{number:05d}{''.join(self.rng.choices('bcdfghjklmnpqrstvwx', k=6))}"
-        paragraphs = self.rng.choice([1, 1, 2, 3, 8, 20, 60])
+        paragraphs = self.rng.choices([1, 2, 3, 12, 40], (6, 3, 2, 2, 1))[0]
         lines = []
         for place in range(paragraphs):
             words = " ".join(self.rng.choices(WORDS, k=22))

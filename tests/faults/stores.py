@@ -69,7 +69,8 @@ class PostgresStore:
 
     kind = "postgresql"
 
-    def __init__(self) -> None:
+    def __init__(self, *, bent: bool = True) -> None:
+        """With `bent`, the clock of its databases can be set."""
         self._folder = Path(tempfile.mkdtemp(prefix="longleaf-faults-pg-"))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -88,6 +89,8 @@ class PostgresStore:
         database = Database(self.url)
         upgrade(database)
         database.dispose()
+        if not bent:
+            return
         self._run(
             "CREATE SCHEMA faults",
             "CREATE TABLE faults.bend (seconds double precision)",

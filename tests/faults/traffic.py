@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import random
 import socket
 import struct
@@ -12,8 +13,15 @@ import httpx
 from tests.faults.house import House
 from tests.faults.record import Kept, Record, Sent
 
-MOST = 10
+MOST = 5
 """Documents that are kept at a time, so that checking all of them after every fault stays cheap."""
+
+
+TROUBLE = (503, 507)
+"""Answers that the machine is to blame for: store or disk are not there, the disk is full."""
+
+
+_TUS = {"Tus-Resumable": "1.0.0"}
 
 
 class Traffic:
@@ -32,7 +40,16 @@ class Traffic:
                 self.delete()
                 continue
             action = self._rng.choices(
-                (self.upload, self.replace, self.delete, self.cancel, self.search), (6, 3, 2, 1, 1)
+                (
+                    self.upload,
+                    self.resumable,
+                    self.resume,
+                    self.replace,
+                    self.delete,
+                    self.cancel,
+                    self.search,
+                ),
+                (6, 2, 2, 3, 2, 1, 1),
             )[0]
             action()
 
@@ -48,9 +65,52 @@ class Traffic:
             entry = answer.json()["documents"][0]
             self._record.kept[entry["id"]] = Kept(entry["id"], [sent])
         else:
-            self._expect(answer, 503)
+            self._expect(answer, *TROUBLE)
             # an error is a refusal or a doubt (the database went away in mid-commit): either may be true
             self._record.unheard.append(sent)
+
+    def resumable(self) -> None:
+        """Begin an upload in parts (tus) and send some of it, or all."""
+        sent = self._record.write()
+        name = base64.b64encode(sent.filename.encode()).decode()
+        length = {"Upload-Length": str(len(sent.content)), "Upload-Metadata": f"filename {name}"}
+        with suppress(httpx.HTTPError):
+            answer = self._client().post("/uploads", headers={**_TUS, **length})
+            self._expect(answer, 201, *TROUBLE)
+            if answer.status_code == 201:
+                path = httpx.URL(answer.headers["Location"]).path
+                self._record.partial[path] = sent
+                part = self._rng.choice([len(sent.content), len(sent.content) // 2])
+                self._send(path, sent, 0, part)
+
+    def resume(self) -> None:
+        """Go on with an upload that was not finished, from where the server says."""
+        if not self._record.partial:
+            return
+        path, sent = self._rng.choice(list(self._record.partial.items()))
+        # Asking may be what makes a document of it; only the answer tells.
+        self._record.unheard.append(sent)
+        with suppress(httpx.HTTPError):
+            answer = self._client().head(path, headers=_TUS)
+            self._expect(answer, 200, 423, *TROUBLE)
+            if answer.status_code == 200 and not self._ended(path, sent, answer):
+                self._send(path, sent, int(answer.headers["Upload-Offset"]), len(sent.content))
+
+    def _send(self, path: str, sent: Sent, start: int, end: int) -> None:
+        if end == len(sent.content):
+            self._record.unheard.append(sent)
+        headers = {**_TUS, "Upload-Offset": str(start), "Content-Type": "application/offset+octet-stream"}
+        answer = self._client().patch(path, headers=headers, content=sent.content[start:end])
+        self._expect(answer, 204, 409, 423, *TROUBLE)
+        self._ended(path, sent, answer)
+
+    def _ended(self, path: str, sent: Sent, answer: httpx.Response) -> bool:
+        document_id = answer.headers.get("Longleaf-Document")
+        if document_id is None:
+            return False
+        self._record.hold(document_id, sent)
+        self._record.partial.pop(path, None)
+        return True
 
     def replace(self) -> None:
         """Send a new file for a document."""
@@ -68,7 +128,7 @@ class Traffic:
         if answer.status_code == 202:
             self._add(kept, sent, heard=True)
         else:
-            self._expect(answer, 503, 404 if kept.perhaps_deleted else 503)
+            self._expect(answer, *TROUBLE, 404 if kept.perhaps_deleted else 503)
             self._add(kept, sent, heard=False)
 
     def _add(self, kept: Kept, sent: Sent, *, heard: bool) -> None:
@@ -91,10 +151,9 @@ class Traffic:
             return
         if answer.status_code in {204, 404}:
             assert answer.status_code == 204 or kept.perhaps_deleted, f"{kept.id} was lost: {answer.text}"
-            self._record.deleted[kept.id] = kept.versions
-            del self._record.kept[kept.id]
+            self._record.drop(kept.id)
         else:
-            self._expect(answer, 503)
+            self._expect(answer, *TROUBLE)
             kept.perhaps_deleted = True
 
     def cancel(self) -> None:
@@ -104,7 +163,7 @@ class Traffic:
             return
         with suppress(httpx.HTTPError):
             answer = self._client().post(f"/documents/{kept.id}/cancel")
-            self._expect(answer, 202, 409, 503, 404 if kept.perhaps_deleted else 202)
+            self._expect(answer, 202, 409, *TROUBLE, 404 if kept.perhaps_deleted else 202)
         kept.cancelled = True
 
     def retry(self) -> None:
@@ -113,7 +172,7 @@ class Traffic:
         if kept is not None:
             with suppress(httpx.HTTPError):
                 answer = self._client().post(f"/documents/{kept.id}/retry")
-                self._expect(answer, 202, 409, 503, 404 if kept.perhaps_deleted else 202)
+                self._expect(answer, 202, 409, *TROUBLE, 404 if kept.perhaps_deleted else 202)
 
     def search(self) -> None:
         """Search for something; what a search in trouble answers is checked like any other."""
@@ -122,7 +181,7 @@ class Traffic:
             return
         with suppress(httpx.HTTPError):
             answer = self._client().post("/search", json={"query": kept.versions[-1].token, "top_k": 5})
-            self._expect(answer, 200, 404, 503)
+            self._expect(answer, 200, 404, *TROUBLE)
             if answer.status_code == 200:
                 for result in answer.json()["results"]:
                     assert result["document_id"] not in self._record.deleted, (
