@@ -27,7 +27,9 @@ RUN cd /build/source \
     && python -m pip install --no-deps /build/source \
     && rm -rf /build /root/.cache
 
+# Other machines can reach it, so that everybody is asked for a key; docs/security.md says where the first is.
 ENV LONGLEAF_HOST=0.0.0.0 \
+    LONGLEAF_AUTH=on \
     LONGLEAF_PORT=8000 \
     LONGLEAF_DATA_DIR=/data \
     HF_HOME=/data/hub \

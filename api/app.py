@@ -9,6 +9,8 @@ from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 
 from api import errors, openapi, pages, reference
+from api.access import declared, is_public
+from api.authentication import Authentication
 from api.middleware import BodyLimit, HostAndOrigin, RequestFrame
 from api.multipart import OVERHEAD_BYTES
 from api.routes import (
@@ -16,18 +18,43 @@ from api.routes import (
     collections,
     documents,
     health,
+    keys,
     mcp,
+    members,
     openai,
     query,
     reading,
     search,
     sending,
+    session,
     uploads,
+    users,
     watching,
+    workspaces,
 )
 from api.version import version
 from api.wiring import Service
 from rag.settings import Settings
+
+ROOMS = (
+    sending,
+    uploads,
+    documents,
+    watching,
+    reading,
+    query,
+    answers,
+    search,
+    collections,
+    openai,
+    mcp,
+    keys,
+    members,
+    users,
+    workspaces,
+    session,
+    health,
+)
 
 
 def create_app(settings: Settings, service: Service | None = None) -> FastAPI:
@@ -57,16 +84,15 @@ def create_app(settings: Settings, service: Service | None = None) -> FastAPI:
     )
     app.state.service = owned
     errors.install(app)
-    openapi.install(app)
-    for room in (
-        *(sending, uploads, documents, watching, reading),
-        *(query, answers, search, collections, openai, mcp, health),
-    ):
+    openapi.install(app, keys=settings.auth == "on")
+    for room in ROOMS:
         app.include_router(room.router)
     app.include_router(reference.router)
     pages.install(app)
+    public = is_public(declared(app))
     # the last one added is the first to see a request
     app.add_middleware(BodyLimit, max_upload_bytes=settings.max_upload_bytes + OVERHEAD_BYTES)
+    app.add_middleware(Authentication, service=owned, public=public)
     app.add_middleware(HostAndOrigin, settings=settings)
     app.add_middleware(RequestFrame)
     return app

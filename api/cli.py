@@ -16,6 +16,7 @@ import typer
 
 from api.cli_documents import documents_app
 from api.cli_eval import eval_app
+from api.cli_people import keys_app, users_app, workspaces_app
 from api.options import Collection, Json, Model, Results, TopK, given, quiet, settings
 from api.terminal import BROKEN_PIPE, FAILURE, INTERRUPTED, SUCCESS, USAGE, say, warn
 
@@ -28,6 +29,9 @@ app = typer.Typer(
 )
 app.add_typer(eval_app, name="eval")
 app.add_typer(documents_app)
+app.add_typer(keys_app, name="keys")
+app.add_typer(users_app, name="users")
+app.add_typer(workspaces_app, name="workspaces")
 
 
 class Kind(StrEnum):

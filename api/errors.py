@@ -80,6 +80,10 @@ def problem_response(body: Mapping[str, Any], headers: Mapping[str, str] | None 
     openai = openai_errors.concerns(str(body["instance"]))
     status = openai_errors.status_of(body) if openai else int(body["status"])
     sent = dict(headers or {})
+    if status == http.HTTPStatus.UNAUTHORIZED:
+        # RFC 6750, section 3: no error code where nothing was shown
+        fault = "" if body["code"] == "unauthenticated" else ', error="invalid_token"'
+        sent.setdefault("WWW-Authenticate", f'Bearer realm="Longleaf"{fault}')
     if status == _SERVICE_UNAVAILABLE:
         sent.setdefault("Retry-After", _RETRY_SECONDS)
     members = openai_errors.error_of(body) if openai else body

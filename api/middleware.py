@@ -149,6 +149,14 @@ def _origin(method: str, headers: Mapping[str, str]) -> tuple[int, str, str] | N
     return 403, "cross_origin", detail
 
 
+def same_origin(headers: Mapping[str, str]) -> bool:
+    """Whether a browser says that a request comes from our own page; not for what no browser sent."""
+    site, origin = headers.get("sec-fetch-site"), headers.get("origin")
+    if site is not None:
+        return site == "same-origin"
+    return origin is not None and _netloc(origin) == headers.get("host", "").lower()
+
+
 def _netloc(origin: str) -> str:
     try:
         return urlsplit(origin).netloc.lower()

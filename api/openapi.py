@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from api.access import declared
 from api.routes.shared import problems
 from api.schemas import Problem
 from api.v1 import errors as openai_errors
@@ -23,6 +24,7 @@ _TAGS = [
     {"name": "questions", "description": "Asking and searching."},
     {"name": "collections", "description": "Documents that are searched together."},
     {"name": "openai", "description": "What OpenAI's clients call; errors have OpenAI's form."},
+    {"name": "people", "description": "Keys, users, roles and workspaces; who one is."},
     {"name": "operations", "description": "Health, readiness, versions."},
 ]
 _ALWAYS = problems(
@@ -32,21 +34,28 @@ _ALWAYS = problems(
 )
 _WITH_INPUT = problems(s422="A value is not one that the service takes; `errors` names each.")
 _WITH_BODY = problems(s413="The body is larger than the limit.")
-_WRITES = problems(s403="The request comes from a page of another site (`cross_origin`).")
+_GUARDED = problems(
+    s401="Nobody knows who asks: a key is needed, or the one sent is not valid.",
+    s403="Your role does not allow this (`forbidden`).",
+)
+_WRITES = problems(
+    s403="A page of another site asks (`cross_origin`), or your role does not allow it (`forbidden`)."
+)
+_SCHEME = {"key": {"type": "http", "scheme": "bearer", "description": "An API key: `llf_…`."}}
 
 
-def install(app: FastAPI) -> None:
-    """Make `app.openapi()` describe the errors as they are sent."""
+def install(app: FastAPI, *, keys: bool) -> None:
+    """Make `app.openapi()` describe the errors as they are sent and, with `keys`, that keys are asked for."""
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
-            app.openapi_schema = _describe(app)
+            app.openapi_schema = _describe(app, keys=keys)
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]
 
 
-def _describe(app: FastAPI) -> dict[str, Any]:
+def _describe(app: FastAPI, *, keys: bool) -> dict[str, Any]:
     document = get_openapi(
         title="Longleaf", version=version(), description=_DESCRIPTION, tags=_TAGS, routes=app.routes
     )
@@ -55,14 +64,26 @@ def _describe(app: FastAPI) -> dict[str, Any]:
         schemas.pop(name, None)
     schemas["Problem"] = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
     schemas["OpenAIError"] = OpenAIError.model_json_schema(ref_template="#/components/schemas/{model}")
+    if keys:
+        document["components"]["securitySchemes"] = _SCHEME
+    open_to_all = {
+        (route.path, method.lower())
+        for route, need in declared(app)
+        if need == "anyone"
+        for method in route.methods or ()
+    }
     for name, path in document["paths"].items():
         for method, operation in path.items():
             shared = dict(_ALWAYS)
+            if (name, method) not in open_to_all:
+                shared |= _GUARDED
+                if keys:
+                    operation["security"] = [{"key": []}]
             if operation.get("parameters") or "requestBody" in operation:
                 shared |= _WITH_INPUT
             if "requestBody" in operation:
                 shared |= _WITH_BODY
-            if method != "get":
+            if method not in {"get", "head", "options"}:
                 shared |= _WRITES
             responses = operation["responses"]
             responses.pop("422", None)

@@ -9,6 +9,8 @@ from fastapi import FastAPI, Request, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
+from api.access import PUBLIC
+
 FOLDER = Path(__file__).parent / "page"
 
 # what the operating system's tables say differs; a script of another type is not run under `nosniff`
@@ -30,5 +32,12 @@ def install(app: FastAPI, folder: Path = FOLDER) -> None:
     async def index(request: Request) -> Response:
         return await files.get_response("index.html", request.scope)
 
-    app.add_api_route("/", index, methods=["GET", "HEAD"], include_in_schema=False, response_class=Response)
+    app.add_api_route(
+        "/",
+        index,
+        methods=["GET", "HEAD"],
+        include_in_schema=False,
+        response_class=Response,
+        dependencies=[PUBLIC],
+    )
     app.mount("/assets", _Files(directory=folder / "assets", check_dir=False), name="assets")

@@ -8,6 +8,8 @@ from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.responses import HTMLResponse
 from starlette.staticfiles import StaticFiles
 
+from api.access import PUBLIC
+
 router = APIRouter(include_in_schema=False)
 
 _PAGE = """<!doctype html>
@@ -40,13 +42,13 @@ _START = """SwaggerUIBundle({
 _FILES = frozenset({"swagger-ui.css", "swagger-ui-bundle.js"})
 
 
-@router.get("/docs")
+@router.get("/docs", dependencies=[PUBLIC])
 async def docs() -> HTMLResponse:
     """The reference page."""
     return HTMLResponse(_PAGE, headers={"Cache-Control": "no-cache"})
 
 
-@router.get("/docs/{name}")
+@router.get("/docs/{name}", dependencies=[PUBLIC])
 async def docs_file(request: Request, name: str) -> Response:
     """A file of the reference page."""
     if name == "start.js":

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
+from contextlib import suppress
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from api.first_key import ensure_first_key
 from api.following import Follower
 from api.loaders import Loaders
 from ingest.blobs import refuse_foreign_folder
-from rag.errors import LongleafError, NotFound, Unavailable
+from rag.errors import Forbidden, LongleafError, NotFound, Unavailable
+from rag.principal import LOCAL, Principal
+from rag.roles import Role
 from rag.settings import Settings
 from rag.store.migrate import check, prepare_for_serving
 from rag.store.records import CollectionRow
 from rag.store.repositories import Collections
+from rag.store.repositories.collections import owner_of
 from rag.store.scope import DEFAULT_SCOPE, Scope
 from rag.store.session import Database
 
@@ -33,6 +39,8 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 DEFAULT_COLLECTION = "default"
+NOTHING = Scope("", frozenset(), frozenset())
+"""What nobody sees."""
 PATIENCE_SECONDS = 120.0
 """How long a request waits for a part that is still being loaded."""
 _ANSWER_THREADS = 16
@@ -103,6 +111,7 @@ class Service:
         self.settings = settings
         self.loaders = loaders or Loaders()
         self.scope: Scope = DEFAULT_SCOPE
+        self.principal: Principal | None = LOCAL
         self.db = Database(settings.resolved_database_url)
         self.indexes: Part[LiveIndexes] = Part("index")
         self.embedder: Part[Embedder] = Part("embedder")
@@ -111,8 +120,16 @@ class Service:
         self.answerer: Part[Answerer] = Part("answerer")
         self.worker: Part[Worker] = Part("worker")
         self.answers = ThreadPoolExecutor(_ANSWER_THREADS, thread_name_prefix="answer")
+        self._later = ThreadPoolExecutor(1, thread_name_prefix="later")
         self.stopping = threading.Event()
         self._threads: list[threading.Thread] = []
+
+    def acting_for(self, principal: Principal | None, needed: Role = "reader") -> Service:
+        """The same service as somebody sees it, for what needs that role; nobody sees nothing."""
+        seen = copy.copy(self)
+        seen.principal = principal
+        seen.scope = NOTHING if principal is None else principal.scope(needed)
+        return seen
 
     def open(self) -> None:
         """Make the data folder and the schema fit for use. Raises Unmigrated, Unavailable."""
@@ -123,6 +140,8 @@ class Service:
     def start(self, *, ingest: bool = True, engine: bool = True) -> None:
         """Open the store and begin to load the models. Raises Unmigrated, Unavailable."""
         self.open()
+        if self.settings.auth == "on":
+            ensure_first_key(self.db, self.settings)
         self._run("load-retrieval", lambda: self._load_retrieval(ingest=ingest))
         if engine:
             self._run("load-engine", self._load_engine)
@@ -136,6 +155,7 @@ class Service:
         if (worker := self.worker.now()) is not None:
             worker.stop()
         self.answers.shutdown(wait=True, cancel_futures=True)
+        self._later.shutdown(wait=True)
         if (engine := self.engine.now()) is not None and engine.failure is None:
             engine.flush(_FLUSH_SECONDS)
         for part in (self.indexes, self.embedder, self.retriever, self.engine, self.answerer, self.worker):
@@ -165,7 +185,7 @@ class Service:
             found = Collections(session, self.scope).find(name)
         if found is not None:
             return found
-        if name != DEFAULT_COLLECTION:
+        if name != DEFAULT_COLLECTION or not self.scope.whole:
             raise NotFound(
                 f"There is no collection {name!r}; upload to it, or POST /collections.",
                 code="collection_not_found",
@@ -175,15 +195,24 @@ class Service:
     def ensure_collection(self, name: str) -> CollectionRow:
         """The collection of that name, made for the present embedder when it is missing.
 
-        Raises InvalidRequest (`invalid_collection_name`), Unavailable while the embedder is not known.
+        Raises InvalidRequest (`invalid_collection_name`), Forbidden, Unavailable while the embedder is not
+        known.
         """
         with self.db.read() as session:
             found = Collections(session, self.scope).find(name)
         if found is not None:
             return found
+        self.check_may_add_to(name)
         fingerprint = self.embedder.wait().fingerprint
         with self.db.session() as session:
             return Collections(session, self.scope).ensure(name, fingerprint)
+
+    def check_may_add_to(self, name: str) -> None:
+        """Raise Forbidden for who may send nothing to the collection of that name, be it there or not."""
+        with self.db.read() as session:
+            found = Collections(session, self.scope).find(name)
+        if found is None and not self.scope.whole:
+            raise Forbidden("Your role in this workspace does not allow you to make collections.")
 
     def forget(self, collection_id: str, document_id: str | None = None) -> None:
         """Take a deleted document, or collection, out of the indexes and the KV cache of this process.
@@ -213,6 +242,18 @@ class Service:
     def engine_failure(self) -> Exception | None:
         """Why the loaded engine takes no more requests; None while it does, or is not loaded."""
         return engine.failure if (engine := self.engine.now()) is not None else None
+
+    def background(self, work: Callable[[], None]) -> None:
+        """Do something small soon, in another thread; that it fails is logged and nothing else."""
+
+        def run() -> None:
+            try:
+                work()
+            except Exception as error:
+                log.warning("what was left for later failed: %s", error, exc_info=_unforeseen(error))
+
+        with suppress(RuntimeError):  # the service is stopping
+            self._later.submit(run)
 
     def _run(self, name: str, work: Callable[[], None]) -> None:
         thread = threading.Thread(target=work, name=name, daemon=True)
@@ -269,7 +310,10 @@ class Service:
         return worker
 
     def _published(self, collection_id: str, _document_id: str) -> None:
-        self.indexes.wait().follow(collection_id)
+        with self.db.read() as session:
+            workspace = owner_of(session, collection_id)
+        if workspace is not None:
+            self.indexes.wait().follow(collection_id, workspace)
 
 
 def _reason(error: BaseException) -> str:

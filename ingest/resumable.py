@@ -49,6 +49,8 @@ class Pending:
     document_id: str | None = None
     job_id: str | None = None
     """Set once all is there and taken in."""
+    owner: str = ""
+    """Who may go on with it; empty where nobody is asked."""
 
 
 class WholeFile:
@@ -138,12 +140,13 @@ def _touched(folder: Path) -> float:
 class ResumableUploads:
     """The uploads that lie in `data_dir/uploads`, each in a folder of its own: `info.json` and `data`."""
 
-    def __init__(self, settings: Settings, workspace_id: str) -> None:
+    def __init__(self, settings: Settings, workspace_id: str, owner: str = "") -> None:
         self._settings = settings
         self._folder = uploads_folder(settings)
         self._seconds = settings.upload_hours * 3600
         self._most = settings.max_upload_bytes
         self._workspace = workspace_id
+        self._owner = owner
 
     def create(self, length: int, filename: str, collection: str, **more: Any) -> Pending:
         """Begin an upload of `length` bytes. Raises TooLarge (`too_large`), Unavailable."""
@@ -154,7 +157,9 @@ class ResumableUploads:
                 extra={"limit": self._most},
             )
         remove_expired(self._settings)
-        upload = Pending(new_id("up"), self._workspace, length, filename, collection, **more)
+        upload = Pending(
+            new_id("up"), self._workspace, length, filename, collection, owner=self._owner, **more
+        )
         folder = self._folder / upload.id
         try:
             folder.mkdir(parents=True)
@@ -166,7 +171,7 @@ class ResumableUploads:
         return upload
 
     def get(self, identity: str) -> Pending:
-        """Raises NotFound (`upload_not_found`), also for one that expired or is another workspace's."""
+        """Raises NotFound (`upload_not_found`), also for one that expired or that somebody else began."""
         folder = self._folder / identity
         try:
             if not _ID.fullmatch(identity) or _is_expired(folder, self._seconds):
@@ -174,7 +179,8 @@ class ResumableUploads:
             upload = Pending(**json.loads((folder / "info.json").read_text()))
         except (FileNotFoundError, NotADirectoryError):
             upload = None
-        if upload is None or upload.workspace_id != self._workspace:
+        mine = (self._workspace, self._owner)
+        if upload is None or (upload.workspace_id, upload.owner) != mine:
             raise NotFound(
                 f"there is no upload {identity[:60]!r}; it may have expired", code="upload_not_found"
             )

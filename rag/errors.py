@@ -29,6 +29,20 @@ class InvalidRequest(LongleafError):
     default_code = "invalid_request"
 
 
+class Unauthenticated(LongleafError):
+    """Nobody knows who asks: no key was sent, or one that is not valid (any more)."""
+
+    status = 401
+    default_code = "unauthenticated"
+
+
+class Forbidden(LongleafError):
+    """Who asks is known, belongs here, and may not do this."""
+
+    status = 403
+    default_code = "forbidden"
+
+
 class NotFound(LongleafError):
     """There is no such thing, or it belongs to somebody else: the two are told apart nowhere."""
 

@@ -22,6 +22,15 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", description="Address that the HTTP server binds to.")
     port: int = Field(8000, ge=0, le=65535, description="Port of the HTTP server; 0 takes any free one.")
+    auth: Literal["off", "on", "open"] = Field(
+        "off",
+        description="Whether keys are asked for. `off`: one person, reached from this machine alone. `on`: "
+        "every request needs a key or a sign-in. `open`: nobody is asked, and everybody who reaches the "
+        "server may do everything; for a server behind a proxy that signs people in.",
+    )
+    sign_in_hours: float = Field(
+        12.0, gt=0, le=24 * 365, description="How long a browser stays signed in to the page."
+    )
     data_dir: Path = Field(
         Path("data"), description="Folder of the database, the uploaded files and the indexes."
     )

@@ -21,16 +21,19 @@ class CallFailed(Exception):
 
 
 class Service:
-    """Calls to the service at `base`, for example `http://127.0.0.1:8000`."""
+    """Calls to the service at `base`, e.g. `http://127.0.0.1:8000`; with an API key where it has one."""
 
-    def __init__(self, base: str) -> None:
+    def __init__(self, base: str, key: str = "") -> None:
         self.base = base.rstrip("/")
+        self.key = key
 
     def fetch(
         self, method: str, path: str, body: bytes | None = None, content_type: str = "", seconds: float = 600
     ) -> bytes:
         """The body of the answer; raises `CallFailed`."""
         headers = {"Content-Type": content_type} if content_type else {}
+        if self.key:
+            headers["Authorization"] = f"Bearer {self.key}"
         request = urllib.request.Request(self.base + path, data=body, headers=headers, method=method)
         try:
             with PROXYLESS.open(request, timeout=seconds) as response:

@@ -85,6 +85,23 @@ def check_quote(service: Service, citation: dict[str, Any]) -> None:
         raise CallFailed(f"the quote is not the stored text at {start}:{end}: {citation['cited_text']!r}")
 
 
+def first_key(stack: Stack, service: Service) -> str:
+    """The key that the first start left for its keeper; raises `CallFailed` where nobody needs it."""
+    try:
+        service.call("GET", "/documents")
+    except CallFailed as error:
+        if ": 401 " not in str(error):
+            raise
+    else:
+        raise CallFailed("the documents are shown to who has no key")
+    mode, key = stack.run(
+        "exec", "-T", "service", "sh", "-c", "stat -c %a /data/first-admin-key; cat /data/first-admin-key"
+    ).split()
+    if mode != "600":
+        raise CallFailed(f"others can read the first key: its file has mode {mode}")
+    return key
+
+
 def say(text: str) -> None:
     """Print a line with the time, at once."""
     print(f"[{time.strftime('%H:%M:%S')}] {text}", flush=True)
@@ -98,7 +115,8 @@ def attempt(stack: Stack) -> None:
     stack.run("up", "-d")
     service = Service(f"http://127.0.0.1:{stack.port}")
     service.wait_until_up(240)
-    say("ready; upload")
+    service.key = first_key(stack, service)
+    say("ready, and closed to who has no key; upload")
     files = sorted(path for path in DOCUMENTS.iterdir() if path.name != "README.md")
     ids = service.upload(files, COLLECTION)
     service.wait_until_ready(ids)

@@ -14,7 +14,7 @@ import uvicorn
 from api.app import create_app
 from api.logs import configure
 from api.middleware import is_loopback
-from api.terminal import fail, warn
+from api.terminal import USAGE, fail, warn
 from api.wiring import Service
 from rag.settings import Settings
 
@@ -51,14 +51,15 @@ def run(settings: Settings) -> None:
     """Serve until SIGINT or SIGTERM. Raises Unmigrated, Unavailable; exits with 1 when the port is taken
     or the engine fails for good."""
     configure(settings.log_level, settings.log_format)
+    _refuse_open_doors(settings)
     service = Service(settings)
     service.open()
     listener = _listen(settings)
     port = listener.getsockname()[1]
-    if not is_loopback(settings.host):
+    if settings.auth == "open" and not is_loopback(settings.host):
         warn(
-            f"{settings.host} can be reached from other machines, and whoever reaches it can read and delete "
-            "everything: there are no accounts yet. Put a proxy that asks for a password in front of it."
+            f"whoever reaches {settings.host}:{port} can read and delete everything (LONGLEAF_AUTH is open): "
+            "let nobody reach it but a proxy that signs people in."
         )
     config = uvicorn.Config(
         create_app(settings, service),
@@ -81,6 +82,15 @@ def run(settings: Settings) -> None:
         fail("the server did not start; the log above says why")
     if (failure := service.engine_failure) is not None:
         fail(f"the engine has failed: {failure}")
+
+
+def _refuse_open_doors(settings: Settings) -> None:
+    if settings.auth == "off" and not is_loopback(settings.host):
+        fail(
+            f"LONGLEAF_HOST is {settings.host!r}, which other machines can reach, and nobody would be asked "
+            "for a key. Set LONGLEAF_AUTH=on; or LONGLEAF_AUTH=open where a proxy in front signs people in.",
+            USAGE,
+        )
 
 
 def _listen(settings: Settings) -> socket.socket:

@@ -10,9 +10,10 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
 from api import schemas
+from api.access import Reads
 from api.answers import body_of
 from api.fields import answer_id as checked_id
-from api.routes.shared import ServiceDep, problems
+from api.routes.shared import problems
 from api.sse import iterate_in_thread, unless_gone
 from api.wiring import Service
 
@@ -32,7 +33,7 @@ _REPLAYED: dict[int | str, dict[str, Any]] = {
 
 
 @router.get("/{id}", response_model=schemas.StoredAnswer, responses=_MISSING, summary="Show an answer")
-def get_answer(service: ServiceDep, id: str) -> dict[str, Any]:
+def get_answer(service: Reads, id: str) -> dict[str, Any]:
     """An answer that was given before; its words are there while the documents that were read for it are."""
     from rag.kept import stored  # noqa: PLC0415 (the start does not wait for models)
 
@@ -40,7 +41,7 @@ def get_answer(service: ServiceDep, id: str) -> dict[str, Any]:
 
 
 @router.post("/{id}/replay", response_class=JSONResponse, responses=_REPLAYED, summary="Answer again")
-async def replay_answer(request: Request, service: ServiceDep, id: str) -> Response:
+async def replay_answer(request: Request, service: Reads, id: str) -> Response:
     """Ask an answer's question again with all that it was asked with.
 
     Where nothing is different the body is that of the first response, byte for byte, with its timings. A

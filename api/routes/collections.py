@@ -8,8 +8,9 @@ from fastapi import APIRouter
 from sqlalchemy.orm import Session
 
 from api import schemas, serialize
+from api.access import Edits, Manages, Reads
 from api.fields import CollectionName
-from api.routes.shared import ServiceDep, problems
+from api.routes.shared import problems
 from api.wiring import DEFAULT_COLLECTION, Service
 from ingest.deletion import DeletionUnfinished, delete_collection
 from ingest.keeping import reembed
@@ -35,7 +36,7 @@ def _find(service: Service, name: str) -> CollectionRow:
 
 
 @router.get("", response_model=schemas.CollectionList, summary="List collections")
-def list_collections(service: ServiceDep) -> schemas.CollectionList:
+def list_collections(service: Reads) -> schemas.CollectionList:
     """All collections with the number of their documents."""
     with service.db.read() as session:
         collections = Collections(session, service.scope)
@@ -55,7 +56,7 @@ def _shown(session: Session, service: Service, row: CollectionRow) -> schemas.Co
     summary="Make a collection",
     responses=problems(s409="The name is taken (`duplicate_collection`)."),
 )
-def create(service: ServiceDep, body: schemas.NewCollection) -> schemas.Collection:
+def create(service: Edits, body: schemas.NewCollection) -> schemas.Collection:
     """Make an empty collection. An upload makes the one that it names by itself."""
     fingerprint = service.embedder.wait().fingerprint
     with service.db.session() as session:
@@ -69,7 +70,7 @@ def create(service: ServiceDep, body: schemas.NewCollection) -> schemas.Collecti
     summary="Show a collection",
     responses=problems(s404=_NO_COLLECTION),
 )
-def get(service: ServiceDep, name: CollectionName) -> schemas.Collection:
+def get(service: Reads, name: CollectionName) -> schemas.Collection:
     """A collection with the number of its documents."""
     row = _find(service, name)
     with service.db.read() as session:
@@ -82,7 +83,7 @@ def get(service: ServiceDep, name: CollectionName) -> schemas.Collection:
     summary="Change a collection",
     responses=problems(s404=_NO_COLLECTION),
 )
-def change(service: ServiceDep, name: CollectionName, body: schemas.CollectionChange) -> schemas.Collection:
+def change(service: Manages, name: CollectionName, body: schemas.CollectionChange) -> schemas.Collection:
     """Set how many tokens of documents an answer from this collection reads, where the question does not
     say, and how many documents or bytes it takes in. What is there already stays."""
     row = _find(service, name)
@@ -105,7 +106,7 @@ def change(service: ServiceDep, name: CollectionName, body: schemas.CollectionCh
         s404=_NO_COLLECTION, s409="The default collection always exists (`default_collection`)."
     ),
 )
-def delete(service: ServiceDep, name: CollectionName) -> None:
+def delete(service: Manages, name: CollectionName) -> None:
     """Delete a collection and all of its documents. When this returns nothing of them can be found."""
     row = _find(service, name)
     if row.name == DEFAULT_COLLECTION:

@@ -7,8 +7,9 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from api import schemas, serialize
+from api.access import Edits, Reads
 from api.fields import CURSOR_PATTERN, CollectionName, document_id
-from api.routes.shared import NO_DOCUMENT, ServiceDep, load_document, problems
+from api.routes.shared import NO_DOCUMENT, load_document, problems
 from api.wiring import DEFAULT_COLLECTION
 from ingest import jobs
 from ingest.deletion import delete_document
@@ -27,7 +28,7 @@ router = APIRouter(prefix="/documents", tags=["documents"])
     responses=problems(s404="There is no collection of that name."),
 )
 def list_documents(
-    service: ServiceDep,
+    service: Reads,
     collection: Annotated[CollectionName | None, Query(description="Of this collection alone.")] = None,
     status: Annotated[Status | None, Query(description="In this state alone.")] = None,
     limit: Annotated[int, Query(ge=1, le=1000, description="Most documents of one page.")] = 100,
@@ -58,7 +59,7 @@ def list_documents(
 @router.get(
     "/{id}", response_model=schemas.Document, summary="Show a document", responses=problems(s404=NO_DOCUMENT)
 )
-def get_document(service: ServiceDep, id: str) -> schemas.Document:
+def get_document(service: Reads, id: str) -> schemas.Document:
     """A document, how far its ingest is, and why it failed if it did."""
     return serialize.document(load_document(service, id))
 
@@ -69,7 +70,7 @@ def get_document(service: ServiceDep, id: str) -> schemas.Document:
     summary="Change a document's metadata",
     responses=problems(s404=NO_DOCUMENT),
 )
-def change(service: ServiceDep, id: str, body: schemas.DocumentChange) -> schemas.Document:
+def change(service: Edits, id: str, body: schemas.DocumentChange) -> schemas.Document:
     """Merge into the metadata; filters go by it at once, and nothing is read or embedded again.
 
     `title` in it names the document from now on; what its chunks are embedded with changes with its file.
@@ -84,7 +85,7 @@ def change(service: ServiceDep, id: str, body: schemas.DocumentChange) -> schema
     summary="List versions",
     responses=problems(s404=NO_DOCUMENT),
 )
-def versions(service: ServiceDep, id: str) -> schemas.VersionList:
+def versions(service: Reads, id: str) -> schemas.VersionList:
     """What the document was sent as, newest first. Text and original are kept of the version that answers,
     and of a newer one while it is on its way."""
     with service.db.read() as session:
@@ -93,7 +94,7 @@ def versions(service: ServiceDep, id: str) -> schemas.VersionList:
 
 
 @router.delete("/{id}", status_code=204, summary="Delete a document", responses=problems(s404=NO_DOCUMENT))
-def delete(service: ServiceDep, id: str) -> None:
+def delete(service: Edits, id: str) -> None:
     """Delete a document in any state. When this returns nothing of it can be found any more."""
     delete_document(service.db, service.settings, service.scope, document_id(id), service.forget)
 
@@ -108,7 +109,7 @@ _TRANSITION = problems(s404=NO_DOCUMENT, s409="The document's state does not all
     summary="Read again",
     responses=_TRANSITION,
 )
-def retry(service: ServiceDep, id: str) -> schemas.Document:
+def retry(service: Edits, id: str) -> schemas.Document:
     """Queue a document that failed or was cancelled once more."""
     return serialize.document(jobs.retry(service.db, service.scope, document_id(id)))
 
@@ -120,6 +121,6 @@ def retry(service: ServiceDep, id: str) -> schemas.Document:
     summary="Stop reading",
     responses=_TRANSITION,
 )
-def cancel(service: ServiceDep, id: str) -> schemas.Document:
+def cancel(service: Edits, id: str) -> schemas.Document:
     """Stop a document that is queued or being read."""
     return serialize.document(jobs.cancel(service.db, service.scope, document_id(id)))

@@ -5,14 +5,14 @@ from __future__ import annotations
 from fastapi import APIRouter, Response
 
 from api import schemas
-from api.routes.shared import ServiceDep
+from api.access import PUBLIC, Anyone, Reads
 from api.version import version
 from rag.store.migrate import head_revision
 
 router = APIRouter(tags=["operations"])
 
 
-@router.get("/healthz", response_model=schemas.Health, summary="Is the process alive?")
+@router.get("/healthz", response_model=schemas.Health, summary="Is the process alive?", dependencies=[PUBLIC])
 async def healthz() -> schemas.Health:
     """Answers as long as the process can."""
     return schemas.Health()
@@ -24,17 +24,20 @@ async def healthz() -> schemas.Health:
     summary="Is everything ready?",
     responses={503: {"model": schemas.Readiness, "description": "Something is missing; `checks` says what."}},
 )
-def readyz(service: ServiceDep, response: Response) -> schemas.Readiness:
+def readyz(service: Anyone, response: Response) -> schemas.Readiness:
     """Which parts are ready. Requests that need a part which is still loading wait for it."""
     checks = service.checks()
     ready = all(state == "ok" for state in checks.values())
+    if service.principal is None:  # reasons name paths and servers
+        known = {"ok", "loading", "stopped"}
+        checks = {part: state if state in known else "not ready" for part, state in checks.items()}
     if not ready:
         response.status_code = 503
     return schemas.Readiness(ready=ready, checks=checks)
 
 
 @router.get("/version", response_model=schemas.Version, summary="Versions")
-def versions(service: ServiceDep) -> schemas.Version:
+def versions(service: Reads) -> schemas.Version:
     """Versions of the service, its schema and its models."""
     engine, embedder = service.engine.now(), service.embedder.now()
     return schemas.Version(

@@ -9,7 +9,8 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from api.errors import problem_of
-from api.routes.shared import ServiceDep, problems
+from api.access import Reads
+from api.routes.shared import problems
 from api.sse import EventStream, iterate_in_thread, unless_gone
 from api.v1 import chat, completions, embeddings, naming, responses
 from api.v1.errors import error_of
@@ -36,13 +37,13 @@ def _answers(kind: str, *, stream: bool = True) -> dict[int | str, dict[str, Any
 
 
 @router.get("/models", summary="List models", responses={200: {"description": "OpenAI's list of `model`."}})
-def list_models(service: ServiceDep) -> Any:
+def list_models(service: Reads) -> Any:
     """The names that `model` can have: bare models, embedding models, and a name for each collection."""
     return {"object": "list", "data": [_model(each) for each in naming.models(service)]}
 
 
 @router.get("/models/{model:path}", summary="Show a model", responses=_NO_MODEL)
-def get_model(service: ServiceDep, model: str) -> Any:
+def get_model(service: Reads, model: str) -> Any:
     """One of the names that `GET /v1/models` lists."""
     found = next((each for each in naming.models(service) if each.id == model), None)
     if found is None:
@@ -51,7 +52,7 @@ def get_model(service: ServiceDep, model: str) -> Any:
 
 
 @router.post("/chat/completions", summary="Complete a chat", responses=_answers("chat.completion"))
-async def chat_completions(request: Request, service: ServiceDep, body: ChatRequest) -> Response:
+async def chat_completions(request: Request, service: Reads, body: ChatRequest) -> Response:
     """Answer a dialogue: from documents, with citations as annotations, or by the bare model, with tools.
 
     A client that closes the connection stops the work.
@@ -67,7 +68,7 @@ async def chat_completions(request: Request, service: ServiceDep, body: ChatRequ
 
 
 @router.post("/completions", summary="Continue a text", responses=_answers("text_completion"))
-async def text_completions(request: Request, service: ServiceDep, body: CompletionRequest) -> Response:
+async def text_completions(request: Request, service: Reads, body: CompletionRequest) -> Response:
     """Continue texts by the bare model, and give the log-probabilities of what was given (`echo`)."""
     presenter = completions.CompletionPresenter(body)
     return await _shown(
@@ -101,7 +102,7 @@ async def respond(request: Request, service: ServiceDep, body: ResponseRequest) 
 
 
 @router.post("/embeddings", summary="Make vectors", responses=_answers("list", stream=False))
-async def make_embeddings(request: Request, service: ServiceDep, body: EmbeddingRequest) -> Response:
+async def make_embeddings(request: Request, service: Reads, body: EmbeddingRequest) -> Response:
     """Vectors of length 1 of texts, by the model that searches."""
     work = iterate_in_thread(service.answers, lambda cancel: embeddings.embed(service, body, cancel))
     return _json(await unless_gone(request.receive, _only(work)))

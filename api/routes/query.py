@@ -9,9 +9,10 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
 from api import schemas
+from api.access import Reads
 from api.answers import ask, body_of, event_of
 from api.errors import problem_of
-from api.routes.shared import ServiceDep, problems
+from api.routes.shared import problems
 from api.sse import EventStream, ServerEvent, iterate_in_thread, stream_schema, unless_gone
 from rag.answering import AnswerEvent, DoneEvent
 
@@ -33,7 +34,7 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {
 
 
 @router.post("/query", summary="Ask", response_class=JSONResponse, responses=_RESPONSES)
-async def query(request: Request, service: ServiceDep, body: schemas.QueryRequest) -> Response:
+async def query(request: Request, service: Reads, body: schemas.QueryRequest) -> Response:
     """Answer a question from the documents, with verbatim quotes that were checked against the stored text.
 
     A client that closes the connection stops the work.

@@ -8,8 +8,9 @@ from fastapi import APIRouter, Query, Response
 from fastapi.responses import FileResponse
 
 from api import schemas, serialize
+from api.access import Reads
 from api.fields import document_id
-from api.routes.shared import NO_DOCUMENT, ServiceDep, load_document, problems
+from api.routes.shared import NO_DOCUMENT, load_document, problems
 from ingest.blobs import blob_path
 from rag.errors import NotFound
 from rag.store.repositories import Chunks, Documents, Versions
@@ -24,7 +25,7 @@ router = APIRouter(prefix="/documents", tags=["documents"])
     responses=problems(s404=NO_DOCUMENT),
 )
 def chunks(
-    service: ServiceDep,
+    service: Reads,
     id: str,
     limit: Annotated[int, Query(ge=1, le=1000, description="Most chunks of one page.")] = 100,
     cursor: Annotated[int, Query(ge=0, le=2**31 - 1, description="`next_cursor` of the page before.")] = 0,
@@ -53,7 +54,7 @@ def chunks(
     },
 )
 def text(
-    service: ServiceDep,
+    service: Reads,
     id: str,
     start: Annotated[int, Query(ge=0, le=2**53, description="First code point.")] = 0,
     end: Annotated[int | None, Query(ge=0, le=2**53, description="After the last code point.")] = None,
@@ -87,7 +88,7 @@ def text(
         **problems(s404=NO_DOCUMENT),
     },
 )
-def content(service: ServiceDep, id: str) -> Response:
+def content(service: Reads, id: str) -> Response:
     """The original bytes, always as an attachment that no browser renders."""
     row = load_document(service, id)
     with service.db.read() as session:
@@ -112,7 +113,7 @@ def content(service: ServiceDep, id: str) -> Response:
     summary="Read a page",
     responses=problems(s404="There is no such document, or it has no such page (`page_not_found`)."),
 )
-def page(service: ServiceDep, id: str, number: int) -> schemas.PageText:
+def page(service: Reads, id: str, number: int) -> schemas.PageText:
     """One page's text and its place in the canonical text; pages count from 1."""
     with service.db.read() as session:
         documents = Documents(session, service.scope)

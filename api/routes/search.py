@@ -5,7 +5,8 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from api import schemas, serialize
-from api.routes.shared import ServiceDep, problems, search_scope
+from api.access import Reads
+from api.routes.shared import problems, search_scope
 
 router = APIRouter(tags=["questions"])
 
@@ -19,7 +20,7 @@ router = APIRouter(tags=["questions"])
         s409="The collection's vectors come from another embedding model (`embedder_mismatch`).",
     ),
 )
-def search(service: ServiceDep, body: schemas.SearchRequest) -> schemas.SearchResponse:
+def search(service: Reads, body: schemas.SearchRequest) -> schemas.SearchResponse:
     """Chunks that fit the query by meaning or by words, best first."""
     scope = search_scope(service, body.collection, body.document_ids, body.filters)
     found = service.retriever.wait().search(body.query, scope, body.top_k)

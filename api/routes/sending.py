@@ -9,9 +9,10 @@ from pydantic import TypeAdapter
 from starlette.concurrency import run_in_threadpool
 
 from api import schemas, serialize
+from api.access import Edits
 from api.fields import CollectionName, collection_name, parse_metadata
 from api.multipart import MAX_FILES, UploadForm, read_upload
-from api.routes.shared import NO_DOCUMENT, ServiceDep, load_document, problems
+from api.routes.shared import NO_DOCUMENT, load_document, problems
 from api.wiring import DEFAULT_COLLECTION, Service
 from ingest.updates import replace_file
 from ingest.uploads import Accepted, NewDocument, accept_all
@@ -93,7 +94,7 @@ _REPLACEMENT_FORM: dict[str, Any] = {
 async def upload(
     request: Request,
     response: Response,
-    service: ServiceDep,
+    service: Edits,
     on_duplicate: Annotated[
         Literal["refuse", "reuse"],
         Query(description="What to do with bytes that are in the collection already."),
@@ -137,7 +138,7 @@ def _accept(service: Service, form: UploadForm, *, reuse: bool) -> list[Accepted
         ),
     },
 )
-async def replace(request: Request, response: Response, service: ServiceDep, id: str) -> schemas.Update:
+async def replace(request: Request, response: Response, service: Edits, id: str) -> schemas.Update:
     """Take in another file as the document's next version. The present one answers until that is ready.
 
     Of several files sent one after the other the last one wins. Chunks whose text stays the same are not

@@ -1,11 +1,9 @@
-"""What the routes have in common: the service behind a request, its scope, and the errors they declare."""
+"""What the routes have in common: documents, where a request wants to look, and the errors they declare."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any, cast
-
-from fastapi import Depends, Request
+from typing import TYPE_CHECKING, Any
 
 from api.errors import PROBLEM_JSON
 from api.fields import document_id as checked_id
@@ -17,14 +15,6 @@ from rag.store.repositories import Documents
 
 if TYPE_CHECKING:
     from rag.retrieval import SearchScope
-
-
-def _service(request: Request) -> Service:
-    return cast(Service, request.app.state.service)
-
-
-ServiceDep = Annotated[Service, Depends(_service)]
-
 
 NO_DOCUMENT = "There is no such document."
 

@@ -9,8 +9,9 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
 from api import schemas, serialize, tus
+from api.access import Edits
 from api.fields import collection_name, document_id, parse_metadata
-from api.routes.shared import ServiceDep, load_document, problems
+from api.routes.shared import load_document, problems
 from api.wiring import Service
 from ingest.resumable import Appending, Pending, ResumableUploads
 from ingest.updates import replace_file
@@ -55,11 +56,13 @@ _TAKEN = problems(
 
 
 def _uploads(service: Service) -> ResumableUploads:
-    return ResumableUploads(service.settings, service.scope.workspace_id)
+    principal = service.principal
+    owner = "" if principal is None or principal.kind == "local" else principal.id
+    return ResumableUploads(service.settings, service.scope.workspace_id, owner)
 
 
 @router.options("", status_code=204, summary="Ask what uploads can do")
-def options(service: ServiceDep) -> Response:
+def options(service: Edits) -> Response:
     """Version, extensions and limits in headers."""
     return Response(status_code=204, headers=tus.options(service.settings.max_upload_bytes))
 
@@ -81,7 +84,7 @@ def options(service: ServiceDep) -> Response:
 )
 async def create(  # noqa: PLR0917 (FastAPI calls it by name)
     request: Request,
-    service: ServiceDep,
+    service: Edits,
     upload_length: Annotated[
         int, Header(alias="Upload-Length", ge=0, le=2**53, description="Bytes of the whole file.")
     ],
@@ -119,10 +122,13 @@ def _create(service: Service, uploads: ResumableUploads, length: int, said: dict
             f"on_duplicate is {on_duplicate[:40]!r}; it is `refuse` or `reuse`",
             code="invalid_upload_metadata",
         )
+    collection = collection_name(said.get("collection"))
+    if replaces is None:
+        service.check_may_add_to(collection)
     return uploads.create(
         length,
         said.get("filename") or said.get("name") or "document",
-        collection_name(said.get("collection")),
+        collection,
         metadata=parse_metadata(said["metadata"]) if said.get("metadata") else {},
         on_duplicate=on_duplicate,
         replaces=replaces,
@@ -138,7 +144,7 @@ def _create(service: Service, uploads: ResumableUploads, length: int, said: dict
         **problems(s404=_NO_UPLOAD, s412="`Tus-Resumable` is not 1.0.0.", s423="It is being taken in."),
     },
 )
-def head(service: ServiceDep, id: str, tus_resumable: Resumable = None) -> Response:
+def head(service: Edits, id: str, tus_resumable: Resumable = None) -> Response:
     """`Upload-Offset` says from where to go on; `Longleaf-Document` what a whole one became."""
     tus.require_version(tus_resumable)
     uploads = _uploads(service)
@@ -167,7 +173,7 @@ def head(service: ServiceDep, id: str, tus_resumable: Resumable = None) -> Respo
 )
 async def append(  # noqa: PLR0917 (FastAPI calls it by name)
     request: Request,
-    service: ServiceDep,
+    service: Edits,
     id: str,
     upload_offset: Annotated[
         int, Header(alias="Upload-Offset", ge=0, le=2**53, description="Where these bytes begin.")
@@ -205,7 +211,7 @@ async def append(  # noqa: PLR0917 (FastAPI calls it by name)
         **problems(s404=_NO_UPLOAD, s412="`Tus-Resumable` is not 1.0.0."),
     },
 )
-def delete(service: ServiceDep, id: str, tus_resumable: Resumable = None) -> Response:
+def delete(service: Edits, id: str, tus_resumable: Resumable = None) -> Response:
     """Remove what was sent. A document that an upload became stays."""
     tus.require_version(tus_resumable)
     uploads = _uploads(service)

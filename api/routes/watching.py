@@ -10,8 +10,9 @@ from fastapi import APIRouter, Response
 from starlette.concurrency import run_in_threadpool
 
 from api import serialize
+from api.access import Reads
 from api.errors import problem_of
-from api.routes.shared import NO_DOCUMENT, ServiceDep, load_document, problems
+from api.routes.shared import NO_DOCUMENT, load_document, problems
 from api.sse import EventStream, ServerEvent, stream_schema
 from rag.store.records import FINAL_STATUSES, DocumentRow
 
@@ -31,7 +32,7 @@ _EVENTS: dict[str, Any] = {
     response_class=Response,
     responses={200: _EVENTS, **problems(s404=NO_DOCUMENT)},
 )
-async def events(service: ServiceDep, id: str) -> EventStream:
+async def events(service: Reads, id: str) -> EventStream:
     """Server-sent events `status` with the document, whenever it changed, until its state is final and no
     newer version of it is on its way."""
     row = await run_in_threadpool(load_document, service, id)

@@ -38,6 +38,7 @@ class _Entry:
     """A collection's index, the number of the last change in it, and the lock of the one who brings it on."""
 
     index: CollectionIndex = field(default_factory=CollectionIndex)
+    workspace_id: str = DEFAULT_WORKSPACE
     seq: int = -1
     unsaved: int = 0
     turn: threading.Lock = field(default_factory=threading.Lock)
@@ -69,6 +70,7 @@ class LiveIndexes:
         scope = Scope(workspace_id)
         with self._db.read() as session:
             fresh = not Changes(session, scope).after(collection_id, max(entry.seq, 0), limit=1)
+        entry.workspace_id = workspace_id
         if fresh and entry.seq >= 0:
             return entry.index
         with entry.turn:
@@ -114,14 +116,14 @@ class LiveIndexes:
             else:
                 snapshot.drop(folder)
 
-    def save(self, workspace_id: str = DEFAULT_WORKSPACE) -> None:
+    def save(self) -> None:
         """Write snapshots of the indexes that changed since they were last written, e.g. at shutdown."""
         with self._lock:
             entries = list(self._entries.items())
         for collection_id, entry in entries:
             with entry.turn:
                 if entry.unsaved and len(entry.index) >= WORTH_SAVING:
-                    self._save(entry, collection_id, Scope(workspace_id))
+                    self._save(entry, collection_id, Scope(entry.workspace_id))
 
     def _entry(self, collection_id: str) -> _Entry:
         with self._lock:

@@ -4,17 +4,31 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, true
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
+from rag.errors import Forbidden
 from rag.store.tables import DEFAULT_WORKSPACE
 
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """The workspace on whose behalf something is done."""
+    """The workspace on whose behalf something is done, and how much of it.
+
+    Only collections that are `visible` exist; in one that is visible and not `allowed` it may not be done.
+    Both are ids; None is every collection, also one that is yet to be made.
+    """
 
     workspace_id: str
+    visible: frozenset[str] | None = None
+    allowed: frozenset[str] | None = None
+
+    @property
+    def whole(self) -> bool:
+        """Whether what is being done may be done in the whole workspace."""
+        return self.visible is None and self.allowed is None
 
 
 DEFAULT_SCOPE = Scope(DEFAULT_WORKSPACE)
@@ -22,12 +36,28 @@ DEFAULT_SCOPE = Scope(DEFAULT_WORKSPACE)
 
 
 class Repository:
-    """A session bound to one workspace; what belongs to another one does not exist here."""
+    """A session bound to one scope; what belongs to another workspace does not exist here."""
 
     def __init__(self, session: Session, scope: Scope) -> None:
         self._session = session
         self._scope = scope
         self._workspace = scope.workspace_id
+
+    def _seen(self, collection_id: InstrumentedAttribute[Any]) -> ColumnElement[bool]:
+        """The condition that a row is of a collection which this scope sees."""
+        visible = self._scope.visible
+        return true() if visible is None else collection_id.in_(sorted(visible))
+
+    def _permit(self, collection_id: str) -> None:
+        """Raise Forbidden for a collection in which this may not be done."""
+        allowed = self._scope.allowed
+        if allowed is not None and collection_id not in allowed:
+            raise Forbidden("Your role in this collection does not allow this; ask one of its admins.")
+
+    def _permit_all(self, what: str) -> None:
+        """Raise Forbidden for who may not do this in the whole workspace."""
+        if not self._scope.whole:
+            raise Forbidden(f"Your role in this workspace does not allow you to {what}.")
 
 
 def utc_now() -> datetime:

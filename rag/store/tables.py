@@ -92,6 +92,7 @@ class Workspace(Base):
     """A tenant: whatever hangs below it is invisible to every other."""
 
     __tablename__ = "workspaces"
+    __table_args__ = (Index(None, "name", unique=True),)
 
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
     name: Mapped[str]

@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, Phase, settings
 from schemathesis.checks import CHECKS, load_all_checks
 
 from api.app import create_app
+from api.first_key import FILE_NAME
 from api.loaders import Loaders
 from api.wiring import Service
 from rag.settings import Settings
@@ -36,26 +37,28 @@ def _as_bytes(_: schemathesis.SerializationContext, value: object) -> bytes:
     return value if isinstance(value, bytes) else str(value).encode()
 
 
-schema = schemathesis.openapi.from_dict(create_app(Settings(_env_file=None)).openapi())
+schema = schemathesis.openapi.from_dict(create_app(Settings(_env_file=None, auth="on")).openapi())
 
 
 @dataclass(frozen=True)
 class Served:
-    """A real server and a document that it holds."""
+    """A real server, a document that it holds, and an operator's key."""
 
     url: str
     document_id: str
+    key: str
 
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory, loaders: Loaders) -> Iterator[Served]:
     """One server for all requests."""
-    found = Settings(_env_file=None, data_dir=tmp_path_factory.mktemp("schema"))
+    found = Settings(_env_file=None, data_dir=tmp_path_factory.mktemp("schema"), auth="on")
     with listening(create_app(found, Service(found, loaders))) as port:
         url = f"http://127.0.0.1:{port}"
-        with httpx.Client(base_url=url) as client:
+        key = (found.data_dir / FILE_NAME).read_text().strip()
+        with httpx.Client(base_url=url, headers={"Authorization": f"Bearer {key}"}) as client:
             document = ready(client)["id"]
-        yield Served(url, document)
+        yield Served(url, document, key)
 
 
 def bounded(case: Any) -> None:
@@ -87,4 +90,8 @@ def test_every_answer_is_a_documented_one(case: Any, served: Served) -> None:
     if case.path.startswith("/v1/") and isinstance(case.body, dict):
         bounded(case)
     uploads = case.path.startswith(("/documents", "/uploads")) and case.method in {"POST", "PUT", "PATCH"}
-    case.call_and_validate(base_url=served.url, excluded_checks=SEMANTIC + BYTES * uploads)
+    case.call_and_validate(
+        base_url=served.url,
+        headers={"Authorization": f"Bearer {served.key}"},
+        excluded_checks=SEMANTIC + BYTES * uploads,
+    )

@@ -18,6 +18,7 @@ from sqlalchemy import inspect, text
 
 from rag.store import migrate
 from rag.store.migrate import Unmigrated
+from rag.store.repositories import DEFAULT_SCOPE, Credentials, Keys, Members, Users
 from rag.store.session import Database
 from rag.store.tables import Base
 
@@ -274,5 +275,34 @@ def test_documents_get_their_only_version_on_the_way_up_and_lose_it_on_the_way_d
         assert not {"versions", "synced_files"} & set(inspector.get_table_names())
         assert "digest" not in {column["name"] for column in inspector.get_columns("chunks")}
         assert session.execute(text("SELECT count(*) FROM documents")).scalar_one() == 3
+    _move(empty, command.upgrade, "head")
+    assert _compare(empty) == []
+
+
+def test_people_come_on_the_way_up_and_go_on_the_way_down_and_documents_stay(empty: Database) -> None:
+    _move(empty, command.upgrade, "0006")
+    with empty.session() as session:
+        session.execute(
+            text(
+                "INSERT INTO collections (id, workspace_id, name, embedder, created_at) "
+                "VALUES ('col_1', 'ws_default', 'papers', 'e5@1', '2026-01-01 00:00:00')"
+            )
+        )
+    _move(empty, command.upgrade, "0007")
+    with empty.session() as session:
+        user = Users(session).create("ada@example.org")
+        Members(session, DEFAULT_SCOPE).add(user.id, None)
+        Members(session, DEFAULT_SCOPE).grant(user.id, "col_1", "editor")
+        made = Keys(session, DEFAULT_SCOPE).create(
+            "bot", "editor", created_by="test", user_id=user.id, collections=["col_1"]
+        )
+        Credentials(session).sign_in(made.text, hours=1)
+    _move(empty, command.downgrade, "0006")
+    with empty.read() as session:
+        tables = set(inspect(session.connection()).get_table_names())
+        assert (
+            not {"users", "memberships", "collection_roles", "api_keys", "key_secrets", "sign_ins"} & tables
+        )
+        assert session.execute(text("SELECT name FROM collections")).scalar_one() == "papers"
     _move(empty, command.upgrade, "head")
     assert _compare(empty) == []

@@ -17,6 +17,14 @@ export function problemOf(status, body) {
   return new Problem(body?.code || "unexpected", String(detail), status, body ?? {});
 }
 
+// Tells with `signedout` that the service wants to know who asks.
+export const signedOut = new EventTarget();
+
+function refused(status, body) {
+  if (status === 401) signedOut.dispatchEvent(new Event("signedout"));
+  return problemOf(status, body);
+}
+
 const segment = encodeURIComponent;
 const isAbort = (error) => error?.name === "AbortError";
 
@@ -28,13 +36,20 @@ async function send(path, options = {}) {
     if (isAbort(error)) throw error;
     throw new Problem("unreachable", "The server cannot be reached.");
   }
-  if (!response.ok) throw problemOf(response.status, await response.json().catch(() => null));
+  if (!response.ok) throw refused(response.status, await response.json().catch(() => null));
   return response;
 }
 
 const getJson = async (path, options) => (await send(path, options)).json();
 const postJson = (path, body, options = {}) =>
   send(path, { method: "POST", ...options, headers: { "Content-Type": "application/json", ...options.headers }, body: JSON.stringify(body) });
+
+// Not by `send`: that the key is wrong is said where it was typed.
+export async function signIn(key) {
+  const body = JSON.stringify({ key });
+  const response = await fetch("session", { method: "POST", headers: { "Content-Type": "application/json" }, body });
+  if (!response.ok) throw problemOf(response.status, await response.json().catch(() => null));
+}
 
 // {ready, checks} whatever the status: 503 is an answer here.
 export async function readiness() {
@@ -84,7 +99,7 @@ function sendFile(method, path, form, file, { progress, signal }) {
     request.upload.onprogress = (event) => event.lengthComputable && progress(event.loaded / event.total);
     request.onload = () => {
       if (request.status >= 200 && request.status < 300) resolve(request.response.documents[0]);
-      else reject(problemOf(request.status, request.response));
+      else reject(refused(request.status, request.response));
     };
     request.onerror = () => reject(new Problem("unreachable", "The server cannot be reached, or it closed the connection."));
     request.onabort = () => reject(new DOMException("aborted", "AbortError"));

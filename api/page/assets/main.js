@@ -7,6 +7,7 @@ import { Documents } from "./documents.js";
 import { byId, setText } from "./dom.js";
 import { Reader } from "./reader.js";
 import { watchReadiness } from "./readiness.js";
+import { watchSignIn } from "./signin.js";
 import { Uploads } from "./uploads.js";
 import { plural } from "./words.js";
 
@@ -46,6 +47,7 @@ function changed() {
   known = true;
 }
 
+watchSignIn();
 watchReadiness(() => { collections.load().catch(() => {}); documents.refresh(); });
 collections.load().catch(() => {});
 documents.refresh();

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import delete, insert, or_, select, update
+from sqlalchemy import ColumnElement, delete, insert, or_, select, true, update
 from sqlalchemy.orm import Session
 
 from rag.errors import NotFound
@@ -73,7 +73,9 @@ class Answers(Repository):
     def get(self, answer_id: str) -> AnswerRow:
         """Raises NotFound (`answer_not_found`)."""
         row = self._session.scalar(
-            select(Answer).where(Answer.id == answer_id, Answer.workspace_id == self._workspace)
+            select(Answer).where(
+                Answer.id == answer_id, Answer.workspace_id == self._workspace, self._readable()
+            )
         )
         if row is None:
             raise NotFound(f"there is no answer {answer_id!r}", code="answer_not_found")
@@ -81,7 +83,7 @@ class Answers(Repository):
 
     def list(self, *, limit: int = 100, before: str | None = None) -> list[AnswerRow]:
         """Up to `limit` answers; `before` is the id of the last one of the page before."""
-        query = select(Answer).where(Answer.workspace_id == self._workspace)
+        query = select(Answer).where(Answer.workspace_id == self._workspace, self._readable())
         if before is not None:
             query = query.where(Answer.id < before)
         return [_record(row) for row in self._session.scalars(query.order_by(Answer.id.desc()).limit(limit))]
@@ -92,6 +94,15 @@ class Answers(Repository):
         self._session.execute(
             delete(Answer).where(Answer.id == answer_id, Answer.workspace_id == self._workspace)
         )
+
+    def _readable(self) -> ColumnElement[bool]:
+        """The condition that an answer came from a collection which this scope sees."""
+        visible = self._scope.visible
+        if visible is None:
+            return true()
+        recipe = Answer.recipe  # older ones have no `request`
+        asked = (recipe["request"]["collection_id"], recipe["collection_id"])
+        return or_(*(each.as_string().in_(sorted(visible)) for each in asked))
 
 
 def _record(row: Answer) -> AnswerRow:

@@ -56,6 +56,7 @@ class Chunks(Repository):
             chunks = self._session.scalars(select(Chunk).where(Chunk.id.in_(wanted))).all()
             query = select(Document).where(
                 Document.workspace_id == self._workspace,
+                self._seen(Document.collection_id),
                 Document.id.in_({chunk.document_id for chunk in chunks}),
             )
             documents = {document.id: document for document in self._session.scalars(query)}
@@ -99,7 +100,11 @@ class Chunks(Repository):
             select(func.count())
             .select_from(Chunk)
             .join(Document, Document.id == Chunk.document_id)
-            .where(Document.workspace_id == self._workspace, Chunk.generation == Document.generation)
+            .where(
+                Document.workspace_id == self._workspace,
+                self._seen(Document.collection_id),
+                Chunk.generation == Document.generation,
+            )
         )
         if collection_id is not None:
             query = query.where(Document.collection_id == collection_id)
@@ -109,12 +114,20 @@ class Chunks(Repository):
         return (
             select(Chunk, Document)
             .join(Document, Document.id == Chunk.document_id)
-            .where(Document.workspace_id == self._workspace, Chunk.generation == Document.generation)
+            .where(
+                Document.workspace_id == self._workspace,
+                self._seen(Document.collection_id),
+                Chunk.generation == Document.generation,
+            )
         )
 
     def _guard(self, document_id: str) -> None:
         found = self._session.scalar(
-            select(Document.id).where(Document.id == document_id, Document.workspace_id == self._workspace)
+            select(Document.id).where(
+                Document.id == document_id,
+                Document.workspace_id == self._workspace,
+                self._seen(Document.collection_id),
+            )
         )
         if found is None:
             raise NotFound(f"there is no document {document_id!r}", code="document_not_found")

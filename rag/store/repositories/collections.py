@@ -6,6 +6,7 @@ from typing import Literal, cast
 
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
 
 from rag.errors import Conflict, InvalidRequest, NotFound, TooLarge
 from rag.ids import new_id
@@ -23,26 +24,37 @@ class Collections(Repository):
 
     def list(self) -> list[CollectionRow]:
         """All of them, by name."""
-        query = select(Collection).where(Collection.workspace_id == self._workspace).order_by(Collection.name)
+        mine = (Collection.workspace_id == self._workspace, self._seen(Collection.id))
+        query = select(Collection).where(*mine).order_by(Collection.name)
         return [_record(row) for row in self._session.scalars(query)]
 
     def get(self, collection_id: str) -> CollectionRow:
         """Raises NotFound (`collection_not_found`)."""
         row = self._session.scalar(
             select(Collection).where(
-                Collection.id == collection_id, Collection.workspace_id == self._workspace
+                Collection.id == collection_id,
+                Collection.workspace_id == self._workspace,
+                self._seen(Collection.id),
             )
         )
         if row is None:
             raise NotFound(f"there is no collection {collection_id!r}", code="collection_not_found")
+        self._permit(row.id)
         return _record(row)
 
     def find(self, name: str) -> CollectionRow | None:
-        """The collection called `name`, or None."""
+        """The collection called `name`, or None. Raises Forbidden."""
         row = self._session.scalar(
-            select(Collection).where(Collection.name == name, Collection.workspace_id == self._workspace)
+            select(Collection).where(
+                Collection.name == name,
+                Collection.workspace_id == self._workspace,
+                self._seen(Collection.id),
+            )
         )
-        return None if row is None else _record(row)
+        if row is None:
+            return None
+        self._permit(row.id)
+        return _record(row)
 
     def by_name(self, name: str) -> CollectionRow:
         """Raises NotFound (`collection_not_found`)."""
@@ -55,8 +67,10 @@ class Collections(Repository):
         """Make a collection bound to the embedder with this fingerprint.
 
         Raises Conflict (`duplicate_collection`) for a name that is taken, InvalidRequest
-        (`invalid_collection_name`) for one that is empty, too long or has control characters.
+        (`invalid_collection_name`) for one that is empty, too long or has control characters, Forbidden for
+        who may not do so in the whole workspace.
         """
+        self._permit_all("make collections")
         if not name.strip() or len(name) > NAME_LIMIT or not name.isprintable():
             raise InvalidRequest(
                 f"collection name {name[:NAME_LIMIT]!r} can't be used: take 1 to {NAME_LIMIT} printable ones",
@@ -214,6 +228,11 @@ class Collections(Repository):
             .group_by(Document.status)
         )
         return {cast(Status, status): count for status, count in self._session.execute(query)}
+
+
+def owner_of(session: Session, collection_id: str) -> str | None:
+    """The workspace of a collection, for what the service does by itself; None where it is gone."""
+    return session.scalar(select(Collection.workspace_id).where(Collection.id == collection_id))
 
 
 def _record(row: Collection) -> CollectionRow:

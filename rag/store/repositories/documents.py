@@ -41,6 +41,7 @@ class Documents(Repository):
         row = self._session.execute(self._rows().where(Document.id == document_id)).one_or_none()
         if row is None:
             raise NotFound(f"there is no document {document_id!r}", code="document_not_found")
+        self._permit(row[0].collection_id)
         return document_record(*row)
 
     def many(self, document_ids: Sequence[str]) -> dict[str, DocumentRow]:
@@ -236,7 +237,11 @@ class Documents(Repository):
 
     def count(self, *, collection_id: str | None = None) -> int:
         """How many documents there are, in one collection or all."""
-        query = select(func.count()).select_from(Document).where(Document.workspace_id == self._workspace)
+        query = (
+            select(func.count())
+            .select_from(Document)
+            .where(Document.workspace_id == self._workspace, self._seen(Document.collection_id))
+        )
         if collection_id is not None:
             query = query.where(Document.collection_id == collection_id)
         return self._session.scalar(query) or 0
@@ -252,7 +257,7 @@ class Documents(Repository):
             select(Document, Collection.name, Version)
             .join(Collection, Collection.id == Document.collection_id)
             .outerjoin(Version, newer)
-            .where(Document.workspace_id == self._workspace)
+            .where(Document.workspace_id == self._workspace, self._seen(Document.collection_id))
         )
 
 

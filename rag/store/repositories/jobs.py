@@ -18,7 +18,11 @@ class Jobs(Repository):
         row = self._session.scalar(
             select(IngestJob)
             .join(Document, Document.id == IngestJob.document_id)
-            .where(IngestJob.id == job_id, Document.workspace_id == self._workspace)
+            .where(
+                IngestJob.id == job_id,
+                Document.workspace_id == self._workspace,
+                self._seen(Document.collection_id),
+            )
         )
         if row is None:
             raise NotFound(f"there is no job {job_id!r}", code="job_not_found")
@@ -29,7 +33,11 @@ class Jobs(Repository):
         row = self._session.scalar(
             select(IngestJob)
             .join(Document, Document.id == IngestJob.document_id)
-            .where(Document.id == document_id, Document.workspace_id == self._workspace)
+            .where(
+                Document.id == document_id,
+                Document.workspace_id == self._workspace,
+                self._seen(Document.collection_id),
+            )
             .order_by(IngestJob.generation.desc(), IngestJob.id.desc())
             .limit(1)
         )
@@ -42,7 +50,7 @@ class Jobs(Repository):
         query = (
             select(IngestJob)
             .join(Document, Document.id == IngestJob.document_id)
-            .where(Document.workspace_id == self._workspace)
+            .where(Document.workspace_id == self._workspace, self._seen(Document.collection_id))
         )
         if status is not None:
             query = query.where(IngestJob.status == status)

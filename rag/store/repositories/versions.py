@@ -179,11 +179,15 @@ class Versions(Repository):
 
     def _live(self, document_id: str) -> int:
         """The live generation, 0 before there is one. Raises NotFound."""
-        found = self._session.scalar(
-            select(Document.generation).where(
-                Document.id == document_id, Document.workspace_id == self._workspace
+        found = self._session.execute(
+            select(Document.generation, Document.collection_id).where(
+                Document.id == document_id,
+                Document.workspace_id == self._workspace,
+                self._seen(Document.collection_id),
             )
-        )
+        ).one_or_none()
         if found is None:
             raise NotFound(f"there is no document {document_id!r}", code="document_not_found")
-        return found
+        self._permit(found.collection_id)
+        generation: int = found.generation
+        return generation

@@ -1,0 +1,35 @@
+"""`longleaf workspaces`: the tenants."""
+
+from __future__ import annotations
+
+from api import people
+from api.commands.session import opened
+from api.terminal import say, say_json
+from rag.settings import Settings
+from rag.store.migrate import check
+from rag.store.repositories import Workspaces
+
+
+def run_create(settings: Settings, name: str, *, as_json: bool) -> None:
+    """Make a workspace. Raises InvalidRequest, Conflict, Unmigrated, Unavailable."""
+    with opened(settings) as db:
+        check(db)
+        with db.session() as session:
+            row = Workspaces(session).create(name)
+    if as_json:
+        say_json(people.workspace(row).model_dump(mode="json"))
+    else:
+        say(f"{row.name} is {row.id}; longleaf keys create NAME --workspace {row.id} makes its first key.")
+
+
+def run_list(settings: Settings, *, as_json: bool) -> None:
+    """Print all workspaces. Raises Unmigrated, Unavailable."""
+    with opened(settings) as db:
+        check(db)
+        with db.read() as session:
+            rows = Workspaces(session).list()
+    if as_json:
+        say_json({"workspaces": [people.workspace(row).model_dump(mode="json") for row in rows]})
+        return
+    for row in rows:
+        say(f"{row.id}  {row.name}")
