@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -52,21 +53,14 @@ def browser() -> Iterator[Browser]:
         launched.close()
 
 
-@pytest.fixture(scope="session")
-def data_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The data folder of the server."""
-    return tmp_path_factory.mktemp("page") / "data"
-
-
-@pytest.fixture(scope="session")
-def server(data_folder: Path) -> Iterator[str]:
+@contextmanager
+def started(folder: Path, **more: str) -> Iterator[str]:
     """Origin of a real server with a data folder of its own, models loaded."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    folder = data_folder.parent
     environment = {name: value for name, value in os.environ.items() if not name.startswith("LONGLEAF_")}
-    environment |= {"LONGLEAF_DATA_DIR": str(data_folder), "LONGLEAF_PORT": str(port)}
+    environment |= {"LONGLEAF_DATA_DIR": str(folder / "data"), "LONGLEAF_PORT": str(port), **more}
     with (folder / "log").open("w+") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "api", "serve"], cwd=ROOT, env=environment, stdout=log, stderr=log
@@ -78,6 +72,26 @@ def server(data_folder: Path) -> Iterator[str]:
         finally:
             process.terminate()
             process.wait(30)
+
+
+@pytest.fixture(scope="session")
+def data_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The data folder of the server."""
+    return tmp_path_factory.mktemp("page") / "data"
+
+
+@pytest.fixture(scope="session")
+def server(data_folder: Path) -> Iterator[str]:
+    """Origin of the server that most tests share; it asks nobody."""
+    with started(data_folder.parent) as origin:
+        yield origin
+
+
+@pytest.fixture
+def guarded(tmp_path: Path) -> Iterator[tuple[str, str]]:
+    """Origin of a server that asks for keys, and its first one."""
+    with started(tmp_path, LONGLEAF_AUTH="on") as origin:
+        yield origin, (tmp_path / "data" / "first-admin-key").read_text().strip()
 
 
 def _wait_until_ready(origin: str, process: subprocess.Popen[bytes], log: Path) -> None:
