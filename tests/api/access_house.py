@@ -76,8 +76,8 @@ class House:
 
 
 @contextmanager
-def house(settings: Settings, loaders: Loaders) -> Iterator[House]:
-    """A started service with a read document and an answer in `acme`."""
+def house(settings: Settings, loaders: Loaders, *, reads_on: bool = True) -> Iterator[House]:
+    """A started service with a document and an answer in `acme`; it `reads_on` what comes later, or not."""
     service = Service(settings, loaders)
     app = create_app(settings, service)
     with TestClient(app, raise_server_exceptions=False) as nobody:
@@ -110,8 +110,9 @@ def house(settings: Settings, loaders: Loaders) -> Iterator[House]:
         clients["manager"] = TestClient(
             app, raise_server_exceptions=False, headers={"Authorization": f"Bearer {made.json()['key']}"}
         )
-        asked = admin.post(
-            "/query", json={"question": f"What is the rent of the {CANARY}?", "collection": "mill"}
-        )
+        question = {"question": f"What is the rent of the {CANARY}?", "collection": "mill", "mode": "quotes"}
+        asked = admin.post("/query", json=question)
         found.answer_id = asked.json()["answer_id"]
+        if not reads_on:
+            service.worker.wait().stop()
         yield found

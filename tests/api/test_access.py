@@ -27,6 +27,7 @@ from rag.settings import Settings
 from tests.api.access_house import ACME, CANARY, EVERYBODY, House, house
 from tests.api.conftest import problem
 
+CHANGES = frozenset({"editor", "manager", "admin", "operator"})
 TUS = {"Tus-Resumable": "1.0.0"}
 BYTES = {**TUS, "Upload-Offset": "0", "Content-Type": "application/offset+octet-stream"}
 FORM: dict[str, Any] = {"files": {"file": (f"{CANARY}.txt", b"")}}
@@ -55,8 +56,8 @@ def _mill(house: House, _who: str) -> str:
     return str(house.clients["admin"].get("/collections/mill").json()["id"])
 
 
-def _new_doc(house: House, _who: str) -> str:
-    return house.document_id()
+def _new_doc(house: House, who: str) -> str:
+    return house.document_id() if who in CHANGES else _doc(house, who)
 
 
 def _file(text: str = "") -> dict[str, Any]:
@@ -84,7 +85,7 @@ LINES: dict[str, Line] = {
     "GET /documents/{id}/content": Line("reader", _doc),
     "GET /documents/{id}/pages/{number}": Line("reader", lambda h, _w: f"{h.document['id']} 1"),
     "POST /query": Line(
-        "reader", send={"json": {"question": "rent?", "collection": "mill", "max_tokens": 4}}
+        "reader", send={"json": {"question": "rent?", "collection": "mill", "mode": "quotes"}}
     ),
     "POST /search": Line("reader", send={"json": {"query": "rent", "collection": "mill"}}),
     "GET /answers/{id}": Line("reader", lambda h, _w: h.answer_id),
@@ -206,6 +207,7 @@ def _told(response: httpx.Response) -> str:
     return response.text + json.dumps(dict(response.headers))
 
 
+@pytest.mark.timeout(900)  # hundreds of requests, on a machine that may be busy
 def test_every_route_as_everybody(
     database_url: str,
     make_settings: Callable[..., Settings],
@@ -214,7 +216,7 @@ def test_every_route_as_everybody(
 ) -> None:
     settings = make_settings(database_url=database_url, auth="on", ingest_workers=1)
     wrong: list[str] = []
-    with house(settings, loaders) as found, caplog.at_level(logging.DEBUG):
+    with house(settings, loaders, reads_on=False) as found, caplog.at_level(logging.DEBUG):
         for name, line in LINES.items():
             for who in EVERYBODY:
                 caplog.clear()

@@ -56,7 +56,7 @@ def served(tmp_path_factory: pytest.TempPathFactory, loaders: Loaders) -> Iterat
     with listening(create_app(found, Service(found, loaders))) as port:
         url = f"http://127.0.0.1:{port}"
         key = (found.data_dir / FILE_NAME).read_text().strip()
-        with httpx.Client(base_url=url, headers={"Authorization": f"Bearer {key}"}) as client:
+        with httpx.Client(base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=60) as client:
             document = ready(client)["id"]
         yield Served(url, document, key)
 
