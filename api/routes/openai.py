@@ -8,8 +8,8 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from api.errors import problem_of
 from api.access import Reads
+from api.errors import problem_of
 from api.routes.shared import problems
 from api.sse import EventStream, iterate_in_thread, unless_gone
 from api.v1 import chat, completions, embeddings, naming, responses
