@@ -81,7 +81,7 @@ async def text_completions(request: Request, service: Reads, body: CompletionReq
 
 
 @router.post("/responses", summary="Respond", responses=_answers("response"))
-async def respond(request: Request, service: ServiceDep, body: ResponseRequest) -> Response:
+async def respond(request: Request, service: Reads, body: ResponseRequest) -> Response:
     """Answer as `POST /v1/chat/completions` does, in the form of OpenAI's newer API. Nothing is stored.
 
     A client that closes the connection stops the work.

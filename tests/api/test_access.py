@@ -97,6 +97,9 @@ LINES: dict[str, Line] = {
             "json": {"model": "longleaf/mill", "messages": [{"role": "user", "content": "What rent?"}], **FEW}
         },
     ),
+    "POST /v1/responses": Line(
+        "reader", send={"json": {"model": "longleaf/mill", "input": "What rent?", "max_output_tokens": 16}}
+    ),
     "POST /v1/completions": Line(
         "reader", send={"json": {"model": "longleaf/raw", "prompt": "a", **FEW}}, foreign=200
     ),
