@@ -144,7 +144,7 @@ KEEPER = "whoever can read the settings and write to the store: the keeper of th
 VERBS: dict[str, str] = dict.fromkeys(
     (
         *("serve", "ingest", "ask", "search", "status", "models", "quantize", "eval"),
-        *("migrate", "backup", "restore", "export", "import", "verify", "gc", "reembed"),
+        *("migrate", "backup", "restore", "export", "import", "verify", "gc", "reembed", "sync"),
         *("keys", "users", "workspaces"),
     ),
     KEEPER,

@@ -12,9 +12,9 @@ from rag.store.repositories.credentials import Credentials
 from rag.store.repositories.documents import Documents
 from rag.store.repositories.generations import Generations
 from rag.store.repositories.jobs import Jobs
-from rag.store.repositories.synced import SyncedFiles
 from rag.store.repositories.keys import Keys
 from rag.store.repositories.members import Members
+from rag.store.repositories.synced import SyncedFiles
 from rag.store.repositories.users import Users
 from rag.store.repositories.versions import Versions
 from rag.store.repositories.workspaces import Workspaces
