@@ -55,6 +55,14 @@ class Access:
         return self.need == "anyone" or principal.may(_ROLES[self.need], everywhere=self.need == "admin")
 
 
+def editing(service: Service) -> Service:
+    """The service of a route for readers, for a part of it that writes. Raises Forbidden."""
+    principal = service.principal
+    if principal is None or not principal.may("editor"):
+        raise Forbidden("This needs the role of an editor.")
+    return service.acting_for(principal, "editor")
+
+
 def _named(need: Need) -> str:
     return {"manager": "an admin", "admin": "an admin of the workspace"}.get(need, f"a {need}")
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 from fastapi import APIRouter, FastAPI, Request, Response
 from starlette.types import Receive, Scope, Send
 
-from api.routes.shared import ServiceDep
+from api.access import Reads, editing
 from api.wiring import Service
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ async def running(app: FastAPI) -> AsyncIterator[None]:
 
 
 @router.post("/mcp")
-async def mcp(request: Request, service: ServiceDep) -> Response:
+async def mcp(request: Request, service: Reads) -> Response:
     """Answer one message of the protocol."""
     request.scope[_SERVICE] = service
     return _Handed(request.app.state.mcp)
@@ -52,5 +52,6 @@ class _Handed(Response):
         await self._manager.handle_request(scope, receive, send)
 
 
-def _service_of(context: Any, _writes: bool) -> Service:
-    return cast(Service, context.request.scope[_SERVICE])
+def _service_of(context: Any, writes: bool) -> Service:
+    service = cast(Service, context.request.scope[_SERVICE])
+    return editing(service) if writes else service

@@ -27,6 +27,10 @@ from rag.settings import Settings
 from tests.api.access_house import ACME, CANARY, EVERYBODY, House, house
 from tests.api.conftest import problem
 
+MCP = {
+    "json": {"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {}},
+    "headers": {"Accept": "application/json, text/event-stream", "MCP-Protocol-Version": "2025-06-18"},
+}
 FEW = {"max_tokens": 4}
 CHANGES = frozenset({"editor", "manager", "admin", "operator"})
 TUS = {"Tus-Resumable": "1.0.0"}
@@ -106,6 +110,7 @@ LINES: dict[str, Line] = {
     "POST /v1/embeddings": Line(
         "reader", send={"json": {"model": "longleaf/embedder", "input": "a"}}, foreign=200
     ),
+    "POST /mcp": Line("reader", send=MCP, foreign=200),
     "GET /answers/{id}": Line("reader", lambda h, _w: h.answer_id),
     "POST /answers/{id}/replay": Line("reader", lambda h, _w: h.answer_id),
     "GET /collections": Line("reader", foreign=200),
@@ -145,7 +150,7 @@ VERBS: dict[str, str] = dict.fromkeys(
     (
         *("serve", "ingest", "ask", "search", "status", "models", "quantize", "eval"),
         *("migrate", "backup", "restore", "export", "import", "verify", "gc", "reembed", "sync"),
-        *("keys", "users", "workspaces"),
+        *("keys", "users", "workspaces", "mcp"),
     ),
     KEEPER,
 )

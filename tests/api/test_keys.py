@@ -290,3 +290,18 @@ def test_keys_users_and_workspaces_by_command(
     assert "kept out" in longleaf("users", "list").stdout
     assert longleaf("users", "remove", "ada@example.org", "-w", "acme").returncode == 0
     assert longleaf("users", "create", "nobody").returncode == 1
+
+
+def test_a_reader_adds_nothing_by_mcp(found: House) -> None:
+    call = {
+        "name": "add_document",
+        "arguments": {"filename": "a.txt", "content": "A text.", "collection": "mill"},
+    }
+    message = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": call}
+    headers = {"Accept": "application/json, text/event-stream", "MCP-Protocol-Version": "2025-06-18"}
+    told = {
+        who: found.clients[who].post("/mcp", json=message, headers=headers).text
+        for who in ("reader", "editor")
+    }
+    assert "needs the role of an editor" in told["reader"]
+    assert "doc_" in told["editor"]
