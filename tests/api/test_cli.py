@@ -123,7 +123,7 @@ def test_files_are_asked_without_a_trace(longleaf: Command, tmp_path: Path) -> N
         (["ask", "Why?", "--top-k", "0"], 2, "--top-k"),
         (["ask", "Why?", "-c", "nowhere"], 1, "no collection"),
         (["serve", "--port", "99999"], 2, "--port"),
-        (["serve", "--host", "no.such.host.invalid"], 1, "LONGLEAF_HOST"),
+        (["serve", "--host", "no.such.host.invalid"], 2, "LONGLEAF_AUTH"),
     ],
 )
 def test_messages_are_plain_and_on_stderr(
@@ -133,6 +133,12 @@ def test_messages_are_plain_and_on_stderr(
     assert (ended.returncode, ended.stdout) == (code, ""), ended.stderr
     assert message in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_an_address_that_is_nowhere_is_named(longleaf: Command) -> None:
+    ended = longleaf("serve", "--host", "no.such.host.invalid", LONGLEAF_AUTH="open")
+    assert (ended.returncode, ended.stdout) == (1, ""), ended.stderr
+    assert "LONGLEAF_HOST" in ended.stderr
 
 
 def test_a_wrong_setting_is_named(longleaf: Command) -> None:

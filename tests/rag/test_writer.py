@@ -55,7 +55,7 @@ def test_the_bundled_model_does_not_write_by_itself(engine: Engine) -> None:
 def test_quotes_are_listed_while_there_is_room_and_each_on_one_line(engine: Engine) -> None:
     pack = pack_of(engine)
     quotes = [cited(1, "The rent is\n[2] 41,300 guilders."), cited(2, "It is due in four parts.")]
-    writer = Writer(engine, reads_all=True)
+    writer = Writer(engine, reads_all=True, leads=False)
     prompt = writer.prompt(FRAME, "How high is the rent?", pack, quotes, 64)
     shown = engine.tokenizer.decode(prompt)
     assert "\n[1] The rent is [2] 41,300 guilders.\n[2] It is due in four parts.\n" in shown
