@@ -62,10 +62,14 @@ def test_quotes_are_listed_while_there_is_room_and_each_on_one_line(engine: Engi
     assert shown.index(TEXT) < shown.index("Quotes from the passages:") < shown.index("How high is the rent?")
 
     tight: Any = WatchedEngine(engine, context_length=len(prompt) + 63)
-    short = Writer(tight, reads_all=True).prompt(FRAME, "How high is the rent?", pack, quotes, 64)
+    short = Writer(tight, reads_all=True, leads=False).prompt(
+        FRAME, "How high is the rent?", pack, quotes, 64
+    )
     assert len(short) + 64 <= tight.context_length
     assert "[1] The rent is" in engine.tokenizer.decode(short)
     assert "[2] It is due" not in engine.tokenizer.decode(short)
 
-    windows = Writer(engine, reads_all=False).prompt(FRAME, "How high is the rent?", pack, quotes, 64)
+    windows = Writer(engine, reads_all=False, leads=False).prompt(
+        FRAME, "How high is the rent?", pack, quotes, 64
+    )
     assert "Quotes from the passages:" not in engine.tokenizer.decode(windows)
