@@ -7,8 +7,11 @@ language. So Hungarian is not taken for Portuguese nor Turkish for Icelandic, wh
 from __future__ import annotations
 
 import functools
+import io
 import re
+import types
 from typing import Any
+from unittest import mock
 
 SIGNS = frozenset("–—‘’‚“”„…«»‹›·•°§€£©®™ª º¿¡½¼¾²³´×\xa0¢¥±µ")
 # Letters beyond a to z. Names from abroad bring others: a few are forgiven.
@@ -77,11 +80,18 @@ def _language(text: str) -> str | None:
     return str(language) if probability >= _SURE else None
 
 
+def _in_memory(**_: Any) -> io.BytesIO:
+    return io.BytesIO()
+
+
 @functools.lru_cache(maxsize=1)
 def _identifier() -> Any:
-    from py3langid.langid import MODEL_FILE, LanguageIdentifier  # noqa: PLC0415  # half a second
+    from py3langid import modelio  # noqa: PLC0415  # half a second
+    from py3langid.langid import MODEL_FILE, LanguageIdentifier  # noqa: PLC0415
 
-    identifier = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
+    # The package unpacks its model into a temporary file; who reads documents can write none.
+    with mock.patch.object(modelio, "tempfile", types.SimpleNamespace(TemporaryFile=_in_memory)):
+        identifier = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
     identifier.set_languages(sorted(LETTERS))
     return identifier
 

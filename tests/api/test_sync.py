@@ -136,7 +136,6 @@ def test_a_folder_is_mirrored_by_the_program(stored: dict[str, str], folder: Pat
         (["sync", "nowhere"], 1, "there is no folder nowhere"),
         (["sync", "nowhere", "--dry-run"], 1, "there is no folder nowhere"),
         (["sync", ".", "--watch", "--dry-run"], 2, "exclude each other"),
-        (["sync", ".", "-c", "a/b"], 1, "collection name"),
     ],
 )
 def test_messages_are_plain(
@@ -168,7 +167,7 @@ def test_a_program_that_is_killed_goes_on_where_it_was(stored: dict[str, str], f
     assert status["database"]["documents"] == {"ready": 7}
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("read", ["--read", "--no-read"])
 def test_a_folder_is_followed_beside_a_service(stored: dict[str, str], folder: Path, read: str) -> None:

@@ -14,7 +14,7 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import JSON, DateTime, Integer, LargeBinary, MetaData, Table, insert, inspect, select
+from sqlalchemy import JSON, Boolean, DateTime, Integer, LargeBinary, MetaData, Table, insert, inspect, select
 
 from rag.store import migrate
 from rag.store.migrate import move_to
@@ -41,12 +41,16 @@ def _tables(db: Database) -> dict[str, Table]:
     return {table.name: table for table in metadata.sorted_tables if table.name != "alembic_version"}
 
 
-def _value(table: Table, column: Any, mark: int, filled: dict[str, list[dict[str, Any]]]) -> Any:
+def _value(  # noqa: PLR0911  # one for each kind of column
+    table: Table, column: Any, mark: int, filled: dict[str, list[dict[str, Any]]]
+) -> Any:
     """Something that the column takes: a reference's target where there is one, else told apart by `mark`."""
     for key in column.foreign_keys:
         return filled[key.column.table.name][-1][key.column.name]
     if isinstance(column.type, DateTime):
         return datetime(2026, 3, mark % 28 + 1, tzinfo=UTC)
+    if isinstance(column.type, Boolean):
+        return mark % 2 == 0
     if isinstance(column.type, Integer):
         return mark
     if isinstance(column.type, LargeBinary):
