@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
+import os
 import secrets
 import shutil
+import sys
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -143,3 +146,26 @@ def embedder() -> Embedder:
     from rag.embedders import load_embedder  # noqa: PLC0415
 
     return load_embedder(Settings(_env_file=None))
+
+
+_RESULT = pytest.StashKey[int]()
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Keep the result for `pytest_unconfigure`."""
+    session.config.stash[_RESULT] = int(exitstatus)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Leave without the destructors of native libraries, which abort where one of their threads still waits.
+
+    What Python registered for its exit, such as the end of the PostgreSQL server, is done before.
+    """
+    result = config.stash.get(_RESULT, None)
+    if result is None or hasattr(config, "workerinput"):
+        return
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(result)
