@@ -16,9 +16,7 @@ Label = Annotated[
         min_length=1, max_length=200, json_schema_extra={"pattern": r"^[^\x00-\x1f\x7f]*\S[^\x00-\x1f\x7f]*$"}
     ),
 ]
-WorkspaceName = Annotated[
-    str, Field(min_length=1, max_length=100, json_schema_extra={"pattern": r"^[A-Za-z0-9][A-Za-z0-9 _.-]*$"})
-]
+WorkspaceName = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9 _.-]*$")]
 Email = Annotated[str, Field(min_length=3, max_length=254, examples=["ada@example.org"])]
 
 
