@@ -11,7 +11,6 @@ import io
 import re
 import types
 from typing import Any
-from unittest import mock
 
 SIGNS = frozenset("–—‘’‚“”„…«»‹›·•°§€£©®™ª º¿¡½¼¾²³´×\xa0¢¥±µ")
 # Letters beyond a to z. Names from abroad bring others: a few are forgiven.
@@ -90,8 +89,11 @@ def _identifier() -> Any:
     from py3langid.langid import MODEL_FILE, LanguageIdentifier  # noqa: PLC0415
 
     # The package unpacks its model into a temporary file; who reads documents can write none.
-    with mock.patch.object(modelio, "tempfile", types.SimpleNamespace(TemporaryFile=_in_memory)):
+    files, modelio.tempfile = modelio.tempfile, types.SimpleNamespace(TemporaryFile=_in_memory)
+    try:
         identifier = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
+    finally:
+        modelio.tempfile = files
     identifier.set_languages(sorted(LETTERS))
     return identifier
 
