@@ -287,7 +287,7 @@ class Service:
     def _make_indexes(self) -> LiveIndexes:
         from rag.index.live import LiveIndexes  # noqa: PLC0415
 
-        return LiveIndexes(self.db, self.settings, self._forget_text)
+        return LiveIndexes(self.db, self.settings)
 
     def _make_retriever(self) -> Retriever:
         from rag.rerank import load_reranker  # noqa: PLC0415

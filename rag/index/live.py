@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,15 +46,8 @@ class _Entry:
 class LiveIndexes:
     """The indexes of this process, built on first use from a snapshot or from the database alone."""
 
-    def __init__(
-        self,
-        db: Database,
-        settings: Settings,
-        on_gone: Callable[[str], None] = lambda document_id: None,  # noqa: ARG005
-    ) -> None:
-        """`on_gone` is called with a document that another process deleted, once that is noticed."""
+    def __init__(self, db: Database, settings: Settings) -> None:
         self._db = db
-        self._on_gone = on_gone
         self._folder = settings.data_dir / "index"
         self._kind: Kind = settings.index
         self._entries: dict[str, _Entry] = {}
@@ -168,8 +160,6 @@ class LiveIndexes:
                 # also those whose generation is here already: then their names are others
                 entry.unsaved += self._apply(session, scope, entry.index, list(live.values()), gone)
                 entry.seq = changes[-1].seq
-        for document_id in gone:
-            self._on_gone(document_id)
         if exchanged:
             self._build(entry, collection_id, scope, anew=True)
         elif gone and len(entry.index) >= WORTH_KEEPING:
