@@ -6,7 +6,7 @@ import fcntl
 import logging
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 log = logging.getLogger(__name__)
@@ -15,29 +15,37 @@ log = logging.getLogger(__name__)
 @contextmanager
 def folder_lock(path: Path, *, exclusive: bool) -> Iterator[None]:
     """Hold the lock file at `path`, shared or exclusive; waits for those who hold it otherwise."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
+    with _opened(path, os.O_CREAT) as descriptor:
         fcntl.flock(descriptor, fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH)
         yield
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager
 def file_lock(path: Path) -> Iterator[bool]:
     """Hold the lock file at `path` alone, without waiting; gives False where another process holds it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    with _opened(path, os.O_CREAT) as descriptor:
+        yield lock_at_once(descriptor)
+
+
+@contextmanager
+def _opened(path: Path, create: int = 0) -> Iterator[int]:
+    """The lock file's descriptor, made with its folder for O_CREAT; its closing drops the lock."""
+    if create:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | create, 0o600)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
+        yield descriptor
     finally:
         os.close(descriptor)
+
+
+def lock_at_once(descriptor: int, *, exclusive: bool = True) -> bool:
+    """Lock an open file without waiting; False where somebody holds it otherwise."""
+    try:
+        fcntl.flock(descriptor, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def create_locked(path: Path) -> int:
@@ -55,19 +63,13 @@ def create_locked(path: Path) -> int:
 def remove_if_dead(path: Path) -> bool:
     """Remove the file unless somebody alive holds its lock; True when it is gone."""
     try:
-        descriptor = os.open(path, os.O_RDWR)
+        with _opened(path) as descriptor:
+            if not lock_at_once(descriptor):
+                return False
+            path.unlink(missing_ok=True)
     except FileNotFoundError:
-        return True
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    else:
-        with suppress(FileNotFoundError):
-            path.unlink()
-        return True
-    finally:
-        os.close(descriptor)
+        pass
+    return True
 
 
 def remove_if_possible(path: Path) -> None:
@@ -81,17 +83,10 @@ def remove_if_possible(path: Path) -> None:
 def holder_is_dead(path: Path) -> bool:
     """True when the file is there and nobody holds its lock; without the file nothing is known: False."""
     try:
-        descriptor = os.open(path, os.O_RDWR)
+        with _opened(path) as descriptor:
+            return lock_at_once(descriptor, exclusive=False)
     except FileNotFoundError:
         return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    else:
-        return True
-    finally:
-        os.close(descriptor)
 
 
 def sync_folder(path: Path) -> None:

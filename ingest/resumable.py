@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -16,8 +15,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from ingest.locks import remove_if_possible, sync_folder
-from ingest.uploads import no_storage
+from ingest.locks import lock_at_once, remove_if_possible, sync_folder
+from ingest.uploads import no_storage, too_large, write_whole
 from rag.errors import Conflict, LongleafError, NotFound, TooLarge
 from rag.ids import new_id
 from rag.settings import Settings
@@ -94,12 +93,7 @@ class Appending:
             raise TooLarge(
                 f"more bytes came than the {self._length} that Upload-Length said", code="too_large"
             )
-        rest = memoryview(piece)
-        try:
-            while rest:
-                rest = rest[os.write(self._descriptor, rest) :]
-        except OSError as error:
-            raise no_storage(error) from error
+        write_whole(self._descriptor, piece)
         self.offset += len(piece)
 
     def undo(self) -> None:
@@ -151,11 +145,7 @@ class ResumableUploads:
     def create(self, length: int, filename: str, collection: str, **more: Any) -> Pending:
         """Begin an upload of `length` bytes. Raises TooLarge (`too_large`), Unavailable."""
         if length > self._most:
-            raise TooLarge(
-                f"the file is larger than {self._most} bytes; raise LONGLEAF_MAX_UPLOAD_BYTES or split it",
-                code="too_large",
-                extra={"limit": self._most},
-            )
+            raise too_large(self._most)
         remove_expired(self._settings)
         upload = Pending(
             new_id("up"), self._workspace, length, filename, collection, owner=self._owner, **more
@@ -212,10 +202,8 @@ class ResumableUploads:
         except OSError as error:
             raise no_storage(error) from error
         try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise UploadLocked(f"another request is sending to {upload.id}; wait for its end") from None
+            if not lock_at_once(descriptor):
+                raise UploadLocked(f"another request is sending to {upload.id}; wait for its end")
             there = os.lseek(descriptor, 0, os.SEEK_END)
             if there != offset:
                 raise Conflict(
@@ -244,10 +232,8 @@ class ResumableUploads:
         except FileNotFoundError:
             raise UploadLocked(f"another request has just ended {upload.id}; ask for its state") from None
         with opened as data:
-            try:
-                fcntl.flock(data, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise UploadLocked(f"upload {upload.id} is being taken in; wait for its end") from None
+            if not lock_at_once(data.fileno()):
+                raise UploadLocked(f"upload {upload.id} is being taken in; wait for its end")
             link = folder / "whole"
             try:
                 link.unlink(missing_ok=True)

@@ -69,17 +69,8 @@ class UploadSink:
     def write(self, piece: bytes) -> None:
         """Append. Raises TooLarge (`too_large`) beyond the limit, Unavailable (`storage_unavailable`)."""
         if self.bytes + len(piece) > self._limit:
-            raise TooLarge(
-                f"the file is larger than {self._limit} bytes; raise LONGLEAF_MAX_UPLOAD_BYTES or split it",
-                code="too_large",
-                extra={"limit": self._limit},
-            )
-        rest = memoryview(piece)
-        try:
-            while rest:
-                rest = rest[os.write(self._descriptor, rest) :]
-        except OSError as error:
-            raise no_storage(error) from error
+            raise too_large(self._limit)
+        write_whole(self._descriptor, piece)
         self._hash.update(piece)
         self.bytes += len(piece)
 
@@ -311,6 +302,25 @@ def _unlink(settings: Settings, ids: Sequence[str]) -> None:
 
 def _unstorable(text: str) -> bool:
     return "\0" in text or any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def too_large(limit: int) -> TooLarge:
+    """What the sender of a file beyond the limit, in bytes, is told."""
+    return TooLarge(
+        f"the file is larger than {limit} bytes; raise LONGLEAF_MAX_UPLOAD_BYTES or split it",
+        code="too_large",
+        extra={"limit": limit},
+    )
+
+
+def write_whole(descriptor: int, piece: bytes) -> None:
+    """Write all of it, however little one call takes. Raises Unavailable (`storage_unavailable`)."""
+    rest = memoryview(piece)
+    try:
+        while rest:
+            rest = rest[os.write(descriptor, rest) :]
+    except OSError as error:
+        raise no_storage(error) from error
 
 
 def no_storage(error: OSError) -> Unavailable:
