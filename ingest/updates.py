@@ -98,23 +98,33 @@ def _enter(
             unchanged=True,
         )
     _refuse_duplicate(session, scope, document, upload.sha256, new.filename)
-    jobs.supersede(session, scope, document_id)
-    shown = display_filename(new.filename)
-    version = versions.add(
-        document_id,
-        filename=shown,
-        title=choose_title(document.meta.get("title"), None, shown),
-        sha256=upload.sha256,
-        size=upload.bytes,
-    )
+    outcome = _queue_next(session, scope, document, new.filename, (upload.sha256, upload.bytes))
     collections.check_limits(collection_id)
-    queued = jobs.enqueue(session, scope, document_id, version.generation, size=upload.bytes)
-    target = blob_path(settings, document_id, version.generation)
+    target = blob_path(settings, document_id, outcome.generation)
     # Inside the transaction, for only here is the number certain. After a rollback the file is nobody's: the
     # next version of that number takes its place, or `sweep` removes it.
     os.rename(upload.path, target)
     sync_folder(target.parent)
-    return Replaced(documents.get(document_id), version.generation, queued.id, shown, "queued")
+    return outcome
+
+
+def _queue_next(
+    session: Session, scope: Scope, document: DocumentRow, filename: str, content: tuple[str, int]
+) -> Replaced:
+    """Enter the next generation, of bytes with this SHA-256 and number, in place of one on its way."""
+    sha256, size = content
+    jobs.supersede(session, scope, document.id)
+    shown = display_filename(filename)
+    version = Versions(session, scope).add(
+        document.id,
+        filename=shown,
+        title=choose_title(document.meta.get("title"), None, shown),
+        sha256=sha256,
+        size=size,
+    )
+    queued = jobs.enqueue(session, scope, document.id, version.generation, size=size)
+    entered = Documents(session, scope).get(document.id)
+    return Replaced(entered, version.generation, queued.id, shown, "queued")
 
 
 def _refuse_duplicate(
@@ -148,21 +158,11 @@ def read_again(
                 Collections(session, scope).share(documents.get(document_id).collection_id)
                 document = documents.lock(document_id)
                 own = document.updating or versions.get(document_id, versions.shown(document_id))
-                jobs.supersede(session, scope, document_id)
-                shown = display_filename(filename)
-                version = versions.add(
-                    document_id,
-                    filename=shown,
-                    title=choose_title(document.meta.get("title"), None, shown),
-                    sha256=own.sha256,
-                    size=own.bytes,
-                )
-                queued = jobs.enqueue(session, scope, document_id, version.generation, size=own.bytes)
-                target = blob_path(settings, document_id, version.generation)
+                outcome = _queue_next(session, scope, document, filename, (own.sha256, own.bytes))
+                target = blob_path(settings, document_id, outcome.generation)
                 _twin(blob_path(settings, document_id, own.generation), target)
                 if within is not None:
                     within(session, document)
-                outcome = Replaced(documents.get(document_id), version.generation, queued.id, shown, "queued")
         except OSError as error:
             raise no_storage(error) from error
     drop_old_files(db, settings, scope, document_id)

@@ -274,7 +274,7 @@ def requeue_refused(db: Database, embedder: str) -> list[str]:
         )
     )
     with db.read() as session:
-        found = session.execute(refused.order_by(Document.id)).tuples().all()
+        found = session.execute(refused.order_by(Document.id)).all()
     queued = []
     for document_id, workspace_id in found:
         with suppress(Conflict, NotFound):  # deleted, or retried by somebody, since
