@@ -75,36 +75,45 @@ def forbid_system_calls() -> bool:
     known = _ARCHITECTURES.get(platform.machine())
     if sys.platform != "linux" or known is None:
         return False
-    code_of_filter = _filter(*known)
-    code = ctypes.create_string_buffer(code_of_filter)
-
-    class Program(ctypes.Structure):
-        _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_void_p))
-
+    program = FilterProgram(_filter(*known))
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
         return False
     libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
-    argument = Program(len(code_of_filter) // 8, ctypes.addressof(code))
-    return bool(libc.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.byref(argument), 0, 0) == 0)
+    return bool(libc.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.byref(program), 0, 0) == 0)
+
+
+class FilterProgram(ctypes.Structure):
+    """struct sock_fprog of instructions, each struct sock_filter {u16 code; u8 jt; u8 jf; u32 k;}."""
+
+    _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_void_p))
+
+    def __init__(self, instructions: bytes) -> None:
+        self._held = ctypes.create_string_buffer(instructions)  # for as long as the kernel may look
+        super().__init__(len(instructions) // 8, ctypes.addressof(self._held))
+
+
+def load(offset: int) -> bytes:
+    """Take the number at `offset` of struct seccomp_data."""
+    return struct.pack("<HBBI", 0x20, 0, 0, offset)
+
+
+def jump(test: int, value: int, yes: int, no: int) -> bytes:
+    """Pass over so many instructions, as `test` holds of the number and `value` or not."""
+    return struct.pack("<HBBI", test, yes, no, value)
+
+
+def give(value: int) -> bytes:
+    """End with a verdict."""
+    return struct.pack("<HBBI", 0x06, 0, 0, value)
 
 
 def _filter(architecture: int, clone: int, denied: tuple[int, ...]) -> bytes:
-    """The BPF program: struct sock_filter {u16 code; u8 jt; u8 jf; u32 k;} over struct seccomp_data.
+    """The BPF program, over struct seccomp_data.
 
     clone3 hides its flags from filters; told that it does not exist, the C library takes clone, whose flags
     say whether a thread or a process is wanted.
     """
-
-    def load(offset: int) -> bytes:
-        return struct.pack("<HBBI", 0x20, 0, 0, offset)
-
-    def jump(test: int, value: int, yes: int, no: int) -> bytes:
-        return struct.pack("<HBBI", test, yes, no, value)
-
-    def give(value: int) -> bytes:
-        return struct.pack("<HBBI", 0x06, 0, 0, value)
-
     equal, at_least, any_bit = 0x15, 0x35, 0x45
     program = [load(4), jump(equal, architecture, 1, 0), give(_RETURN_EPERM)]
     program += [load(0), jump(at_least, _X32, 0, 1), give(_RETURN_EPERM)]

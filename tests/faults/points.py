@@ -13,10 +13,11 @@ import json
 import os
 import platform
 import signal
-import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from ingest.confine import FilterProgram, give, jump, load
 
 SERVER_STEPS = {
     "upload.first_piece": ("ingest.uploads", "UploadSink.write", "after"),
@@ -88,29 +89,15 @@ def spoil(kind: str) -> None:
         "io": groups["write"] + groups["sync"],
     }[kind]
 
-    def load(offset: int) -> bytes:
-        return struct.pack("<HBBI", 0x20, 0, 0, offset)
-
-    def jump(test: int, value: int, yes: int, no: int) -> bytes:
-        return struct.pack("<HBBI", test, yes, no, value)
-
-    def give(value: int) -> bytes:
-        return struct.pack("<HBBI", 0x06, 0, 0, value)
-
     program = [load(0)]
     for each in denied:
         program += [jump(0x15, each, 0, 1), give(_ERRNO | number)]
     if kind != "io":
         mask = _WRITING if kind == "readonly" else os.O_CREAT
         program += [jump(0x15, openat, 0, 3), load(32), jump(0x45, mask, 0, 1), give(_ERRNO | number)]
-    code = ctypes.create_string_buffer(b"".join([*program, give(_ALLOW)]))
-
-    class Program(ctypes.Structure):
-        _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_void_p))
-
+    argument = FilterProgram(b"".join([*program, give(_ALLOW)]))
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(_NO_NEW_PRIVS, 1, 0, 0, 0)
-    argument = Program((len(code) - 1) // 8, ctypes.addressof(code))
     if libc.syscall(call, _SET_FILTER, _ALL_THREADS, ctypes.byref(argument)) != 0:
         raise OSError(ctypes.get_errno(), "seccomp")
 

@@ -7,6 +7,8 @@ import itertools
 import random
 from dataclasses import dataclass, field
 
+from tests.ingest.ingesting import tiny_pdf
+
 WORDS = [
     "river",
     "meadow",
@@ -93,36 +95,7 @@ class Record:
         if ending == "html":
             content = "<html><body>" + "".join(f"<p>{line}</p>" for line in lines) + "</body></html>"
         elif ending == "pdf":
-            return Sent(token, f"{token}.pdf", tiny_pdf(lines), "")
+            return Sent(token, f"{token}.pdf", tiny_pdf(lines, size=6, left=20, width=812), "")
         else:
             content = text
         return Sent(token, f"{token}.{ending}", content.encode(), text if ending in {"txt", "md"} else "")
-
-
-def tiny_pdf(pages: list[str]) -> bytes:
-    """A PDF with one line of plain letters on each page."""
-    objects = [
-        b"<< /Type /Catalog /Pages 2 0 R >>",
-        b"",
-        b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>",
-    ]
-    kids = []
-    for line in pages:
-        stream = f"BT /F1 6 Tf 20 720 Td ({line}) Tj ET".encode()
-        objects.append(b"<< /Length %d >>\nstream\n%s\nendstream" % (len(stream), stream))
-        content = len(objects)
-        objects.append(
-            b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 812 792] /Contents %d 0 R"
-            b" /Resources << /Font << /F1 3 0 R >> >> >>" % content
-        )
-        kids.append(b"%d 0 R" % len(objects))
-    objects[1] = b"<< /Type /Pages /Kids [%s] /Count %d >>" % (b" ".join(kids), len(kids))
-    out, offsets = b"%PDF-1.4\n", []
-    for number, body in enumerate(objects, 1):
-        offsets.append(len(out))
-        out += b"%d 0 obj\n%s\nendobj\n" % (number, body)
-    table = b"".join(b"%010d 00000 n \n" % offset for offset in offsets)
-    return out + (
-        b"xref\n0 %d\n0000000000 65535 f \n%strailer\n<< /Size %d /Root 1 0 R >>\nstartxref\n%d\n%%%%EOF\n"
-        % (len(objects) + 1, table, len(objects) + 1, len(out))
-    )

@@ -133,8 +133,11 @@ def at_once(*actions: Callable[[], Any]) -> list[Any]:
     return results
 
 
-def tiny_pdf(pages: Sequence[str]) -> bytes:
-    """A PDF with one line of plain letters on each page; an empty line makes a page without text."""
+def tiny_pdf(pages: Sequence[str], *, size: int = 12, left: int = 72, width: int = 612) -> bytes:
+    """A PDF with one line of plain letters on each page; an empty line makes a page without text.
+
+    Lengths are in points: of the letters, of the margin, of the page.
+    """
     objects = [
         b"<< /Type /Catalog /Pages 2 0 R >>",
         b"",
@@ -142,12 +145,12 @@ def tiny_pdf(pages: Sequence[str]) -> bytes:
     ]
     kids = []
     for line in pages:
-        stream = f"BT /F1 12 Tf 72 720 Td ({line}) Tj ET".encode() if line else b""
+        stream = f"BT /F1 {size} Tf {left} 720 Td ({line}) Tj ET".encode() if line else b""
         objects.append(b"<< /Length %d >>\nstream\n%s\nendstream" % (len(stream), stream))
         content = len(objects)
         objects.append(
-            b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] /Contents %d 0 R"
-            b" /Resources << /Font << /F1 3 0 R >> >> >>" % content
+            b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 %d 792] /Contents %d 0 R"
+            b" /Resources << /Font << /F1 3 0 R >> >> >>" % (width, content)
         )
         kids.append(b"%d 0 R" % len(objects))
     objects[1] = b"<< /Type /Pages /Kids [%s] /Count %d >>" % (b" ".join(kids), len(kids))
