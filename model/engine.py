@@ -12,7 +12,7 @@ from types import TracebackType
 import torch
 from torch import Tensor
 
-from model.errors import ChatFormatError, ModelError, ParameterError, PromptError, PromptTooLongError
+from model.errors import ChatFormatError, ModelError, PromptError, PromptTooLongError
 from model.events import Event, Finished, PrefillProgress
 from model.executor import Executor
 from model.generation import Generation
@@ -236,10 +236,6 @@ class Engine:
         """
         ids = self._checked(ids, self.context_length)
         stop = len(ids) if stop is None else stop
-        if not 1 <= start < stop <= len(ids):
-            raise ParameterError(
-                f"start is {start} and stop {stop}; allowed: 1 <= start < stop <= {len(ids)} tokens"
-            )
         return read_scores(self._loop, ids, range(start, stop), salt, frozenset(tags))
 
     def rank(
@@ -259,15 +255,10 @@ class Engine:
             PromptError: fewer than two tokens, too long, or ids outside the vocabulary.
             ParameterError: k is negative.
         """
-        checked = self._checked(ids, self.context_length)
-        if len(checked) < 2:
-            raise PromptError("the prompt has one token, which stands after nothing; give at least two")
-        if k < 0:
-            raise ParameterError(f"k is {k}; allowed: at least 0")
-        request = Request(
-            len(checked) - 1, checked[:-1], cancel or threading.Event(), salt=salt, tags=frozenset(tags)
+        ids = self._checked(ids, self.context_length)
+        return read_ranked(
+            self._loop, ids, k, cancel=cancel or threading.Event(), salt=salt, tags=frozenset(tags)
         )
-        return read_ranked(self._loop, request, checked[1:], k)
 
     def forget(self) -> None:
         """Forget every prompt that was read; the tiers below the KV pool keep theirs."""

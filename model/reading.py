@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from model.errors import ParameterError, PromptError
 from model.loop import Loop
 from model.request import Request
 from model.sampling import token_logprobs, top
@@ -39,7 +40,14 @@ def read_logits(loop: Loop, ids: list[int]) -> Tensor:
 
 
 def read_scores(loop: Loop, ids: list[int], wanted: range, salt: str, tags: frozenset[str]) -> Tensor:
-    """Log-probabilities of the ids at the places `wanted`, each given all before it; float32 on the CPU."""
+    """Log-probabilities of the ids at the places `wanted`, each given all before it; float32 on the CPU.
+
+    Raises ParameterError unless `wanted` is some of 1 to len(ids) - 1.
+    """
+    if not 1 <= wanted.start < wanted.stop <= len(ids):
+        raise ParameterError(
+            f"start is {wanted.start} and stop {wanted.stop}; allowed: 1 <= start < stop <= {len(ids)} tokens"
+        )
     parts: list[Tensor] = []
 
     def collect(first: int, logits: Tensor) -> None:
@@ -63,9 +71,18 @@ def read_scores(loop: Loop, ids: list[int], wanted: range, salt: str, tags: froz
     return torch.cat(parts)
 
 
-def read_ranked(loop: Loop, request: Request, targets: list[int], k: int) -> Ranked | None:
-    """What the model thinks of `targets`, each the token behind one of the request's; None where the request
-    was cancelled before all was read."""
+def read_ranked(
+    loop: Loop, ids: list[int], k: int, *, cancel: threading.Event, salt: str, tags: frozenset[str]
+) -> Ranked | None:
+    """What the model thinks of each id but the first; None when `cancel` was set before all was read.
+
+    Raises PromptError for one id alone, ParameterError for a negative `k`.
+    """
+    if len(ids) < 2:
+        raise PromptError("the prompt has one token, which stands after nothing; give at least two")
+    if k < 0:
+        raise ParameterError(f"k is {k}; allowed: at least 0")
+    targets = ids[1:]
     parts: list[tuple[Tensor, Tensor, Tensor]] = []
 
     def collect(first: int, logits: Tensor) -> None:
@@ -73,8 +90,7 @@ def read_ranked(loop: Loop, request: Request, targets: list[int], k: int) -> Ran
         best, values = top(logits, min(k, logits.shape[-1]))
         parts.append((token_logprobs(logits, wanted).cpu(), best.cpu(), values.cpu()))
 
-    request.collect = collect
-    _read(loop, request)
+    _read(loop, Request(len(targets), ids[:-1], cancel, collect=collect, salt=salt, tags=tags))
     if sum(len(logprobs) for logprobs, _, _ in parts) < len(targets):
         return None
     return Ranked(*(torch.cat(part) for part in zip(*parts, strict=True)))
