@@ -23,11 +23,9 @@ EMBEDDED_SENTENCES = 20
 (docs/decisions/0301-quotes-before-prose.md)."""
 
 
-class Chunk(Protocol):
-    """The part of a retrieved candidate that is needed here."""
+class Range(Protocol):
+    """A stretch of a document's text, `[start, end)`."""
 
-    @property
-    def chunk_id(self) -> int: ...
     @property
     def document_id(self) -> str: ...
     @property
@@ -36,6 +34,13 @@ class Chunk(Protocol):
     def start(self) -> int: ...
     @property
     def end(self) -> int: ...
+
+
+class Chunk(Range, Protocol):
+    """The part of a retrieved candidate that is needed here."""
+
+    @property
+    def chunk_id(self) -> int: ...
     @property
     def dense_score(self) -> float: ...
     @property

@@ -3,29 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
 
 from rag.packing import Segment
-from rag.quote_features import Sentence
+from rag.quote_features import Range, Sentence
 
 WINDOW_CHARACTERS = 700
 """Longest text around a quote that is read for whether it says what is asked."""
 
 _JOINED_CHARACTERS = 900
 _WINDOW_SENTENCES = 2
-
-
-class Range(Protocol):
-    """The part of a quote that is needed here."""
-
-    @property
-    def document_id(self) -> str: ...
-    @property
-    def generation(self) -> int: ...
-    @property
-    def start(self) -> int: ...
-    @property
-    def end(self) -> int: ...
 
 
 def windows(quotes: Sequence[Range], sentences: Sequence[Sentence], segments: Sequence[Segment]) -> list[str]:

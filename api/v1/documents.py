@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pydantic import ValidationError
@@ -15,7 +15,6 @@ from api.schemas import QueryRequest
 from api.v1.events import Answered, Ended, Mark, Piece, Started, Step, Usage
 from api.wiring import Service
 from rag.answer import Answer, ContextEvent, DeltaEvent, DoneEvent
-from rag.citations import Citation
 from rag.errors import InvalidRequest
 
 _MARK = re.compile(r"\[(\d{1,6})\]")
@@ -83,7 +82,7 @@ def marks(whole: Answer) -> tuple[Mark, ...]:
     ]
     seen = {citation.id for citation, _ in found}
     end = len(whole.answer)
-    found += [(citation, (end, end)) for citation in _unmarked(whole.citations, seen)]
+    found += [(citation, (end, end)) for citation in whole.citations if citation.id not in seen]
     return tuple(
         Mark(
             start,
@@ -96,7 +95,3 @@ def marks(whole: Answer) -> tuple[Mark, ...]:
         )
         for citation, (start, stop) in found
     )
-
-
-def _unmarked(citations: Sequence[Citation], seen: set[int]) -> list[Citation]:
-    return [citation for citation in citations if citation.id not in seen]
