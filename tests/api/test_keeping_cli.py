@@ -97,6 +97,6 @@ def test_from_sqlite_to_postgresql_and_back(stores: tuple[Store, Store, Store], 
     assert three.json("reembed", "--cancel")["dropped"] == {"default": 0}
     assert three.found() == said
     collection = three.json("status")["database"]["collections"][0]
-    assert (collection["chunks"], collection["index"]["kind"], collection["reembedding"]) == (3, "flat", None)
+    assert (collection["chunks"], collection["index"]["kind"], collection["reembedding"]) == (2, "flat", None)
     assert collection["index"]["recall_at_10"] == 1.0
     assert collection["sequence"] >= 2

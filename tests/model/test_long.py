@@ -54,4 +54,5 @@ def test_memory_of_a_pass_does_not_grow_with_the_context(chunk: int) -> None:
     gathers = 2 * 8192 * 2 * 64 * 4
     rows = chunk * (2 * 1536 + 2 * 512) * 4
     assert peaks["16384"] < 2 * gathers + 3 * rows
-    assert peaks["131072"] < 1.1 * peaks["16384"]
+    # what grows is the allocator's rest of a page or two; one copy of the keys alone would be 32 MiB more
+    assert peaks["131072"] < peaks["16384"] + 2**20
