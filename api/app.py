@@ -13,6 +13,7 @@ from api.access import declared, is_public
 from api.authentication import Authentication
 from api.middleware import BodyLimit, HostAndOrigin, RequestFrame
 from api.multipart import OVERHEAD_BYTES
+from api.parameters import ONLY_KNOWN
 from api.routes import (
     answers,
     collections,
@@ -56,6 +57,9 @@ ROOMS = (
     health,
 )
 
+FREE = (openai, mcp)
+"""Rooms whose clients are other people's programs, and may add to an address what is theirs."""
+
 
 def create_app(settings: Settings, service: Service | None = None) -> FastAPI:
     """Return the application; its lifespan starts and stops `service`, by default one made from `settings`.
@@ -86,7 +90,7 @@ def create_app(settings: Settings, service: Service | None = None) -> FastAPI:
     errors.install(app)
     openapi.install(app, keys=settings.auth == "on")
     for room in ROOMS:
-        app.include_router(room.router)
+        app.include_router(room.router, dependencies=[] if room in FREE else [ONLY_KNOWN])
     app.include_router(reference.router)
     pages.install(app)
     public = is_public(declared(app))

@@ -100,6 +100,18 @@ def test_listing_goes_page_by_page(client: TestClient) -> None:
     problem(client.get("/documents?collection=none"), 404, "collection_not_found")
 
 
+def test_a_misspelt_parameter_is_refused(client: TestClient) -> None:
+    answer = client.get("/documents?colection=plans&limit=2")
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
+    assert [(each["field"], each["type"]) for each in answer.json()["errors"]] == [
+        ("colection", "extra_forbidden")
+    ]
+    assert "did you mean 'collection'" in answer.json()["detail"]
+    assert client.get("/documents?=0").status_code == 422
+    assert client.post("/search?limit=1", json={"query": "rent"}).status_code == 422  # it belongs in the body
+    assert client.get("/v1/models?api-version=1").status_code == 200
+
+
 def test_an_unreadable_file_fails_with_its_code_and_can_be_retried(client: TestClient) -> None:
     document = wait_for(client, upload(client, "broken.pdf", b"%PDF-1.7\n garbage")["id"])
     assert (document["status"], document["error"]["code"]) == ("failed", "corrupt")
