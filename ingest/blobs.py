@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from sqlalchemy import inspect, select
 from sqlalchemy.orm import Session
 
-from ingest.locks import folder_lock, remove_if_dead, sync_folder
+from ingest.files import sync_folder
+from ingest.locks import folder_lock, remove_if_dead
 from rag.errors import NotFound, Unavailable
 from rag.ids import new_id
 from rag.settings import Settings
 from rag.store.repositories import Versions
 from rag.store.scope import Scope
 from rag.store.session import Database
+from rag.store.state import identity_of
 from rag.store.tables import Document, StoreState, Version
 
 log = logging.getLogger(__name__)
 
+_AT_ONCE = 500
 STORE_MARK = ".store"
 """File in the folder of originals that holds the identity of the store which they belong to."""
 
@@ -65,14 +68,13 @@ def sweep(db: Database, settings: Settings) -> list[str]:
         return removed
     with folder_lock(settings.data_dir / "blobs.lock", exclusive=True):
         with db.read() as session:
-            identity = session.scalars(select(StoreState.identity)).one()
-        mark = folder / STORE_MARK
-        if not mark.exists() or mark.read_text() != identity:
+            identity = identity_of(session)
+        if mark_of(folder) != identity:
             log.warning("%s belongs to another database; nothing in it is removed", folder)
             return removed
-        names = sorted(path.name for path in folder.iterdir() if path.name.startswith("doc_"))
-        for first in range(0, len(names), 500):
-            removed += _sweep_some(db, folder, names[first : first + 500])
+        for name in unneeded(db, folder):
+            (folder / name).unlink(missing_ok=True)
+            removed.append(name)
         sync_folder(folder)
     return removed
 
@@ -80,16 +82,27 @@ def sweep(db: Database, settings: Settings) -> list[str]:
 def claim_folder(db: Database, settings: Settings) -> None:
     """Mark the folder as this database's when it is new or empty."""
     folder = settings.data_dir / "blobs"
-    mark = folder / STORE_MARK
     folder.mkdir(parents=True, exist_ok=True)
     with db.read() as session:
-        identity = session.scalars(select(StoreState.identity)).one()
-    if mark.exists() and mark.read_text() == identity:
-        return
-    if not any(folder.glob("doc_*")):
-        draft = folder / new_id(".store")
-        draft.write_text(identity)
-        os.rename(draft, mark)
+        identity = identity_of(session)
+    if mark_of(folder) != identity and not any(folder.glob("doc_*")):
+        mark(folder, identity)
+
+
+def mark_of(folder: Path) -> str | None:
+    """The identity of the store that a folder of originals belongs to; None where it does not say."""
+    try:
+        return (folder / STORE_MARK).read_text()
+    except FileNotFoundError:
+        return None
+
+
+def mark(folder: Path, identity: str) -> None:
+    """Say whose the folder is, durably."""
+    draft = folder / new_id(STORE_MARK)
+    draft.write_text(identity)
+    os.replace(draft, folder / STORE_MARK)
+    sync_folder(folder)
 
 
 def refuse_foreign_folder(db: Database, settings: Settings) -> None:
@@ -99,10 +112,10 @@ def refuse_foreign_folder(db: Database, settings: Settings) -> None:
     Raises Unavailable (`foreign_folder`; `database_unavailable` when the database does not answer).
     """
     folder = settings.data_dir / "blobs"
-    mark = folder / STORE_MARK
-    if not mark.exists() or not any(folder.glob("doc_*")):
+    owner = mark_of(folder)
+    if owner is None or not any(folder.glob("doc_*")):
         return
-    if _identity_of(db) != mark.read_text():
+    if _identity_of(db) != owner:
         raise Unavailable(
             f"{folder} holds documents of another database than {db.url.render_as_string()}; put that "
             "database back, name it in LONGLEAF_DATABASE_URL, or name another folder in LONGLEAF_DATA_DIR",
@@ -120,17 +133,18 @@ def _identity_of(db: Database) -> str | None:
         return session.scalar(select(StoreState.identity))
 
 
-def _sweep_some(db: Database, folder: Path, names: Sequence[str]) -> list[str]:
-    with db.read() as session:
-        kept = _kept(session, {name.partition(".")[0] for name in names})
-    removed = []
-    for name in names:
-        document_id, _, suffix = name.partition(".")
-        generation = 1 if name == document_id else int(suffix) if suffix.isdecimal() else 0
-        if generation not in kept.get(document_id, set()):
-            (folder / name).unlink(missing_ok=True)
-            removed.append(name)
-    return removed
+def unneeded(db: Database, folder: Path) -> Iterator[str]:
+    """Names of the originals in the folder that belong to no generation which is shown or may be read yet."""
+    names = sorted(path.name for path in folder.glob("doc_*"))
+    for first in range(0, len(names), _AT_ONCE):
+        some = names[first : first + _AT_ONCE]
+        with db.read() as session:
+            kept = _kept(session, {name.partition(".")[0] for name in some})
+        for name in some:
+            document_id, _, suffix = name.partition(".")
+            generation = 1 if name == document_id else int(suffix) if suffix.isdecimal() else 0
+            if generation not in kept.get(document_id, set()):
+                yield name
 
 
 def _kept(session: Session, document_ids: Iterable[str]) -> dict[str, set[int]]:

@@ -9,8 +9,8 @@ from sqlalchemy import delete
 from sqlalchemy.orm import Session
 
 from ingest.blobs import blob_path
+from ingest.files import sync_folder
 from ingest.keeping.kv import purge_blocks
-from ingest.locks import sync_folder
 from rag.errors import NotFound, Unavailable
 from rag.settings import Settings
 from rag.store.records import DocumentRow

@@ -49,7 +49,7 @@ def embed_chunks(
         if not window:
             raise LeaseLost(f"chunks of {lease.document_id} are gone")
         last = window[-1].ordinal
-        for rows, inputs in _batches(window, texts, title):
+        for rows, inputs in batches(window, texts, title):
             if interrupted():
                 raise Interrupted
             vectors = embedder.embed_passages(inputs)
@@ -68,9 +68,10 @@ def embed_chunks(
             on_batch()
 
 
-def _batches(
+def batches(
     window: Sequence[ChunkRow], texts: Sequence[str], title: str
 ) -> Iterator[tuple[list[ChunkRow], list[str]]]:
+    """Chunks of one document in batches of like length, with what is embedded for each."""
     by_length = sorted(range(len(window)), key=lambda place: window[place].tokens)
     for first in range(0, len(by_length), BATCH):
         places = by_length[first : first + BATCH]

@@ -34,3 +34,7 @@ class ParseCancelled(LongleafError):
 
     status: ClassVar[int] = 409
     default_code: ClassVar[str] = "cancelled"
+
+
+class Stopped(Exception):
+    """Somebody asked long work to stop; what is done so far is kept."""

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import fcntl
-import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-
-log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -72,14 +69,6 @@ def remove_if_dead(path: Path) -> bool:
     return True
 
 
-def remove_if_possible(path: Path) -> None:
-    """Remove a file that nobody needs any more; a disk that refuses leaves it to a later start."""
-    try:
-        path.unlink(missing_ok=True)
-    except OSError as error:
-        log.warning("%s stays until a later start removes it: %s", path, error)
-
-
 def holder_is_dead(path: Path) -> bool:
     """True when the file is there and nobody holds its lock; without the file nothing is known: False."""
     try:
@@ -87,12 +76,3 @@ def holder_is_dead(path: Path) -> bool:
             return lock_at_once(descriptor, exclusive=False)
     except FileNotFoundError:
         return False
-
-
-def sync_folder(path: Path) -> None:
-    """Make renames and removals in the folder survive a loss of power."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -15,7 +15,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from ingest.locks import lock_at_once, remove_if_possible, sync_folder
+from ingest.files import link, remove_if_possible, sync_folder
+from ingest.locks import lock_at_once
 from ingest.uploads import no_storage, too_large, write_whole
 from rag.errors import Conflict, LongleafError, NotFound, TooLarge
 from rag.ids import new_id
@@ -234,16 +235,14 @@ class ResumableUploads:
         with opened as data:
             if not lock_at_once(data.fileno()):
                 raise UploadLocked(f"upload {upload.id} is being taken in; wait for its end")
-            link = folder / "whole"
+            whole = folder / "whole"
             try:
-                link.unlink(missing_ok=True)
-                try:
-                    os.link(folder / "data", link)
-                except OSError:  # a file system without hard links
-                    shutil.copyfile(folder / "data", link)
+                whole.unlink(missing_ok=True)
+                if not link(folder / "data", whole):
+                    shutil.copyfile(folder / "data", whole)
             except OSError as error:
                 raise no_storage(error) from error
-            with closing(WholeFile(link)) as file:
+            with closing(WholeFile(whole)) as file:
                 yield file
 
     def finished(self, upload: Pending, document_id: str, job_id: str) -> Pending:

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import os
-import shutil
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, cast
 
 from sqlalchemy.orm import Session
 
 from ingest import jobs
 from ingest.blobs import blob_path, claim_folder, drop_old_files
-from ingest.locks import folder_lock, sync_folder
+from ingest.files import sync_folder, twin
+from ingest.locks import folder_lock
 from ingest.names import choose_title, display_filename, stem
 from ingest.uploads import NewDocument, Within, check_metadata, duplicate, no_storage
-from rag.ids import new_id
 from rag.settings import Settings
 from rag.store.records import FINAL_STATUSES, DocumentRow, Status, VersionRow
 from rag.store.repositories import Changes, Collections, Documents, Jobs, Versions
@@ -160,31 +158,13 @@ def read_again(
                 own = document.updating or versions.get(document_id, versions.shown(document_id))
                 outcome = _queue_next(session, scope, document, filename, (own.sha256, own.bytes))
                 target = blob_path(settings, document_id, outcome.generation)
-                _twin(blob_path(settings, document_id, own.generation), target)
+                twin(blob_path(settings, document_id, own.generation), target)
                 if within is not None:
                     within(session, document)
         except OSError as error:
             raise no_storage(error) from error
     drop_old_files(db, settings, scope, document_id)
     return outcome
-
-
-def _twin(source: Path, target: Path) -> None:
-    """Let the same bytes lie at `target` as well, durably."""
-    draft = target.with_name(f".{target.name}.{new_id('new')}")
-    try:
-        try:
-            os.link(source, draft)
-        except FileNotFoundError:
-            raise
-        except OSError:  # a file system without hard links
-            shutil.copyfile(source, draft)
-            with draft.open("rb+") as copied:
-                os.fsync(copied.fileno())
-        os.rename(draft, target)
-    finally:
-        draft.unlink(missing_ok=True)
-    sync_folder(target.parent)
 
 
 def rename(

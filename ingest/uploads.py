@@ -16,7 +16,8 @@ from sqlalchemy.orm import Session
 
 from ingest import jobs
 from ingest.blobs import STORE_MARK, blob_path, claim_folder, sweep
-from ingest.locks import create_locked, folder_lock, remove_if_possible, sync_folder
+from ingest.files import remove_if_possible, sync_folder
+from ingest.locks import create_locked, folder_lock
 from ingest.names import choose_title, display_filename
 from rag.errors import Conflict, InvalidRequest, LongleafError, TooLarge, Unavailable
 from rag.ids import new_id

@@ -11,7 +11,7 @@ from types import FrameType
 
 from api.commands.sync import Options, Work, show, working
 from api.terminal import warn
-from ingest.mirroring.look import Stopped
+from ingest.errors import Stopped
 from ingest.mirroring.mirror import Done
 from ingest.mirroring.scan import Trouble
 from ingest.mirroring.watch import changes

@@ -39,7 +39,8 @@ from rag.store.migrate import check, head_revision
 from rag.store.records import FINAL_STATUSES, STATUSES
 from rag.store.scope import utc_now
 from rag.store.session import Database
-from rag.store.tables import AnswerSource, Base, Collection, Document, StoreState, Version
+from rag.store.state import identity_of
+from rag.store.tables import AnswerSource, Base, Collection, Document, Version
 
 _AT_WORK = frozenset(STATUSES) - FINAL_STATUSES
 _AT_ONCE = datetime(1970, 1, 1, tzinfo=UTC)
@@ -92,7 +93,7 @@ def backup(
     """
     check(db)
     with db.read() as session:
-        store = session.scalars(select(StoreState.identity)).one()
+        store = identity_of(session)
     target = BackupFolder(folder)
     with target.claimed(store):
         return _Run(db, settings, target, store, link=link).run(on_progress)

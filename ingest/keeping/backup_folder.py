@@ -14,7 +14,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -24,8 +23,10 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from ingest import files
+from ingest.files import sync_folder
 from ingest.keeping.portable import BackupDamaged, Part, Written, digest, read
-from ingest.locks import folder_lock, sync_folder
+from ingest.locks import folder_lock
 from rag.errors import Conflict, InvalidRequest
 from rag.ids import new_id
 from rag.store.tables import Base
@@ -152,8 +153,8 @@ class BackupFolder:
             return 0
         draft = target.with_name(f".{new_id('new')}")
         try:
-            if not (link and _linked(source, draft)):
-                copy_durably(source, draft)
+            if not (link and files.link(source, draft)):
+                files.copy_durably(source, draft)
                 if digest(draft).sha256 != sha256:
                     return None
             os.replace(draft, target)
@@ -200,24 +201,6 @@ def chunk_key(session: Session) -> int:
             sa.text(f"SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM {name}")  # noqa: S608
         )
     return int(found or 0)
-
-
-def copy_durably(source: Path, target: Path) -> None:
-    """Copy bytes and wait until they are on the disk. Raises OSError."""
-    with source.open("rb") as reading, target.open("wb") as writing:
-        shutil.copyfileobj(reading, writing, _PIECE)
-        writing.flush()
-        os.fsync(writing.fileno())
-
-
-def _linked(source: Path, target: Path) -> bool:
-    try:
-        os.link(source, target)
-    except FileNotFoundError:
-        raise
-    except OSError:  # another file system, or one without links
-        return False
-    return True
 
 
 def listed(name: str, entries: dict[str, Any]) -> Part:

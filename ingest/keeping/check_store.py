@@ -8,11 +8,12 @@ from pathlib import Path
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
-from ingest.blobs import STORE_MARK
+from ingest.blobs import mark_of
 from ingest.keeping.findings import Problem
 from rag.index import snapshot
 from rag.settings import Settings
 from rag.store.records import FINAL_STATUSES
+from rag.store.state import identity_of
 from rag.store.tables import (
     Answer,
     AnswerSource,
@@ -102,7 +103,7 @@ def check_snapshot(session: Session, settings: Settings, collection: Collection)
     folder = settings.data_dir / "index" / collection.id
     if not folder.is_dir():
         return
-    identity = session.scalars(select(StoreState.identity)).one()
+    identity = identity_of(session)
     index = snapshot.load(folder, snapshot.Origin(identity, collection.id, collection.embedder))
     if index is None:
         yield Problem("snapshot_damaged", collection.id, f"{folder} can't be used", "snapshot")
@@ -132,6 +133,5 @@ def check_snapshot(session: Session, settings: Settings, collection: Collection)
 def check_folder(session: Session, settings: Settings) -> Iterator[Problem]:
     """The folder of originals is marked as this store's: else nothing in it is ever cleared up."""
     folder: Path = settings.data_dir / "blobs"
-    mark, identity = folder / STORE_MARK, session.scalars(select(StoreState.identity)).one()
-    if any(folder.glob("doc_*")) and (not mark.is_file() or mark.read_text() != identity):
+    if any(folder.glob("doc_*")) and mark_of(folder) != identity_of(session):
         yield Problem("folder_unmarked", str(folder), "it is not marked as this store's", "mark")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -12,7 +11,7 @@ from typing import Any, Literal
 from sqlalchemy import ColumnElement, and_, delete, exists, func, select
 from sqlalchemy.orm import Session
 
-from ingest.blobs import sweep
+from ingest.blobs import sweep, unneeded
 from ingest.keeping.kv import blocks_of, kv_folder
 from ingest.locks import holder_is_dead, remove_if_dead
 from rag.index.snapshot import drop
@@ -29,12 +28,9 @@ from rag.store.tables import (
     NextVector,
     Page,
     TextSegment,
-    Version,
 )
 
 Kind = Literal["original", "upload", "worker", "index", "kv", "rows", "answers"]
-_DRAFT_SECONDS = 3600.0
-"""A snapshot that is being written is no older than this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +55,8 @@ def collect(
     with db.read() as session:
         rows = list(_rows(session, conditions))
         paths = list(_paths(session, settings))
+    originals = settings.data_dir / "blobs"
+    paths += [("original", originals / name) for name in unneeded(db, originals)]
     found = [*rows, *(Garbage(kind, str(path), 1, _size(path)) for kind, path in paths)]
     if not dry_run:
         with db.session() as session:
@@ -100,32 +98,17 @@ def _rows(session: Session, conditions: list[tuple[type[Any], ColumnElement[bool
 
 def _paths(session: Session, settings: Settings) -> Iterator[tuple[Kind, Path]]:
     folder = settings.data_dir
-    needed = _originals(session)
-    for path in sorted((folder / "blobs").glob("doc_*")):
-        if path.name not in needed:
-            yield "original", path
     for kind, pattern in (("upload", "tmp/upload_*"), ("worker", "workers/wrk_*")):
         for path in sorted(folder.glob(pattern)):
             if holder_is_dead(path):
                 yield kind, path  # type: ignore[misc]
     collections = set(session.scalars(select(Collection.id)))
     for path in sorted((folder / "index").glob("*")):
-        draft = path.name not in collections and path.name.partition(".")[0] in collections
-        if path.name not in collections and not (draft and time.time() - _changed(path) < _DRAFT_SECONDS):
+        if path.name not in collections:
             yield "index", path
     documents = set(session.scalars(select(Document.id)))
     for path in blocks_of(kv_folder(settings), lambda tags: not tags <= documents):
         yield "kv", path
-
-
-def _originals(session: Session) -> set[str]:
-    """Names of the files that `ingest.blobs.sweep` keeps."""
-    query = (
-        select(Version.document_id, Version.generation)
-        .join(Document, Document.id == Version.document_id)
-        .where(Version.generation >= Document.generation, Version.status != "superseded")
-    )
-    return {key if number == 1 else f"{key}.{number}" for key, number in session.execute(query)}
 
 
 def _remove(kind: Kind, path: Path) -> None:
@@ -136,13 +119,6 @@ def _remove(kind: Kind, path: Path) -> None:
     elif kind == "kv":
         path.unlink(missing_ok=True)
     # originals are left to `sweep`, which holds the lock against uploads and asks for the folder's owner
-
-
-def _changed(path: Path) -> float:
-    try:
-        return path.stat().st_mtime
-    except FileNotFoundError:
-        return 0.0
 
 
 def _size(path: Path) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from ingest.locks import sync_folder
+from ingest.files import sync_folder
 from rag.settings import Settings
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from sqlalchemy import select
 
+from ingest.files import remove_if_possible
 from ingest.keeping.kv import blocks_of, kv_folder
-from ingest.locks import remove_if_possible
 from ingest.resumable import remove_expired
 from rag.settings import Settings
 from rag.store.session import Database

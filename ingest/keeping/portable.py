@@ -24,7 +24,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from ingest.locks import sync_folder
+from ingest.files import sync_folder
 from rag.errors import LongleafError
 from rag.ids import new_id
 from rag.store.tables import Json, Utc

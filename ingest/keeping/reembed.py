@@ -18,8 +18,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from ingest import jobs
-from ingest.chunking import Chunk as Piece
-from ingest.chunking import embedding_text
+from ingest.embedding import WINDOW, batches
+from ingest.errors import Stopped
 from rag.embedders.base import Embedder
 from rag.errors import Conflict, NotFound
 from rag.index.live import snapshot_folder
@@ -33,17 +33,9 @@ from rag.store.scope import Scope
 from rag.store.session import Database
 from rag.store.tables import Chunk, Collection, Document, NextVector, Version
 
-WINDOW = 256
-"""Chunks that are sorted by length before they are cut into batches."""
-BATCH = 16
-
 
 class _Lacking(Exception):
     """A live chunk has no new vector yet."""
-
-
-class Stopped(Exception):
-    """Somebody asked to stop; what is done so far is kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,15 +164,8 @@ def _pending(db: Database, document_id: str) -> Iterator[tuple[list[ChunkRow], l
             rows = [row for row, _ in found]
             spans = [(row.start, row.end) for row in rows]
             texts = read_slices(session, document_id, rows[0].generation, spans)
-        inputs = [
-            embedding_text(Piece(0, len(text), row.headings, row.tokens), text, title)
-            for (row, title), text in zip(found, texts, strict=True)
-        ]
         last = rows[-1].ordinal
-        by_length = sorted(range(len(rows)), key=lambda place: rows[place].tokens)
-        for first in range(0, len(by_length), BATCH):
-            places = by_length[first : first + BATCH]
-            yield [rows[place] for place in places], [inputs[place] for place in places]
+        yield from batches(rows, texts, found[0][1])
 
 
 def _keep(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -10,12 +9,11 @@ import numpy as np
 from sqlalchemy import func, select, update
 
 from ingest import jobs
-from ingest.blobs import STORE_MARK, blob_path
-from ingest.chunking import Chunk as Piece
-from ingest.chunking import embedding_text
-from ingest.keeping.backup_folder import copy_durably
+from ingest.blobs import blob_path, mark
+from ingest.embedding import batches
+from ingest.files import twin
 from ingest.keeping.findings import Problem
-from ingest.locks import folder_lock, sync_folder
+from ingest.locks import folder_lock
 from rag.embedders.base import Embedder
 from rag.errors import LongleafError
 from rag.index.live import snapshot_folder
@@ -25,9 +23,8 @@ from rag.store.repositories import Changes, Collections, Documents, Generations,
 from rag.store.repositories.chunks import chunk_record
 from rag.store.scope import Scope
 from rag.store.session import Database
+from rag.store.state import identity_of
 from rag.store.tables import Answer, Change, Chunk, Document, Page, StoreState, Version
-
-_BATCH = 64
 
 
 @dataclass
@@ -95,19 +92,14 @@ class _Work:
         embedder = self._embedder()
         if embedder.fingerprint != bound:
             return False
-        inputs = [
-            embedding_text(Piece(0, len(text), row.headings, row.tokens), text, title)
-            for row, text in zip(rows, texts, strict=True)
-        ]
-        vectors = [
-            vector
-            for first in range(0, len(inputs), _BATCH)
-            for vector in embedder.embed_passages(inputs[first : first + _BATCH])
-        ]
+        made = {
+            row.id: vector.astype(np.float16)
+            for some, inputs in batches(rows, texts, title)
+            for row, vector in zip(some, embedder.embed_passages(inputs), strict=True)
+        }
         with self._db.session() as session:
             if Documents(session, scope).lock(document_id).generation != document.generation:
                 return False  # it was replaced meanwhile, and with it what was wrong
-            made = {row.id: v.astype(np.float16) for row, v in zip(rows, vectors, strict=True)}
             Generations(session, scope).write_vectors(document_id, document.generation, made)
             Documents(session, scope).set(document_id, chunks_done=len(rows), chunks_total=len(rows))
             Changes(session, scope).rebuild(document.collection_id)
@@ -203,8 +195,7 @@ class _Work:
             )
             jobs.enqueue(session, scope, document_id, new.generation, size=own.bytes)
             target = blob_path(self._settings, document_id, new.generation)
-            copy_durably(blob_path(self._settings, document_id, own.generation), target)
-            sync_folder(target.parent)
+            twin(blob_path(self._settings, document_id, own.generation), target)
         self._done.queued.append(document_id)
         return True
 
@@ -217,11 +208,8 @@ class _Work:
         """Claim the folder of originals, in which every one of this store's was found."""
         folder = self._settings.data_dir / "blobs"
         with self._db.read() as session:
-            identity = session.scalars(select(StoreState.identity)).one()
-        draft = folder / f"{STORE_MARK}.new"
-        draft.write_text(identity)
-        os.replace(draft, folder / STORE_MARK)
-        sync_folder(folder)
+            identity = identity_of(session)
+        mark(folder, identity)
         return True
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from contextlib import suppress
 from dataclasses import dataclass
@@ -11,10 +10,11 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from ingest.blobs import STORE_MARK
-from ingest.keeping.backup_folder import BLOBS, PACKS, BackupFolder, Manifest, copy_durably
+from ingest.blobs import STORE_MARK, mark, mark_of
+from ingest.files import copy_durably, sync_folder
+from ingest.keeping.backup_folder import BLOBS, PACKS, BackupFolder, Manifest
 from ingest.keeping.portable import BackupDamaged, Part, Written, digest, load, read
-from ingest.locks import folder_lock, sync_folder
+from ingest.locks import folder_lock
 from rag.errors import Conflict
 from rag.settings import Settings
 from rag.store.migrate import known_revisions, move_to, refuse_foreign
@@ -76,7 +76,7 @@ class _Run:
             with suppress(FileNotFoundError):
                 (self._blobs / STORE_MARK).unlink()
             raise
-        self._mark(identity)
+        mark(self._blobs, identity)
         blobs = self._lists[BLOBS]
         return RestoreReport(
             documents=self._manifest.documents,
@@ -89,8 +89,7 @@ class _Run:
 
     def _refuse_files(self) -> None:
         held = next(self._blobs.glob("doc_*"), None) if self._blobs.is_dir() else None
-        mark = self._blobs / STORE_MARK
-        if held is not None and not (mark.is_file() and mark.read_text() == _UNFINISHED):
+        if held is not None and mark_of(self._blobs) != _UNFINISHED:
             raise Conflict(
                 f"{self._blobs} holds files of another store; name another folder in LONGLEAF_DATA_DIR",
                 code="store_not_empty",
@@ -146,7 +145,7 @@ class _Run:
 
     def _bring_files(self) -> None:
         self._blobs.mkdir(parents=True, exist_ok=True)
-        self._mark(_UNFINISHED)
+        mark(self._blobs, _UNFINISHED)
         for stale in self._blobs.glob("doc_*"):  # of a restore that was broken off
             stale.unlink()
         for name, blob in self._lists[BLOBS].items():
@@ -160,12 +159,6 @@ class _Run:
                 raise BackupDamaged(f"{error.filename} is missing") from error
             if digest(target) != blob:
                 raise BackupDamaged(f"{self._source.blob(blob.sha256)} is damaged: it has another digest")
-        sync_folder(self._blobs)
-
-    def _mark(self, text: str) -> None:
-        draft = self._blobs / f"{STORE_MARK}.new"
-        draft.write_text(text)
-        os.replace(draft, self._blobs / STORE_MARK)
         sync_folder(self._blobs)
 
 

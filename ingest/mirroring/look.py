@@ -11,6 +11,7 @@ from pathlib import Path
 
 from sqlalchemy.orm import Session
 
+from ingest.errors import Stopped
 from ingest.mirroring.ignore import BadRules
 from ingest.mirroring.plan import Held, Plan, make_plan
 from ingest.mirroring.scan import Found, Scan, Trouble, said, scan
@@ -25,10 +26,6 @@ _PIECE = 1024 * 1024
 
 class Changed(Exception):
     """A file is not any more what it was when it was looked at."""
-
-
-class Stopped(Exception):
-    """Somebody asked to stop; what is done so far is kept."""
 
 
 @dataclass

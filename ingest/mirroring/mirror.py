@@ -18,8 +18,9 @@ from sqlalchemy.orm import Session
 
 from ingest import jobs
 from ingest.deletion import delete_documents
+from ingest.errors import Stopped
 from ingest.locks import file_lock
-from ingest.mirroring.look import Changed, How, Look, Place, Stopped, held, look, opened
+from ingest.mirroring.look import Changed, How, Look, Place, held, look, opened
 from ingest.mirroring.plan import Drop, Follow, Give
 from ingest.mirroring.scan import Trouble, said
 from ingest.updates import read_again, rename, replace_file

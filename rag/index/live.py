@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from rag.index import snapshot
@@ -21,7 +20,8 @@ from rag.store.records import DocumentRow
 from rag.store.repositories import Changes, Chunks, Collections, Documents
 from rag.store.scope import Scope
 from rag.store.session import Database
-from rag.store.tables import DEFAULT_WORKSPACE, StoreState
+from rag.store.state import identity_of
+from rag.store.tables import DEFAULT_WORKSPACE
 
 BATCH_CHUNKS = 2048
 """Chunks that are read and analysed at a time, which bounds the memory of a rebuild."""
@@ -208,7 +208,7 @@ class LiveIndexes:
 
 
 def _origin(session: Session, scope: Scope, collection_id: str) -> snapshot.Origin:
-    identity = session.scalars(select(StoreState.identity)).one()
+    identity = identity_of(session)
     embedder = Collections(session, scope).get(collection_id).embedder
     return snapshot.Origin(identity, collection_id, embedder)
 

@@ -17,9 +17,9 @@ from sqlalchemy import select, text
 
 from ingest import jobs
 from ingest.deletion import delete_document
-from ingest.keeping import reembed as room
+from ingest.errors import Stopped
 from ingest.keeping.gc import collect
-from ingest.keeping.reembed import Stopped, cancel, progress, reembed
+from ingest.keeping.reembed import cancel, progress, reembed
 from ingest.keeping.verify import verify
 from ingest.pipeline import Pipeline
 from ingest.updates import replace_file
@@ -55,7 +55,7 @@ class Other(WordEmbedder):
 
 @pytest.fixture(autouse=True)
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(room, "BATCH", 4)
+    monkeypatch.setattr("ingest.embedding.BATCH", 4)
 
 
 def read(desk: Desk, embedder: Any = None) -> None:
@@ -235,11 +235,12 @@ import os, sys
 from pathlib import Path
 sys.path[:0] = sys.argv[4:6]
 from test_reembed import Other
+from ingest import embedding
 from ingest.keeping import reembed as room
 from rag.settings import Settings
 from rag.store.repositories import DEFAULT_SCOPE
 from rag.store.session import Database
-room.BATCH = 4
+embedding.BATCH = 4
 def kill(done, total):
     if done >= 8:
         os.kill(os.getpid(), 9)
