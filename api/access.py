@@ -14,10 +14,12 @@ from typing import Annotated, Any, Literal, cast
 from fastapi import Depends, FastAPI, Request
 from fastapi.routing import RouteContext, iter_route_contexts
 
+from api.deed import Deed
 from api.wiring import Service
 from rag.errors import Forbidden, Unauthenticated
 from rag.principal import Principal
 from rag.roles import Role
+from rag.store.repositories.audit import SERVICE
 
 Need = Literal["anyone", "reader", "editor", "manager", "admin", "operator"]
 """What a route asks for: nothing; a role in some collection (a `manager` is the admin of one); `admin` in the
@@ -37,16 +39,20 @@ class Access:
     def __call__(self, request: Request) -> Service:
         """Raises Unauthenticated, Forbidden."""
         service = cast(Service, request.app.state.service)
-        principal: Principal | None = request.scope.get("state", {}).get("principal")
+        state = request.scope.setdefault("state", {})
+        principal: Principal | None = state.get("principal")
+        deed: Deed = state.setdefault("deed", Deed())
         if self.need == "anyone":
-            return service.acting_for(principal)
+            return service.acting_for(principal, deed=deed)
+        if self.need == "operator":
+            deed.workspace_id = SERVICE
         if principal is None:
             raise Unauthenticated("Say who you are: Authorization: Bearer <API key>.")
         if not self.allows(principal):
             raise Forbidden(
                 f"This needs the role of {_named(self.need)}; {principal.name!r} does not have it."
             )
-        return service.acting_for(principal, _ROLES.get(self.need, "admin"))
+        return service.acting_for(principal, _ROLES.get(self.need, "admin"), deed)
 
     def allows(self, principal: Principal) -> bool:
         """Whether somebody may use such a route at all; in which collections, the repositories judge."""
@@ -60,7 +66,7 @@ def editing(service: Service) -> Service:
     principal = service.principal
     if principal is None or not principal.may("editor"):
         raise Forbidden("This needs the role of an editor.")
-    return service.acting_for(principal, "editor")
+    return service.acting_for(principal, "editor", service.deed)
 
 
 def _named(need: Need) -> str:

@@ -50,7 +50,10 @@ def ask(service: Service, asked: QueryRequest, cancel: threading.Event) -> Itera
 
     Raises what `answer_request` and `rag.answering.Answerer.answer` raise.
     """
-    yield from service.answerer.wait().answer(answer_request(service, asked), cancel)
+    for event in service.answerer.wait().answer(answer_request(service, asked), cancel):
+        if isinstance(event, DoneEvent):
+            service.deed.of(event.answer.answer_id)
+        yield event
 
 
 def body_of(answer: Answer) -> dict[str, Any]:

@@ -10,12 +10,14 @@ from starlette.concurrency import run_in_threadpool
 
 from api import errors, openapi, pages, reference
 from api.access import declared, is_public
+from api.auditing import Auditing
 from api.authentication import Authentication
 from api.middleware import BodyLimit, HostAndOrigin, RequestFrame
 from api.multipart import OVERHEAD_BYTES
 from api.parameters import ONLY_KNOWN
 from api.routes import (
     answers,
+    audit,
     collections,
     documents,
     health,
@@ -54,6 +56,7 @@ ROOMS = (
     users,
     workspaces,
     session,
+    audit,
     health,
 )
 
@@ -96,6 +99,8 @@ def create_app(settings: Settings, service: Service | None = None) -> FastAPI:
     public = is_public(declared(app))
     # the last one added is the first to see a request
     app.add_middleware(BodyLimit, max_upload_bytes=settings.max_upload_bytes + OVERHEAD_BYTES)
+    if owned.auditor is not None:
+        app.add_middleware(Auditing, auditor=owned.auditor)
     app.add_middleware(Authentication, service=owned, public=public)
     app.add_middleware(HostAndOrigin, settings=settings)
     app.add_middleware(RequestFrame)

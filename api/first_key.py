@@ -9,7 +9,8 @@ from pathlib import Path
 from sqlalchemy import select
 
 from rag.settings import Settings
-from rag.store.repositories import DEFAULT_SCOPE, Credentials, Keys
+from rag.store.repositories import DEFAULT_SCOPE, AuditLog, Credentials, Keys
+from rag.store.repositories.audit import Done
 from rag.store.session import Database
 from rag.store.tables import StoreState
 
@@ -32,6 +33,7 @@ def ensure_first_key(db: Database, settings: Settings) -> Path | None:
         if Credentials(session).operators():
             return None
         made = Keys(session, DEFAULT_SCOPE).create("first key", "admin", created_by="start", operator=True)
+        AuditLog(session, DEFAULT_SCOPE).add(Done("start", "keys create", made.row.id))
         path = settings.data_dir / FILE_NAME
         draft = path.with_name(f".{FILE_NAME}.{made.row.id}")
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)

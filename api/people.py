@@ -5,8 +5,8 @@ from __future__ import annotations
 from sqlalchemy.orm import Session
 
 from api import schemas
+from api.wiring import Service
 from rag.errors import NotFound
-from rag.principal import Principal
 from rag.store.identities import KeyRow, MemberRow, UserRow, WorkspaceRow
 from rag.store.repositories import Collections, Workspaces
 from rag.store.scope import Scope
@@ -65,14 +65,18 @@ def collection_id(session: Session, scope: Scope, name: str) -> str:
     return found.id if found is not None else collections.get(name).id
 
 
-def chosen_scope(session: Session, principal: Principal | None, scope: Scope, name: str | None) -> Scope:
+def chosen_scope(session: Session, service: Service, name: str | None) -> Scope:
     """The scope of another workspace, which operators may name; by default one's own.
+
+    What is done there is entered into its audit log.
 
     Raises NotFound (`workspace_not_found`), also for one that is not theirs.
     """
     if name is None:
-        return scope
-    own = scope.workspace_id
+        return service.scope
+    principal, own = service.principal, service.scope.workspace_id
     if principal is None or not (principal.operator or name == own):
         raise NotFound(f"There is no workspace {name[:100]!r}.", code="workspace_not_found")
-    return Scope(Workspaces(session).get(name).id)
+    chosen = Scope(Workspaces(session).get(name).id)
+    service.deed.workspace_id = chosen.workspace_id
+    return chosen

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from api import schemas
 from rag.store.records import CollectionRow, DocumentRow, LiveChunk, Status, VersionRow
+from rag.store.repositories.audit import AuditRow, Done
 
 if TYPE_CHECKING:
     from ingest.keeping.reembed import Reembedding
@@ -149,3 +150,26 @@ def search_result(found: Candidate) -> schemas.SearchResult:
         lexical_rank=found.lexical_rank,
         lexical_score=found.lexical_score,
     )
+
+
+def audit_entry(row: AuditRow) -> schemas.AuditEntry:
+    """An entry of the audit log."""
+    done = row.done
+    return schemas.AuditEntry(
+        seq=row.seq,
+        at=row.at,
+        workspace=row.workspace_id,
+        actor=done.actor,
+        action=done.action,
+        target=done.target,
+        status=done.status,
+        request_id=done.request_id,
+        previous=row.previous,
+        hash=row.hash,
+    )
+
+
+def audit_row(entry: schemas.AuditEntry) -> AuditRow:
+    """What an entry was made of."""
+    done = Done(entry.actor, entry.action, entry.target, entry.status, entry.request_id)
+    return AuditRow(entry.workspace, entry.seq, entry.at, done, entry.previous, entry.hash)

@@ -12,6 +12,8 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import suppress
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from api.auditor import Auditor
+from api.deed import Deed
 from api.first_key import ensure_first_key
 from api.following import Follower
 from api.loaders import Loaders
@@ -112,6 +114,8 @@ class Service:
         self.loaders = loaders or Loaders()
         self.scope: Scope = DEFAULT_SCOPE
         self.principal: Principal | None = LOCAL
+        self.deed = Deed()
+        """What a request is about; each has its own."""
         self.db = Database(settings.resolved_database_url)
         self.indexes: Part[LiveIndexes] = Part("index")
         self.embedder: Part[Embedder] = Part("embedder")
@@ -121,12 +125,16 @@ class Service:
         self.worker: Part[Worker] = Part("worker")
         self.answers = ThreadPoolExecutor(_ANSWER_THREADS, thread_name_prefix="answer")
         self._later = ThreadPoolExecutor(1, thread_name_prefix="later")
+        self.auditor = Auditor(self.db, self.background) if settings.auth == "on" else None
         self.stopping = threading.Event()
         self._threads: list[threading.Thread] = []
 
-    def acting_for(self, principal: Principal | None, needed: Role = "reader") -> Service:
+    def acting_for(
+        self, principal: Principal | None, needed: Role = "reader", deed: Deed | None = None
+    ) -> Service:
         """The same service as somebody sees it, for what needs that role; nobody sees nothing."""
         seen = copy.copy(self)
+        seen.deed = deed or Deed()
         seen.principal = principal
         seen.scope = NOTHING if principal is None else principal.scope(needed)
         return seen

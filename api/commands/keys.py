@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from api import people
-from api.commands.session import opened
+from api.commands.session import BY, audited, opened
 from api.terminal import say, say_json, warn
 from rag.roles import Role
 from rag.settings import Settings
@@ -15,8 +15,6 @@ from rag.store.migrate import check
 from rag.store.repositories import Keys, Users, Workspaces
 from rag.store.repositories.keys import NewKey
 from rag.store.scope import Scope, utc_now
-
-BY = "command line"
 
 
 def run_create(
@@ -47,6 +45,7 @@ def run_create(
                 else [people.collection_id(session, scope, each) for each in collections],
                 expires_at=None if expires is None else utc_now() + timedelta(days=expires),
             )
+            audited(session, scope.workspace_id, "keys create", made.row.id)
     _show(made, as_json=as_json)
 
 
@@ -57,6 +56,7 @@ def run_rotate(settings: Settings, workspace: str, key_id: str, grace: float, *,
         with db.session() as session:
             scope = Scope(Workspaces(session).get(workspace).id)
             made = Keys(session, scope).rotate(key_id, timedelta(hours=grace))
+            audited(session, scope.workspace_id, "keys rotate", key_id)
     _show(made, as_json=as_json)
 
 
@@ -65,7 +65,9 @@ def run_revoke(settings: Settings, workspace: str, key_id: str, *, as_json: bool
     with opened(settings) as db:
         check(db)
         with db.session() as session:
-            row = Keys(session, Scope(Workspaces(session).get(workspace).id)).revoke(key_id)
+            scope = Scope(Workspaces(session).get(workspace).id)
+            row = Keys(session, scope).revoke(key_id)
+            audited(session, scope.workspace_id, "keys revoke", key_id)
     if as_json:
         say_json(people.key(row).model_dump(mode="json"))
     else:

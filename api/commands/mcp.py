@@ -7,6 +7,7 @@ from mcp.server.stdio import stdio_server
 
 from api.mcp.server import make_server
 from api.wiring import Service
+from rag.principal import LOCAL
 from rag.settings import Settings
 
 
@@ -21,6 +22,6 @@ def run(settings: Settings) -> None:
 
 
 async def _serve(service: Service) -> None:
-    server = make_server(lambda _context, _writes: service)
+    server = make_server(lambda _context, _writes: service.acting_for(LOCAL, "admin"))
     async with stdio_server() as (reading, writing):
         await server.run(reading, writing, server.create_initialization_options())

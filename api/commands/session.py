@@ -5,9 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from sqlalchemy.orm import Session
+
 from api.wiring import DEFAULT_COLLECTION, Service
 from rag.settings import Settings
+from rag.store.repositories.audit import AuditLog, Done
+from rag.store.scope import Scope
 from rag.store.session import Database
+
+BY = "command line"
+"""Who does what a verb does, as the store writes it down."""
 
 
 @contextmanager
@@ -18,6 +25,11 @@ def opened(settings: Settings) -> Iterator[Database]:
         yield db
     finally:
         db.dispose()
+
+
+def audited(session: Session, workspace_id: str, action: str, *target: str) -> None:
+    """Enter into the audit log what a verb does, at the end of the transaction that does it."""
+    AuditLog(session, Scope(workspace_id)).add(Done(BY, action, " ".join(target)))
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from api import people
-from api.commands.session import opened
+from api.commands.session import audited, opened
 from api.terminal import say, say_json
 from rag.errors import NotFound
 from rag.roles import Role
@@ -13,6 +13,7 @@ from rag.settings import Settings
 from rag.store.identities import UserRow
 from rag.store.migrate import check
 from rag.store.repositories import Members, Users, Workspaces
+from rag.store.repositories.audit import SERVICE
 from rag.store.scope import Scope
 
 
@@ -22,6 +23,7 @@ def run_create(settings: Settings, email: str, name: str, *, operator: bool, as_
         check(db)
         with db.session() as session:
             row = Users(session).create(email, name, operator=operator)
+            audited(session, SERVICE, "users create", row.id)
     _show(row, f"{row.email} is entered as {row.id}.", as_json=as_json)
 
 
@@ -65,8 +67,10 @@ def run_grant(
             members = Members(session, scope)
             held = members.rights(person.id)
             row = members.add(person.id, role if not collections else held.role if held else None)
-            for each in collections or ():
-                row = members.grant(person.id, people.collection_id(session, scope, each), role)
+            only = [people.collection_id(session, scope, each) for each in collections or ()]
+            for each in only:
+                row = members.grant(person.id, each, role)
+            audited(session, scope.workspace_id, f"users grant {role}", person.id, *only)
     if as_json:
         say_json(people.member(row).model_dump(mode="json"))
     else:
@@ -80,7 +84,9 @@ def run_remove(settings: Settings, email: str, workspace: str, *, as_json: bool)
         check(db)
         with db.session() as session:
             row = Users(session).get(email)
-            Members(session, Scope(Workspaces(session).get(workspace).id)).remove(row.id)
+            scope = Scope(Workspaces(session).get(workspace).id)
+            Members(session, scope).remove(row.id)
+            audited(session, scope.workspace_id, "users remove", row.id)
     _show(row, f"{row.email} is no longer a member.", as_json=as_json)
 
 
@@ -91,6 +97,7 @@ def run_disable(settings: Settings, email: str, *, undo: bool, as_json: bool) ->
         with db.session() as session:
             users = Users(session)
             row = users.disable(users.get(email).id, disabled=not undo)
+            audited(session, SERVICE, "users disable --undo" if undo else "users disable", row.id)
     said = "may come in again" if undo else "is kept out everywhere"
     _show(row, f"{row.email} {said}.", as_json=as_json)
 

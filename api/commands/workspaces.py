@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from api import people
-from api.commands.session import opened
+from api.commands.session import audited, opened
 from api.terminal import say, say_json
 from rag.settings import Settings
 from rag.store.migrate import check
 from rag.store.repositories import Workspaces
+from rag.store.repositories.audit import SERVICE
 
 
 def run_create(settings: Settings, name: str, *, as_json: bool) -> None:
@@ -16,6 +17,7 @@ def run_create(settings: Settings, name: str, *, as_json: bool) -> None:
         check(db)
         with db.session() as session:
             row = Workspaces(session).create(name)
+            audited(session, SERVICE, "workspaces create", row.id)
     if as_json:
         say_json(people.workspace(row).model_dump(mode="json"))
     else:

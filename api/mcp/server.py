@@ -29,9 +29,11 @@ from mcp.types import (
 )
 from pydantic import ValidationError
 
+from api.auditor import entered
 from api.errors import plain_message, problem_of
 from api.fields import document_id
 from api.mcp.tools import TOOLS
+from api.mcp.tools import Tool as OurTool
 from api.version import version
 from api.wiring import Service
 from rag.errors import LongleafError, NotFound
@@ -61,7 +63,7 @@ def make_server(service_of: Callable[[Context, bool], Service]) -> Server[Any]:
         try:
             asked = tool.arguments.model_validate(params.arguments or {})
             service = service_of(context, tool.writes)
-            found = await _in_thread(lambda gone: tool.work(service, asked, gone))
+            found = await _in_thread(lambda gone: _worked(service, tool, asked, gone))
         except Exception as error:
             return CallToolResult(content=[TextContent(text=_said(error))], is_error=True)
         return CallToolResult(
@@ -108,8 +110,11 @@ def make_server(service_of: Callable[[Context, bool], Service]) -> Server[Any]:
         def read(_gone: threading.Event) -> ReadResourceResult:
             if not uri.startswith(SCHEME):
                 raise NotFound(f"There is no resource {uri[:100]!r}.")
-            with service.db.read() as session:
-                text = Documents(session, service.scope).text(document_id(uri.removeprefix(SCHEME)))
+            identity = document_id(uri.removeprefix(SCHEME))
+            with entered(service, "mcp read_resource", change=False):
+                with service.db.read() as session:
+                    text = Documents(session, service.scope).text(identity)
+                service.deed.of(identity)
             return ReadResourceResult(
                 contents=[TextResourceContents(uri=uri, text=text, mime_type="text/plain")]
             )
@@ -127,6 +132,11 @@ def make_server(service_of: Callable[[Context, bool], Service]) -> Server[Any]:
         on_list_resource_templates=list_templates,
         on_read_resource=read_resource,
     )
+
+
+def _worked(service: Service, tool: OurTool, asked: Any, gone: threading.Event) -> dict[str, Any]:
+    with entered(service, f"mcp {tool.name}", change=tool.writes):
+        return tool.work(service, asked, gone)
 
 
 async def _in_thread(work: Callable[[threading.Event], T]) -> T:

@@ -124,6 +124,7 @@ def read_passage(service: Service, asked: ReadPassage, _gone: threading.Event) -
     with service.db.read() as session:
         documents = Documents(session, service.scope)
         row = documents.get(identity)
+        service.deed.of(identity)
         start, end = asked.start, row.characters if asked.end is None else min(asked.end, row.characters)
         if asked.page is not None:
             page = documents.page(identity, asked.page)
@@ -175,6 +176,7 @@ def add_document(service: Service, asked: AddDocument, _gone: threading.Event) -
             [NewDocument(sink, asked.filename)],
             reuse=True,
         )
+    service.deed.of(taken.document.id)
     entry = serialize.upload([taken]).documents[0].model_dump(mode="json")
     return {**entry, "already_there": taken.reused}
 

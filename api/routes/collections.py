@@ -32,6 +32,7 @@ def _find(service: Service, name: str) -> CollectionRow:
                 found = collections.get(name)
     if found is None:
         raise NotFound(f"There is no collection {name!r}.", code="collection_not_found")
+    service.deed.of(found.id)
     return found
 
 
@@ -61,6 +62,7 @@ def create(service: Edits, body: schemas.NewCollection) -> schemas.Collection:
     fingerprint = service.embedder.wait().fingerprint
     with service.db.session() as session:
         row = Collections(session, service.scope).create(body.name, fingerprint)
+    service.deed.of(row.id)
     return serialize.collection(row, {})
 
 

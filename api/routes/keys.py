@@ -60,6 +60,7 @@ def create(service: Administers, body: schemas.NewKey, workspace: Workspace = No
             else [people.collection_id(session, scope, each) for each in only],
             expires_at=None if days is None else utc_now() + timedelta(days=days),
         )
+    service.deed.of(made.row.id)
     return people.key_with_secret(made.row, made.text)
 
 
@@ -87,7 +88,7 @@ def revoke(service: Administers, id: str, workspace: Workspace = None) -> None:
 
 
 def _scope(service: Service, session: Session, workspace: str | None) -> Scope:
-    return people.chosen_scope(session, service.principal, service.scope, workspace)
+    return people.chosen_scope(session, service, workspace)
 
 
 def _keys_with(service: Service, session: Session, workspace: str | None, key_id: str) -> Keys:

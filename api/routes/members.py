@@ -22,7 +22,7 @@ _NO_WORKSPACE = "There is no such workspace, or it is not yours."
 def list_members(service: Administers, workspace: Workspace = None) -> schemas.MemberList:
     """Who is in the workspace, with their roles."""
     with service.db.read() as session:
-        scope = people.chosen_scope(session, service.principal, service.scope, workspace)
+        scope = people.chosen_scope(session, service, workspace)
         rows = Members(session, scope).list()
     return schemas.MemberList(members=[people.member(row) for row in rows])
 
@@ -36,7 +36,7 @@ def list_members(service: Administers, workspace: Workspace = None) -> schemas.M
 def put(service: Administers, body: schemas.NewMember, workspace: Workspace = None) -> schemas.Member:
     """Make a person a member, or change their roles: what is not named here they don't have afterwards."""
     with service.db.session() as session:
-        scope = people.chosen_scope(session, service.principal, service.scope, workspace)
+        scope = people.chosen_scope(session, service, workspace)
         users = Users(session)
         try:
             person = users.get(body.email)
@@ -49,6 +49,7 @@ def put(service: Administers, body: schemas.NewMember, workspace: Workspace = No
             member = members.grant(person.id, each, None)
         for each, role in wanted.items():
             member = members.grant(person.id, each, role)
+    service.deed.of(person.id, *wanted)
     return people.member(member)
 
 
@@ -58,5 +59,5 @@ def put(service: Administers, body: schemas.NewMember, workspace: Workspace = No
 def remove(service: Administers, id: str, workspace: Workspace = None) -> None:
     """Take a person out of the workspace; their keys for it are worthless at once."""
     with service.db.session() as session:
-        scope = people.chosen_scope(session, service.principal, service.scope, workspace)
+        scope = people.chosen_scope(session, service, workspace)
         Members(session, scope).remove(id)

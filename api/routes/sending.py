@@ -106,6 +106,7 @@ async def upload(
     """
     async with read_upload(request, service.settings) as form:
         accepted = await run_in_threadpool(_accept, service, form, reuse=on_duplicate == "reuse")
+    service.deed.of(*(entry.document.id for entry in accepted))
     if all(entry.reused for entry in accepted):
         response.status_code = 200
     return serialize.upload(accepted)

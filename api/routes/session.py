@@ -24,7 +24,8 @@ _SIGNED_IN: dict[int | str, dict[str, Any]] = {
 def sign_in(request: Request, service: Anyone, body: schemas.SignIn) -> Response:
     """Let the browser in that shows a key: it gets a cookie which no script can read."""
     with service.db.session() as session:
-        _, text, until = Credentials(session).sign_in(body.key, service.settings.sign_in_hours)
+        who, text, until = Credentials(session).sign_in(body.key, service.settings.sign_in_hours)
+    service.deed.actor, service.deed.workspace_id = who.id, who.workspace_id
     response = Response(status_code=204)
     response.set_cookie(
         COOKIE,

@@ -51,9 +51,9 @@ def search_scope(
     wanted = None if document_ids is None else frozenset(checked_id(each) for each in document_ids)
     workspace = service.scope.workspace_id
     if wanted is None:
-        return SearchScope(
-            workspace, service.collection(collection or DEFAULT_COLLECTION).id, None, condition
-        )
+        found = service.collection(collection or DEFAULT_COLLECTION).id
+        service.deed.of(found)
+        return SearchScope(workspace, found, None, condition)
     with service.db.read() as session:
         rows = Documents(session, service.scope).many(sorted(wanted))
     for each in sorted(wanted):
@@ -74,4 +74,5 @@ def search_scope(
             f"The documents are of several collections ({names}); ask about one collection at a time.",
             code="several_collections",
         )
+    service.deed.of(*owners, *sorted(wanted))
     return SearchScope(workspace, next(iter(owners)), wanted, condition)

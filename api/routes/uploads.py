@@ -108,6 +108,7 @@ async def create(  # noqa: PLR0917 (FastAPI calls it by name)
     upload = await run_in_threadpool(_create, service, uploads, upload_length, said)
     if request.headers.get("content-type") == tus.CONTENT_TYPE or upload_length == 0:
         upload = await _receive(request, service, (uploads, upload, 0), checksum)
+    service.deed.of(upload.id)
     headers = {**tus.state(uploads, upload), "Location": f"/uploads/{upload.id}"}
     return Response(status_code=201, headers=headers)
 
@@ -279,8 +280,10 @@ def _take_in(service: Service, uploads: ResumableUploads, upload: Pending, *, re
         where = (service.db, service.settings, service.scope)
         if upload.replaces is not None:
             replaced = replace_file(*where, upload.replaces, new)
+            service.deed.of(replaced.document.id)
             return uploads.finished(upload, replaced.document.id, replaced.job_id)
         collection = service.ensure_collection(upload.collection)
         reuse = reuse or upload.on_duplicate == "reuse"
         entry = accept_all(*where, collection.id, [new], reuse=reuse)[0]
+        service.deed.of(entry.document.id)
         return uploads.finished(upload, entry.document.id, entry.job_id)

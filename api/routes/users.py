@@ -31,6 +31,7 @@ def create(service: Operates, body: schemas.NewUser) -> schemas.User:
     """Enter a person, who is a member of no workspace yet."""
     with service.db.session() as session:
         row = Users(session).create(body.email, body.name or "", operator=body.operator)
+    service.deed.of(row.id)
     return people.user(row)
 
 

@@ -31,4 +31,5 @@ def create(service: Operates, body: schemas.NewWorkspace) -> schemas.Workspace:
     """Make an empty workspace; `POST /keys?workspace=…` makes its first key."""
     with service.db.session() as session:
         row = Workspaces(session).create(body.name)
+    service.deed.of(row.id)
     return people.workspace(row)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from api.schemas.answers import Change, Replayed, StoredAnswer
+from api.schemas.audit import AuditEntries, AuditEntry
 from api.schemas.base import Problem, Request
 from api.schemas.collections import (
     Budget,
@@ -63,6 +64,8 @@ from api.schemas.searches import DocumentIds, SearchRequest, SearchResponse, Sea
 
 __all__ = [
     "Accepted",
+    "AuditEntries",
+    "AuditEntry",
     "Budget",
     "Change",
     "Chunk",

@@ -1,6 +1,8 @@
 """The relational store: tables, sessions, migrations and the repositories that guard workspaces."""
 
-from rag.store import people as _people  # its tables are the schema's, whoever asks for `tables.Base` first
+# their tables are the schema's, whoever asks for `tables.Base` first
+from rag.store import audit as _audit
+from rag.store import people as _people
 
 __all__: list[str] = []
-del _people
+del _audit, _people

@@ -135,6 +135,8 @@ LINES: dict[str, Line] = {
     "POST /keys": Line("admin", send={"json": {"name": "k"}}, foreign=201),
     "POST /keys/{id}/rotate": Line("admin", lambda h, _w: h.key_id(), {"json": {}}),
     "DELETE /keys/{id}": Line("admin", lambda h, _w: h.key_id()),
+    "GET /audit": Line("admin", foreign=200),
+    "GET /audit/export": Line("admin", foreign=200),
     "GET /members": Line("admin", foreign=200),
     "PUT /members": Line("admin", send={"json": {"email": "eve@example.org", "role": "reader"}}, foreign=200),
     "DELETE /members/{id}": Line("admin", lambda h, _w: h.member_id()),
@@ -150,7 +152,7 @@ VERBS: dict[str, str] = dict.fromkeys(
     (
         *("serve", "ingest", "ask", "search", "status", "models", "quantize", "eval"),
         *("migrate", "backup", "restore", "export", "import", "verify", "gc", "reembed", "sync"),
-        *("keys", "users", "workspaces", "mcp"),
+        *("keys", "users", "workspaces", "mcp", "audit"),
     ),
     KEEPER,
 )

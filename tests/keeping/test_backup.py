@@ -25,7 +25,8 @@ from rag.errors import Conflict, InvalidRequest
 from rag.index.live import LiveIndexes
 from rag.retrieval import Candidate, Retriever, SearchScope
 from rag.settings import Settings
-from rag.store.repositories import DEFAULT_SCOPE, Answers
+from rag.store.repositories import DEFAULT_SCOPE, Answers, AuditLog
+from rag.store.repositories.audit import Done
 from rag.store.session import Database
 from rag.store.tables import Base
 
@@ -75,6 +76,7 @@ def test_a_restored_store_is_the_same_on_either_database(
         Answers(session, DEFAULT_SCOPE).add(
             "Who feeds the heron?", {"kind": "quotes"}, words={"answer": "the keeper"}, sources={ids[0]: 1}
         )
+        AuditLog(session, DEFAULT_SCOPE).add(Done("key_1", "POST /documents", ids[0], 202))
     report = backup(desk.db, desk.settings, tmp_path / "backup")
     assert (report.documents, report.packs_written, report.blobs_written, report.damaged) == (3, 3, 3, [])
     db, settings = new_store(kind)
@@ -89,6 +91,10 @@ def test_a_restored_store_is_the_same_on_either_database(
         before = searched(desk.db, desk.settings, desk.collection_id, question)
         assert before
         assert searched(db, settings, desk.collection_id, question) == before
+    with db.session() as session:
+        log = AuditLog(session, DEFAULT_SCOPE)
+        log.add(Done("key_1", "DELETE /documents/{id}", ids[0], 204))
+        assert log.verify() == 2
     # and it goes on living: no key comes twice, nothing is swept
     other = Desk(db, settings)
     with db.read() as session:

@@ -18,7 +18,8 @@ from sqlalchemy import inspect, text
 
 from rag.store import migrate
 from rag.store.migrate import Unmigrated
-from rag.store.repositories import DEFAULT_SCOPE, Credentials, Keys, Members, Users
+from rag.store.repositories import DEFAULT_SCOPE, AuditLog, Credentials, Keys, Members, Users
+from rag.store.repositories.audit import Done
 from rag.store.session import Database
 from rag.store.tables import Base
 
@@ -305,4 +306,17 @@ def test_people_come_on_the_way_up_and_go_on_the_way_down_and_documents_stay(emp
         )
         assert session.execute(text("SELECT name FROM collections")).scalar_one() == "papers"
     _move(empty, command.upgrade, "head")
+    assert _compare(empty) == []
+
+
+def test_the_audit_log_comes_on_the_way_up_and_goes_on_the_way_down(empty: Database) -> None:
+    _move(empty, command.upgrade, "0008")
+    with empty.session() as session:
+        AuditLog(session, DEFAULT_SCOPE).add(Done("key_1", "keys create"))
+    _move(empty, command.downgrade, "0007")
+    with empty.read() as session:
+        assert not {"audit_log", "audit_chains"} & set(inspect(session.connection()).get_table_names())
+    _move(empty, command.upgrade, "head")
+    with empty.read() as session:
+        assert AuditLog.chains(session) == []
     assert _compare(empty) == []

@@ -208,8 +208,8 @@ def _emptied(session: Session, filled: Filled, of: Scope) -> Collections:
     return Collections(session, MINE)
 
 
-ELSEWHERE = {"Keys", "Members"}
-"""Tried across workspaces in `test_people.py`, with the people that they need."""
+ELSEWHERE = {"AuditLog", "Keys", "Members"}
+"""Tried across workspaces in `test_audit_log.py` and, with the people that they need, in `test_people.py`."""
 
 
 def public_methods() -> set[str]:

@@ -5,6 +5,7 @@ What belongs to another workspace raises NotFound, exactly as what never existed
 """
 
 from rag.store.repositories.answers import Answers
+from rag.store.repositories.audit import AuditLog
 from rag.store.repositories.changes import Changes
 from rag.store.repositories.chunks import Chunks
 from rag.store.repositories.collections import Collections
@@ -23,6 +24,7 @@ from rag.store.scope import DEFAULT_SCOPE, Scope
 __all__ = [
     "DEFAULT_SCOPE",
     "Answers",
+    "AuditLog",
     "Changes",
     "Chunks",
     "Collections",
