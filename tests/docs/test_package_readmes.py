@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from reading import ROOT, read, tables
 
-PACKAGES = ("model", "rag", "ingest", "api")
+PACKAGES = ("longleaf", "model", "rag", "ingest", "api")
 
 
 def modules(package: str) -> set[str]:

@@ -1,0 +1,293 @@
+"""The client whose methods are called, made of `aio.py` by `scripts/sync_client.py`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any, BinaryIO, Literal, Self, TypeVar
+
+import httpx
+from httpx_sse import EventSource
+
+from longleaf import operations, streams, types, uploads
+from longleaf.errors import LongleafError
+from longleaf.place import place
+from longleaf.retries import Retries, failure, unreachable
+from longleaf.steps import Call, Pause, Piece, Steps
+
+Result = TypeVar("Result")
+
+
+class Client:
+    """Longleaf over HTTP, which several threads may use.
+
+    `base_url` and `api_key` are by default those of the environment, LONGLEAF_URL (else
+    http://127.0.0.1:8000) and LONGLEAF_API_KEY. `timeout` is in seconds without a byte. Every method raises
+    ApiError for what the service refuses and Unreachable where no answer comes, both after `retries`.
+    """
+
+    def __init__(
+        self,
+        base_url: str | None = None,
+        api_key: str | None = None,
+        *,
+        timeout: float = 300.0,
+        retries: Retries | None = None,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        url, headers = place(base_url, api_key)
+        self._http = httpx.Client(base_url=url, headers=headers, timeout=timeout, transport=transport)
+        self._retries = retries or Retries()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def upload(
+        self,
+        file: uploads.File,
+        *,
+        filename: str | None = None,
+        collection: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        on_duplicate: uploads.OnDuplicate = "refuse",
+        on_progress: uploads.Sent | None = None,
+    ) -> types.Document:
+        """Send a file of any size, which becomes a document that is read soon; `wait` waits for that.
+
+        Bytes that the collection holds already raise ApiError (`duplicate_document`), unless `on_duplicate`
+        is `reuse`, which gives the document that is there.
+        """
+        return self._upload(file, filename, (collection, metadata, on_duplicate, None), on_progress)
+
+    def replace(
+        self,
+        document_id: str,
+        file: uploads.File,
+        *,
+        filename: str | None = None,
+        on_progress: uploads.Sent | None = None,
+    ) -> types.Document:
+        """Send another file as a document's next version; the present one answers until that is ready."""
+        return self._upload(file, filename, (None, None, "refuse", document_id), on_progress)
+
+    def document(self, document_id: str) -> types.Document:
+        """A document, and how far its ingest is."""
+        return self._done(operations.reading(types.Document, f"/documents/{document_id}"))
+
+    def documents(
+        self, *, collection: str | None = None, status: types.Status | None = None
+    ) -> Iterator[types.Document]:
+        """All documents, newest first."""
+        cursor: str | None = None
+        while True:
+            page = self.document_page(collection=collection, status=status, cursor=cursor)
+            yield from page.documents
+            cursor = page.next_cursor
+            if cursor is None:
+                return
+
+    def document_page(
+        self,
+        *,
+        collection: str | None = None,
+        status: types.Status | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+    ) -> types.DocumentPage:
+        """Some documents, and the cursor of those after them."""
+        asked = {"collection": collection, "status": status, "limit": limit, "cursor": cursor}
+        return self._done(operations.reading(types.DocumentPage, "/documents", **asked))
+
+    def wait(
+        self, document_id: str, *, on_change: Callable[[types.Document], None] | None = None
+    ) -> types.Document:
+        """The document once it is read. Raises NotReady where it failed or was cancelled."""
+        return self._done(operations.wait(document_id, on_change))
+
+    def change_metadata(self, document_id: str, metadata: Mapping[str, Any]) -> types.Document:
+        """Merge into a document's metadata (RFC 7396): None removes a member."""
+        body = {"metadata": dict(metadata)}
+        return self._done(operations.sending(types.Document, "PATCH", f"/documents/{document_id}", body))
+
+    def versions(self, document_id: str) -> list[types.Version]:
+        """What a document was sent as, newest first."""
+        path = f"/documents/{document_id}/versions"
+        return (self._done(operations.reading(types.Versions, path))).versions
+
+    def chunks(
+        self, document_id: str, *, limit: int | None = None, cursor: int | None = None
+    ) -> types.ChunkPage:
+        """Some chunks in the order of the text, and the cursor of those after them."""
+        path = f"/documents/{document_id}/chunks"
+        return self._done(operations.reading(types.ChunkPage, path, limit=limit, cursor=cursor))
+
+    def text(self, document_id: str, start: int = 0, end: int | None = None) -> str:
+        """A document's canonical text, or the part between two offsets in code points."""
+        return self._done(operations.text(document_id, start, end))
+
+    def content(self, document_id: str) -> bytes:
+        """A document's original bytes."""
+        return self._done(operations.content(document_id))
+
+    def delete(self, document_id: str) -> None:
+        """Delete a document. When this returns nothing of it can be found."""
+        self._done(operations.deleting(f"/documents/{document_id}"))
+
+    def search(
+        self,
+        query: str,
+        *,
+        collection: str | None = None,
+        document_ids: Sequence[str] | None = None,
+        filters: Mapping[str, Any] | None = None,
+        top_k: int = 10,
+    ) -> list[types.SearchResult]:
+        """Chunks that fit a query, best first."""
+        return self._done(
+            operations.search(query, top_k, operations.where(collection, document_ids, filters))
+        )
+
+    def ask(
+        self,
+        question: str,
+        *,
+        collection: str | None = None,
+        document_ids: Sequence[str] | None = None,
+        filters: Mapping[str, Any] | None = None,
+        history: Sequence[types.Turn] = (),
+        mode: Literal["auto", "quotes", "answer"] | None = None,
+        max_tokens: int | None = None,
+        **options: Any,
+    ) -> types.Answer:
+        """Answer a question from the documents, with quotes that were checked.
+
+        `options` are further members of the body of `POST /query`: `top_k`, `receipts`, `seed`, …
+        """
+        scope = operations.where(collection, document_ids, filters)
+        given = {"mode": mode, "max_tokens": max_tokens, **options}
+        body = operations.question(question, history, scope, given)
+        return self._done(operations.sending(types.Answer, "POST", "/query", body))
+
+    @contextmanager
+    def ask_stream(
+        self,
+        question: str,
+        *,
+        collection: str | None = None,
+        document_ids: Sequence[str] | None = None,
+        filters: Mapping[str, Any] | None = None,
+        history: Sequence[types.Turn] = (),
+        mode: Literal["auto", "quotes", "answer"] | None = None,
+        max_tokens: int | None = None,
+        **options: Any,
+    ) -> Generator[Iterator[types.Event]]:
+        """The events of an answer while it is made, the `Answer` last; leaving the block stops the work."""
+        scope = operations.where(collection, document_ids, filters)
+        given = {"mode": mode, "max_tokens": max_tokens, **options}
+        body = operations.question(question, history, scope, given)
+        with self._http.stream("POST", "/query", json=body, headers=streams.HEADERS) as response:
+            if not response.is_success:
+                response.read()
+                raise failure(response)
+            yield self._events(response)
+
+    def answer(self, answer_id: str) -> types.StoredAnswer:
+        """An answer that was given before."""
+        return self._done(operations.reading(types.StoredAnswer, f"/answers/{answer_id}"))
+
+    def collections(self) -> list[types.Collection]:
+        """All collections, by name."""
+        return (self._done(operations.reading(types.Collections, "/collections"))).collections
+
+    def create_collection(self, name: str) -> types.Collection:
+        """Make an empty collection; an upload makes the one that it names by itself."""
+        made = operations.sending(types.Collection, "POST", "/collections", {"name": name}, repeatable=False)
+        return self._done(made)
+
+    def delete_collection(self, name: str) -> None:
+        """Delete a collection with all its documents."""
+        self._done(operations.deleting(f"/collections/{operations.segment(name)}"))
+
+    def _upload(
+        self,
+        file: uploads.File,
+        filename: str | None,
+        said: tuple[str | None, Mapping[str, Any] | None, uploads.OnDuplicate, str | None],
+        on_progress: uploads.Sent | None,
+    ) -> types.Document:
+        source, name = uploads.opened(file, filename)
+        try:
+            about = uploads.described(name, *said)
+            return self._done(uploads.upload(uploads.length(source), about, on_progress), source)
+        finally:
+            if source is not file:
+                source.close()
+
+    def _done(self, steps: Steps[Result], source: BinaryIO | None = None) -> Result:
+        """Carry an operation out."""
+        outcome: Any = None
+        error: LongleafError | None = None
+        while True:
+            try:
+                step = steps.send(outcome) if error is None else steps.throw(error)
+            except StopIteration as ended:
+                result: Result = ended.value
+                return result
+            outcome, error = None, None
+            match step:
+                case Pause(seconds):
+                    time.sleep(seconds)
+                case Piece() if source is not None:
+                    outcome = uploads.piece(source, step)
+                case Call():
+                    try:
+                        outcome = self._response(step)
+                    except LongleafError as raised:
+                        error = raised
+
+    def _response(self, call: Call) -> httpx.Response:
+        """The successful response to a call. Raises ApiError, Unreachable."""
+        attempt = 0
+        while True:
+            attempt += 1
+            outcome: httpx.Response | httpx.TransportError
+            try:
+                outcome = self._http.request(
+                    call.method,
+                    call.path,
+                    params=call.params,
+                    json=call.json,
+                    content=call.content,
+                    headers=call.headers,
+                )
+                if outcome.is_success:
+                    return outcome
+            except httpx.TransportError as broken:
+                outcome = broken
+            pause = self._retries.pause(call, attempt, outcome)
+            if pause is not None:
+                time.sleep(pause)
+            elif isinstance(outcome, httpx.Response):
+                raise failure(outcome)
+            else:
+                raise unreachable(self._http.base_url, outcome) from outcome
+
+    def _events(self, response: httpx.Response) -> Iterator[types.Event]:
+        try:
+            for sent in EventSource(response).iter_sse():
+                event = streams.event(sent.event, sent.data)
+                if event is not None:
+                    yield event
+        except httpx.TransportError as broken:
+            raise unreachable(self._http.base_url, broken) from broken
