@@ -12,7 +12,8 @@ from torch.nn import functional
 
 from rag.embedders.base import Vectors
 from rag.embedders.bundled import BundledInput
-from rag.embedders.packed import PackedEncoder, passes
+from rag.embedders.packed import PASS_TOKENS, PackedEncoder, passes
+from rag.embedders.threads import Lanes
 from rag.embedders.unigram import UnigramTokenizer
 from rag.errors import Unavailable
 
@@ -41,6 +42,7 @@ class SentenceEmbedder:
         self.fingerprint = fingerprint
         self.dtype = str(dtype).removeprefix("torch.")
         encoder = self._first.encoder if isinstance(self._first, BundledInput) else None
+        self._lanes = Lanes()
         self._packed = PackedEncoder.of(pipeline, encoder or getattr(self._first, "auto_model", None))
         self._prefixes = {"query": query_prefix, "passage": passage_prefix}
         dimension = pipeline.get_embedding_dimension()
@@ -96,9 +98,7 @@ class SentenceEmbedder:
             window = order[start : start + WINDOW]
             if self._packed is not None:
                 rows = self._ids([clean[index] for index in window])
-                for places in passes([len(row) for row in rows]):
-                    batch = [window[place] for place in places]
-                    out[batch] = self._encode(self._packed, [rows[place] for place in places])
+                self._packed_into(out, self._packed, window, rows)
                 continue
             counted = sorted(((self._tokens(clean[i]), i) for i in window), reverse=True)
             while counted:
@@ -108,6 +108,19 @@ class SentenceEmbedder:
                 out[batch] = self._forward([clean[index] for index in batch])
         return out
 
+    def _packed_into(
+        self, out: Vectors, packed: PackedEncoder, window: list[int], rows: list[list[int]]
+    ) -> None:
+        """Write the vectors of `rows` to the places in `out` that `window` says."""
+        lengths = [len(row) for row in rows]
+
+        def encoded(places: list[int]) -> None:
+            with torch.inference_mode():
+                found = _unit(packed([rows[place] for place in places]))
+            out[[window[place] for place in places]] = found
+
+        self._lanes.map(encoded, list(passes(lengths, self._lanes.size(sum(lengths), PASS_TOKENS))))
+
     def _ids(self, texts: list[str]) -> list[list[int]]:
         """Token ids of each text, special tokens included, as the pipeline cuts them."""
         if isinstance(self._first, BundledInput):
@@ -115,10 +128,6 @@ class SentenceEmbedder:
         features = self._pipeline.preprocess(texts)
         kept = features["attention_mask"].bool()
         return [ids[mask].tolist() for ids, mask in zip(features["input_ids"], kept, strict=True)]
-
-    def _encode(self, packed: PackedEncoder, rows: list[list[int]]) -> Vectors:
-        with torch.inference_mode():
-            return _unit(packed(rows))
 
     def _tokens(self, text: str) -> int:
         if isinstance(self._first, BundledInput):

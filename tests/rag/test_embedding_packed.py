@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import threading
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -11,9 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import BertConfig, BertModel, XLMRobertaConfig, XLMRobertaModel
 
+from rag.embedders import load_embedder
 from rag.embedders.bundled import build_pipeline
 from rag.embedders.packed import PackedEncoder, passes
 from rag.embedders.q4file import Q4File, find_bundled
+from rag.embedders.threads import Lanes
+from rag.settings import Settings
 
 SIZES = {"hidden_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 96}
 
@@ -63,3 +69,47 @@ def test_passes_hold_each_text_once_and_no_more_tokens_than_asked(lengths: list[
         assert len(batch) == 1 or sum(lengths[place] for place in batch) <= most
     in_order = [lengths[place] for batch in dealt for place in batch]
     assert in_order == sorted(lengths, reverse=True)
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_each_lane_computes_alone_and_the_caller_as_before() -> None:
+    lanes, together = Lanes(), threading.Barrier(2, timeout=60)
+
+    def work(item: int) -> tuple[int, int, int]:
+        together.wait()  # ends only where two are at work at once
+        return item, torch.get_num_threads(), threading.get_ident()
+
+    found = lanes.map(work, range(6))
+    assert [(item, threads) for item, threads, _ in found] == [(item, 1) for item in range(6)]
+    assert len({thread for *_, thread in found}) == 2
+    assert torch.get_num_threads() == 2
+    assert lanes.map(lambda _: torch.get_num_threads(), [0]) == [2]
+    with pytest.raises(ZeroDivisionError):
+        lanes.map(lambda item: 1 // item, [1, 0, 2])
+
+
+@given(st.integers(1, 100_000), st.integers(1, 64))
+def test_every_lane_has_its_share(tokens: int, count: int) -> None:
+    lanes = Lanes()
+    lanes.count = count
+    size = lanes.size(tokens, 2048)
+    assert 256 <= size <= 2048
+    if size > 256:
+        assert math.ceil(tokens / size) % count == 0
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_vectors_do_not_depend_on_the_lanes() -> None:
+    texts = [f"passage {n} of the long river " * (1 + n % 40) for n in range(30)]
+    one, two = (load_embedder(Settings(_env_file=None, dtype="float32")) for _ in range(2))
+    one._lanes.count = 1  # type: ignore[attr-defined]
+    assert two._lanes.count == 2  # type: ignore[attr-defined]
+    assert np.allclose(one.embed_passages(texts), two.embed_passages(texts), atol=1e-5)
