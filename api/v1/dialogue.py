@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from api.v1.schemas.chat import AssistantMessage, ChatMessage, RefusalPart, TextPart, ToolMessage, UserMessage
+from api.v1.schemas.responses import InputRefusal, InputText
 from rag.errors import InvalidRequest
 
 _TURNS = 20
@@ -13,11 +14,13 @@ _QUESTION, _ANSWER = 8000, 20_000
 """What `POST /query` takes as history."""
 
 
-def text_of(content: str | Sequence[TextPart | RefusalPart] | None) -> str:
+def text_of(content: str | Iterable[TextPart | RefusalPart | InputText | InputRefusal] | None) -> str:
     """A content's text, its parts on lines of their own."""
     if content is None or isinstance(content, str):
         return content or ""
-    return "\n".join(part.text if isinstance(part, TextPart) else part.refusal for part in content)
+    return "\n".join(
+        part.refusal if isinstance(part, RefusalPart | InputRefusal) else part.text for part in content
+    )
 
 
 def engine_messages(messages: Sequence[ChatMessage]) -> list[dict[str, Any]]:

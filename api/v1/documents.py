@@ -7,19 +7,17 @@ import threading
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pydantic import ValidationError
-
 from api.answers import ask, body_of
-from api.errors import plain_message
 from api.schemas import QueryRequest
 from api.v1.events import Answered, Ended, Mark, Piece, Started, Step, Usage
+from api.v1.failures import in_form
 from api.wiring import Service
 from rag.answer import Answer, ContextEvent, DeltaEvent, DoneEvent
 from rag.errors import InvalidRequest
 
 _MARK = re.compile(r"\[(\d{1,6})\]")
 _MOST_TOKENS = 8192
-_NAMES = {"question": "messages", "history": "messages"}
+_NAMES = {"": "messages", "question": "messages", "history": "messages"}
 
 
 def refuse(given: Mapping[str, Any]) -> None:
@@ -45,15 +43,7 @@ def question(values: Mapping[str, Any], most: int | None) -> QueryRequest:
     kept = {name: value for name, value in values.items() if value is not None}
     if most is not None:
         kept["max_tokens"] = min(most, _MOST_TOKENS)
-    try:
-        return QueryRequest.model_validate(kept)
-    except ValidationError as error:
-        entry = error.errors()[0]
-        name = str(entry["loc"][0]) if entry["loc"] else "messages"
-        param = _NAMES.get(name, name)
-        raise InvalidRequest(
-            f"{param}: {plain_message(entry)}", code="invalid_value", extra={"param": param}
-        ) from None
+    return in_form(QueryRequest, kept, _NAMES)
 
 
 def answer(service: Service, asked: QueryRequest, cancel: threading.Event) -> Iterator[Step]:

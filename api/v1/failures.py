@@ -1,10 +1,14 @@
-"""Errors of the engine as errors of a request."""
+"""Errors of the engine, and of a request in another form, as errors of this request."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any, TypeVar
 
+from pydantic import BaseModel, ValidationError
+
+from api.errors import plain_message
 from model.errors import (
     ChatFormatError,
     ConstraintError,
@@ -15,6 +19,24 @@ from model.errors import (
     PromptTooLongError,
 )
 from rag.errors import InvalidRequest, LongleafError, Unavailable
+
+Form = TypeVar("Form", bound=BaseModel)
+
+
+def in_form(form: type[Form], values: Mapping[str, Any], names: Mapping[str, str]) -> Form:
+    """The values as another form of request has them.
+
+    Raises InvalidRequest with the name that the parameter has here, by `names` from those of the form.
+    """
+    try:
+        return form.model_validate(values)
+    except ValidationError as error:
+        entry = error.errors()[0]
+        name = str(entry["loc"][0]) if entry["loc"] else ""
+        param = names.get(name, name)
+        raise InvalidRequest(
+            f"{param}: {plain_message(entry)}", code="invalid_value", extra={"param": param}
+        ) from None
 
 
 @contextmanager

@@ -6,20 +6,17 @@ import threading
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from pydantic import ValidationError
-
-from api.errors import plain_message
 from api.v1 import chat
+from api.v1.dialogue import text_of
 from api.v1.events import Answered, Called, Ended, Mark, Piece, Score, Started, Step, Usage
+from api.v1.failures import in_form
 from api.v1.schemas.chat import ChatRequest
 from api.v1.schemas.responses import (
     LOGPROBS,
     AllowedFunctions,
     InputCall,
     InputMessage,
-    InputRefusal,
     InputResult,
-    InputText,
     NamedFunction,
     ResponseRequest,
     SchemaText,
@@ -60,16 +57,7 @@ def _as_chat(body: ResponseRequest) -> ChatRequest:
     if body.tools:
         tools = [tool.model_dump(exclude={"type"}, exclude_none=True) for tool in body.tools]
         given["tools"] = [{"type": "function", "function": tool} for tool in tools]
-    try:
-        return ChatRequest.model_validate(given)
-    except ValidationError as error:
-        entry = error.errors()[0]
-        name = str(entry["loc"][0])
-        raise InvalidRequest(
-            f"{_NAMES.get(name, name)}: {plain_message(entry)}",
-            code="invalid_value",
-            extra={"param": _NAMES.get(name, name)},
-        ) from None
+    return in_form(ChatRequest, given, _NAMES)
 
 
 def _messages(body: ResponseRequest) -> list[dict[str, Any]]:
@@ -81,7 +69,7 @@ def _messages(body: ResponseRequest) -> list[dict[str, Any]]:
     for item in body.input:
         match item:
             case InputMessage():
-                found.append({"role": item.role, "content": _text(item.content)})
+                found.append({"role": item.role, "content": text_of(item.content)})
             case InputCall():
                 function = {"name": item.name, "arguments": item.arguments}
                 if not found or found[-1]["role"] != "assistant":
@@ -89,16 +77,10 @@ def _messages(body: ResponseRequest) -> list[dict[str, Any]]:
                 calls = found[-1].setdefault("tool_calls", [])
                 calls.append({"id": item.call_id, "type": "function", "function": function})
             case InputResult():
-                found.append({"role": "tool", "tool_call_id": item.call_id, "content": _text(item.output)})
+                found.append({"role": "tool", "tool_call_id": item.call_id, "content": text_of(item.output)})
             case _:
                 pass
     return found
-
-
-def _text(content: str | Iterable[InputText | InputRefusal]) -> str:
-    if isinstance(content, str):
-        return content
-    return "\n".join(part.text if isinstance(part, InputText) else part.refusal for part in content)
 
 
 def _choice(body: ResponseRequest) -> Any:
