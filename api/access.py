@@ -114,6 +114,12 @@ def declared(app: FastAPI) -> list[tuple[RouteContext, Need]]:
     return found
 
 
+def template_in(routes: list[tuple[RouteContext, Need]]) -> Callable[[str], str | None]:
+    """A function from a path, as it stands in a request, to its route's template, or None."""
+    patterns = [(route.path_regex, str(route.path)) for route, _ in routes]
+    return lambda path: next((name for pattern, name in patterns if pattern.match(path)), None)
+
+
 def is_public(routes: list[tuple[RouteContext, Need]]) -> Callable[[str, str], bool]:
     """A test whether a method and a path, as they stand in a request, are those of a route for anyone."""
     public: list[tuple[frozenset[str] | None, re.Pattern[str]]] = []

@@ -53,6 +53,7 @@ def ask(service: Service, asked: QueryRequest, cancel: threading.Event) -> Itera
     for event in service.answerer.wait().answer(answer_request(service, asked), cancel):
         if isinstance(event, DoneEvent):
             service.deed.of(event.answer.answer_id)
+            service.metrics.answered(event.answer)
         yield event
 
 

@@ -9,9 +9,10 @@ from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 
 from api import errors, openapi, pages, reference
-from api.access import declared, is_public
+from api.access import declared, is_public, template_in
 from api.auditing import Auditing
 from api.authentication import Authentication
+from api.metrics.scraper import token_of
 from api.middleware import BodyLimit, HostAndOrigin, RequestFrame
 from api.multipart import OVERHEAD_BYTES
 from api.parameters import ONLY_KNOWN
@@ -24,6 +25,7 @@ from api.routes import (
     keys,
     mcp,
     members,
+    metrics,
     openai,
     query,
     reading,
@@ -58,6 +60,7 @@ ROOMS = (
     session,
     audit,
     health,
+    metrics,
 )
 
 FREE = (openai, mcp)
@@ -68,8 +71,9 @@ def create_app(settings: Settings, service: Service | None = None) -> FastAPI:
     """Return the application; its lifespan starts and stops `service`, by default one made from `settings`.
 
     It answers at once; requests that need a model wait until it is loaded. Starting raises Unmigrated or
-    Unavailable where the database can't be used.
+    Unavailable where the database can't be used. Raises BadMetricsToken.
     """
+    token_of(settings)
     owned = service or Service(settings)
 
     @asynccontextmanager
@@ -96,12 +100,12 @@ def create_app(settings: Settings, service: Service | None = None) -> FastAPI:
         app.include_router(room.router, dependencies=[] if room in FREE else [ONLY_KNOWN])
     app.include_router(reference.router)
     pages.install(app)
-    public = is_public(declared(app))
+    routes = declared(app)
     # the last one added is the first to see a request
     app.add_middleware(BodyLimit, max_upload_bytes=settings.max_upload_bytes + OVERHEAD_BYTES)
     if owned.auditor is not None:
         app.add_middleware(Auditing, auditor=owned.auditor)
-    app.add_middleware(Authentication, service=owned, public=public)
+    app.add_middleware(Authentication, service=owned, public=is_public(routes))
     app.add_middleware(HostAndOrigin, settings=settings)
-    app.add_middleware(RequestFrame)
+    app.add_middleware(RequestFrame, metrics=owned.metrics, template=template_in(routes))
     return app

@@ -12,6 +12,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.errors import problem_of, problem_response
+from api.metrics.scraper import scraper
 from api.middleware import Lingering, same_origin
 from api.wiring import Service
 from rag.errors import Forbidden, LongleafError, Unauthenticated
@@ -54,6 +55,11 @@ class Authentication:
 
     async def _principal(self, scope: Scope) -> Principal | None:
         headers = Headers(scope=scope)
+        reader = scraper(
+            self._service.settings, scope["method"], scope["path"], bearer(headers.get("authorization", ""))
+        )
+        if reader is not None:
+            return reader
         key, cookie = bearer(headers.get("authorization", "")), session_cookie(headers.get("cookie", ""))
         if key is None and cookie is None:
             raise Unauthenticated("Say who you are: Authorization: Bearer <API key>.")

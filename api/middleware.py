@@ -7,7 +7,7 @@ import logging
 import re
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from urllib.parse import urlsplit
 
 import anyio
@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.errors import problem, problem_of, problem_response
 from api.logs import request_id
+from api.metrics.recorder import UNMATCHED, Metrics
 from api.sse import ClientGone
 from rag.settings import Settings
 
@@ -46,14 +47,17 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _UPLOADS = re.compile(r"POST /documents|PUT /documents/[^/]+|POST /uploads|(PATCH|POST) /uploads/[^/]+")
 _UNSTORED = ("/documents", "/query", "/search", "/collections", "/answers", "/uploads", "/v1")
-_QUIET_PATHS = frozenset({"/healthz", "/readyz"})
+_QUIET_PATHS = frozenset({"/healthz", "/readyz", "/metrics"})
 
 
 class RequestFrame:
-    """Gives each request its id, its security headers and its log line, and answers what nobody caught."""
+    """Gives each request its id, its security headers and its log line, counts it by its route's template,
+    and answers what nobody caught."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, template: Callable[[str], str | None]) -> None:
         self.app = app
+        self._metrics = metrics
+        self._template = template
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run one request (ASGI)."""
@@ -65,6 +69,7 @@ class RequestFrame:
         token = request_id.set(identity)
         started = time.perf_counter()
         status = 0
+        self._metrics.in_progress.inc()
 
         async def framed(message: Message) -> None:
             nonlocal status
@@ -88,11 +93,14 @@ class RequestFrame:
                 raise  # the answer has begun: the server can only cut it off
             await problem_response(body | {"request_id": identity})(scope, receive, framed)
         finally:
-            self._log(scope, status, time.perf_counter() - started)
+            # 499 is nginx's number for a client that left before its answer
+            self._ended(scope, status or 499, time.perf_counter() - started)
             request_id.reset(token)
 
-    @staticmethod
-    def _log(scope: Scope, status: int, seconds: float) -> None:
+    def _ended(self, scope: Scope, status: int, seconds: float) -> None:
+        self._metrics.in_progress.dec()
+        route = self._template(scope["path"]) or UNMATCHED
+        self._metrics.request(scope["method"], route, status, seconds)
         level = logging.DEBUG if scope["path"] in _QUIET_PATHS else logging.INFO
         client = scope.get("client")
         log.log(
@@ -101,8 +109,7 @@ class RequestFrame:
             scope["method"],
             scope["path"],
             extra={
-                # 499 is nginx's number for a client that left before its answer
-                "status": status or 499,
+                "status": status,
                 "ms": round(seconds * 1000, 1),
                 "client": client[0] if client else "",
             },

@@ -17,6 +17,8 @@ from api.deed import Deed
 from api.first_key import ensure_first_key
 from api.following import Follower
 from api.loaders import Loaders
+from api.metrics.recorder import Metrics
+from api.metrics.watching import ServiceCollector
 from ingest.blobs import refuse_foreign_folder
 from rag.errors import Forbidden, LongleafError, NotFound, Unavailable
 from rag.principal import LOCAL, Principal
@@ -126,6 +128,8 @@ class Service:
         self.answers = ThreadPoolExecutor(_ANSWER_THREADS, thread_name_prefix="answer")
         self._later = ThreadPoolExecutor(1, thread_name_prefix="later")
         self.auditor = Auditor(self.db, self.background) if settings.auth == "on" else None
+        self.metrics = Metrics()
+        self.metrics.registry.register(ServiceCollector(self))
         self.stopping = threading.Event()
         self._threads: list[threading.Thread] = []
 
@@ -303,7 +307,8 @@ class Service:
 
         embedder = self.embedder.wait()
         self.ensure_collection(DEFAULT_COLLECTION)
-        return Retriever(self.db, self.indexes.wait(), embedder, load_reranker(self.settings, embedder))
+        reranker = load_reranker(self.settings, embedder)
+        return Retriever(self.db, self.indexes.wait(), embedder, reranker, self.metrics)
 
     def _make_answerer(self) -> Answerer:
         from rag.answering import Answerer  # noqa: PLC0415
@@ -313,7 +318,14 @@ class Service:
     def _make_worker(self) -> Worker:
         from ingest.worker import Worker  # noqa: PLC0415
 
-        worker = Worker(self.db, self.settings, self.embedder.wait(), self._published)
+        worker = Worker(
+            self.db,
+            self.settings,
+            self.embedder.wait(),
+            self._published,
+            on_step=self.metrics.ingest_step,
+            on_outcome=self.metrics.ingest_ended,
+        )
         worker.start()
         return worker
 

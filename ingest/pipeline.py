@@ -58,7 +58,7 @@ class Pipeline:
         embedder: Embedder,
         on_step: Callable[[Step], None] = lambda step: None,  # noqa: ARG005
     ) -> None:
-        """`on_step` is called when a step is reached; fault tests kill the process there."""
+        """`on_step` is called when a step is reached: `embedded` after each batch of vectors."""
         self._db = db
         self._settings = settings
         self._embedder = embedder

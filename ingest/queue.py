@@ -5,10 +5,12 @@ A suspect is a job whose last lease ended without a word: its worker died, perha
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, Literal
 
-from sqlalchemy import ColumnElement, Select, and_, select
+from sqlalchemy import ColumnElement, Select, and_, func, select
+from sqlalchemy.orm import Session
 
 from ingest.leases import Lease, now
 from rag.store.session import Database
@@ -67,6 +69,30 @@ def seconds_until_due(db: Database) -> float | None:
             .limit(1)
         )
         return None if earliest is None else max(0.0, (earliest - at).total_seconds())
+
+
+@dataclass(frozen=True)
+class QueueFigures:
+    """The queue of the whole store, whichever processes work on it.
+
+    `jobs` by status; `oldest_seconds` is how long the oldest job waits that could be taken, 0 without one;
+    `lost` are running jobs whose worker has not been heard of until its lease ran out.
+    """
+
+    jobs: dict[str, int]
+    oldest_seconds: float
+    lost: int
+
+
+def queue_figures(session: Session) -> QueueFigures:
+    """Count the jobs; takes no lock."""
+    at = now(session)
+    counted = session.execute(select(IngestJob.status, func.count()).group_by(IngestJob.status))
+    jobs = {str(status): int(count) for status, count in counted}
+    oldest = session.scalar(select(func.min(IngestJob.updated_at)).where(_waiting(at)))
+    lost = session.scalar(select(func.count()).select_from(IngestJob).where(_run_out(at))) or 0
+    waited = 0.0 if oldest is None else max(0.0, (at - oldest).total_seconds())
+    return QueueFigures(jobs, waited, lost)
 
 
 def _waiting(at: datetime) -> ColumnElement[bool]:

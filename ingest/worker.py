@@ -52,12 +52,15 @@ class Worker:
         *,
         lease_seconds: float = LEASE_SECONDS,
         on_step: Callable[[Step], None] = lambda step: None,  # noqa: ARG005
+        on_outcome: Callable[[Outcome], None] = lambda outcome: None,  # noqa: ARG005
     ) -> None:
+        """`on_step` and `on_outcome` are called in the thread that does the job."""
         self._db = db
         self._settings = settings
         self._fingerprint = embedder.fingerprint
         self._pipeline = Pipeline(db, settings, embedder, on_step)
         self._on_published = on_published
+        self._on_outcome = on_outcome
         self._lease_seconds = lease_seconds
         self._stopping = threading.Event()
         self._wake = threading.Event()
@@ -112,10 +115,14 @@ class Worker:
         return not alive
 
     @property
+    def threads(self) -> int:
+        """How many threads run."""
+        return sum(thread.is_alive() for thread in self._threads)
+
+    @property
     def alive(self) -> bool:
         """Whether every thread that was started still runs; true also where none is wanted."""
-        wanted = 0 if self._stopping.is_set() else self._settings.ingest_workers
-        return sum(thread.is_alive() for thread in self._threads) >= wanted
+        return self.threads >= (0 if self._stopping.is_set() else self._settings.ingest_workers)
 
     def run_until_idle(self) -> int:
         """Do what is queued, put-off jobs included, in this thread; returns how many documents became ready.
@@ -172,6 +179,7 @@ class Worker:
                 self._held_still.append(lease)
                 raise
         log.info("job %s of document %s: %s", lease.job_id, lease.document_id, outcome)
+        self._on_outcome(outcome)
         if outcome == "done" and self._on_published is not None:
             try:
                 self._on_published(lease.collection_id, lease.document_id)

@@ -15,6 +15,7 @@ from rag.fusion import SMALLEST_SPREAD, fuse, order
 from rag.index.collection import CollectionIndex, Hits
 from rag.index.live import LiveIndexes
 from rag.index.vectors import Floats
+from rag.observing import NOBODY, Observer
 from rag.store.records import LiveChunk
 from rag.store.repositories import Chunks, Collections
 from rag.store.repositories.documents import read_ranges
@@ -77,12 +78,18 @@ class Retriever:
     """Searches collections; threads may share it."""
 
     def __init__(
-        self, db: Database, indexes: LiveIndexes, embedder: Embedder, reranker: Reranker | None = None
+        self,
+        db: Database,
+        indexes: LiveIndexes,
+        embedder: Embedder,
+        reranker: Reranker | None = None,
+        observer: Observer = NOBODY,
     ) -> None:
         self._db = db
         self._indexes = indexes
         self._embedder = embedder
         self._reranker = reranker
+        self._observer = observer
 
     def search(self, question: str, scope: SearchScope, top_k: int = 10) -> list[Candidate]:
         """Return up to `top_k` chunks for `question`, best first.
@@ -95,19 +102,24 @@ class Retriever:
         index = self._index(workspace, scope.collection_id)
         documents = scope.document_ids
         if scope.filters is not None:
-            with self._db.read() as session:
+            with self._observer.stage("filter"), self._db.read() as session:
                 matching = matching_documents(session, workspace, scope.collection_id, scope.filters)
             documents = matching if documents is None else documents & matching
         if top_k < 1 or not len(index) or (documents is not None and not documents):
             return []
-        vector, phrases = self._embedder.embed_query(question), quoted_phrases(question)
+        with self._observer.stage("embed"):
+            vector = self._embedder.embed_query(question)
+        phrases = quoted_phrases(question)
         texts = [phrase.text for phrase in phrases]
-        hits = index.search(question, vector, max(DEPTH, top_k), documents, phrases=texts)
+        hits = index.search(
+            question, vector, max(DEPTH, top_k), documents, phrases=texts, observer=self._observer
+        )
         deep = top_k if self._reranker is None else max(top_k, self._reranker.depth)
-        with self._db.read() as session:
+        with self._observer.stage("fuse"), self._db.read() as session:
             found = self._join(session, workspace, hits, phrases, deep)
         if self._reranker is not None and not any(phrase.telling for phrase in phrases):
-            found = _reranked(self._reranker, question, hits, found)
+            with self._observer.stage("rerank"):
+                found = _reranked(self._reranker, question, hits, found)
         return found[:top_k]
 
     def _index(self, workspace: Scope, collection_id: str) -> CollectionIndex:

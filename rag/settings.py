@@ -122,6 +122,11 @@ class Settings(BaseSettings):
         "info", description="Least severe level logged."
     )
     log_format: Literal["text", "json"] = Field("text", description="Form of the log lines.")
+    metrics_token_file: str = Field(
+        "",
+        description="File with a token that reads `/metrics` and nothing else, for a Prometheus; empty means "
+        "that operators alone read them.",
+    )
     allowed_hosts: str = Field(
         "",
         description="Names, separated by commas, that the server answers to besides localhost; `*` is any. "

@@ -117,7 +117,7 @@ async def _shown(
     stream: bool,
     last: Callable[[Exception], StreamPart] | None = None,
 ) -> Response:
-    steps = iterate_in_thread(service.answers, work)
+    steps = iterate_in_thread(service.answers, lambda cancel: service.metrics.generating(work(cancel)))
     if stream:
         # The first step is awaited, so that what can't be answered gets its status.
         first = await unless_gone(request.receive, anext(steps))

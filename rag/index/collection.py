@@ -14,6 +14,7 @@ from rag.index.blocks import Floats, Ids
 from rag.index.lexical import NAMES, PAIRS, RARE, SHARE, LexicalIndex
 from rag.index.rows import ascending
 from rag.index.vectors import Kind, VectorIndex
+from rag.observing import NOBODY, Observer
 
 HOLDING = 50
 """Chunks that are looked at for one quoted phrase."""
@@ -109,20 +110,24 @@ class CollectionIndex:
         documents: frozenset[str] | None = None,
         *,
         phrases: Sequence[str] = (),
+        observer: Observer = NOBODY,
     ) -> Hits:
         """Return the `k` best chunks of each leg, among the given documents alone if any are given.
 
         Those that may hold one of the `phrases` word for word come in addition, and are named by `Hits.held`.
+        The `observer` is told of both legs.
         """
         with self._lock.read():
             allowed = None
             if documents is not None:
                 kept = [self.documents[d][1] for d in documents if d in self.documents]
                 allowed = ascending(np.concatenate([np.zeros(0, dtype=np.int64), *kept]))
-            near, _ = self.vectors.search(vector, k, allowed)
-            scored = self.lexical.score(text)
-            matching, _ = scored.best(k, allowed)
-            held = [self.lexical.score(phrase).holding(HOLDING, allowed) for phrase in phrases]
+            with observer.stage("dense"):
+                near, _ = self.vectors.search(vector, k, allowed)
+            with observer.stage("lexical"):
+                scored = self.lexical.score(text)
+                matching, _ = scored.best(k, allowed)
+                held = [self.lexical.score(phrase).holding(HOLDING, allowed) for phrase in phrases]
             ids = near
             for more in (matching, *held):
                 ids = np.concatenate([ids, more[~np.isin(more, ids)]])

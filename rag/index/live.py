@@ -76,6 +76,11 @@ class LiveIndexes:
         """Return the number of the last change that the index holds, -1 before it is built."""
         return self._entry(collection_id).seq
 
+    def sizes(self) -> list[int]:
+        """Chunks of each collection's index that is in memory."""
+        with self._lock:
+            return [len(entry.index) for entry in self._entries.values() if entry.seq >= 0]
+
     def forget(self, collection_id: str, document_id: str | None = None) -> None:
         """Drop a document, or the whole collection, from memory and disk, after its deletion's commit.
 

@@ -140,6 +140,7 @@ LINES: dict[str, Line] = {
     "GET /members": Line("admin", foreign=200),
     "PUT /members": Line("admin", send={"json": {"email": "eve@example.org", "role": "reader"}}, foreign=200),
     "DELETE /members/{id}": Line("admin", lambda h, _w: h.member_id()),
+    "GET /metrics": Line("operator"),
     "GET /users": Line("operator"),
     "POST /users": Line("operator", send={"json": {"email": "bob@example.org"}}),
     "PATCH /users/{id}": Line("operator", lambda h, _w: h.user_id, {"json": {"disabled": False}}),

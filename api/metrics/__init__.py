@@ -1,0 +1,1 @@
+"""What the service counts and measures of itself, in Prometheus' form; without anybody's names."""
