@@ -157,6 +157,19 @@ def status(json: Json = False) -> None:
     run(quiet(settings()), as_json=json)
 
 
+@app.command()
+def doctor(
+    backup: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Look at this backup as well: its age, whose it is.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Look for what usually goes wrong with an installation, and say the remedy; ends with 1 on a failure."""
+    from api.commands.doctor import run  # noqa: PLC0415
+
+    run(quiet(settings()), backup=backup, as_json=json)
+
+
 models_app = typer.Typer(invoke_without_command=True)
 app.add_typer(models_app, name="models")
 Name = Annotated[str, typer.Argument(metavar="NAME")]

@@ -25,7 +25,7 @@ from ingest.ocr import NO_OCR, Ocr
 from ingest.parsers.base import Block, DocumentAssembler, ParsedDocument
 from ingest.wire import FrameReader, WireError, read_blocks, read_json
 
-_ROOT = str(Path(__file__).resolve().parent.parent)
+ROOT = str(Path(__file__).resolve().parent.parent)
 _POLL_SECONDS = 0.1
 _READ_BYTES = 1 << 18
 _KEPT_STDERR = 4096
@@ -80,7 +80,7 @@ def _start(path: Path, filename: str, limits: ParseLimits, folder: str) -> subpr
         }
     )
     return subprocess.Popen(  # noqa: S603  # our own interpreter and program; the document is data in a file
-        [sys.executable, "-I", "-B", "-X", "utf8", "-c", _START, _ROOT, specification],
+        [sys.executable, "-I", "-B", "-X", "utf8", "-c", _START, ROOT, specification],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -151,7 +151,7 @@ LINES: dict[str, Line] = {
 KEEPER = "whoever can read the settings and write to the store: the keeper of the machine"
 VERBS: dict[str, str] = dict.fromkeys(
     (
-        *("serve", "ingest", "ask", "search", "status", "models", "quantize", "eval"),
+        *("serve", "ingest", "ask", "search", "status", "doctor", "models", "quantize", "eval"),
         *("migrate", "backup", "restore", "export", "import", "verify", "gc", "reembed", "sync"),
         *("keys", "users", "workspaces", "mcp", "audit"),
     ),
