@@ -107,5 +107,7 @@ def create_app(settings: Settings, service: Service | None = None) -> FastAPI:
         app.add_middleware(Auditing, auditor=owned.auditor)
     app.add_middleware(Authentication, service=owned, public=is_public(routes))
     app.add_middleware(HostAndOrigin, settings=settings)
-    app.add_middleware(RequestFrame, metrics=owned.metrics, template=template_in(routes))
+    app.add_middleware(
+        RequestFrame, metrics=owned.metrics, template=template_in(routes), tracing=owned.tracing
+    )
     return app

@@ -18,8 +18,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.errors import problem, problem_of, problem_response
 from api.logs import request_id
-from api.metrics.recorder import UNMATCHED, Metrics
+from api.metrics.recorder import METHODS, OTHER_METHOD, UNMATCHED, Metrics
 from api.sse import ClientGone
+from api.tracing import Tracing, request_span
 from rag.settings import Settings
 
 log = logging.getLogger("api.access")
@@ -54,8 +55,15 @@ class RequestFrame:
     """Gives each request its id, its security headers and its log line, counts it by its route's template,
     and answers what nobody caught."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, template: Callable[[str], str | None]) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        metrics: Metrics,
+        template: Callable[[str], str | None],
+        tracing: Tracing | None = None,
+    ) -> None:
         self.app = app
+        self._tracing = tracing
         self._metrics = metrics
         self._template = template
 
@@ -83,37 +91,45 @@ class RequestFrame:
                     headers.setdefault("Cache-Control", "no-store")
             await send(message)
 
-        try:
-            await self.app(scope, receive, framed)
-        except (ClientGone, ClientDisconnect):
-            pass
-        except Exception as error:
-            body = problem_of(error, scope["path"])
-            if status:
-                raise  # the answer has begun: the server can only cut it off
-            await problem_response(body | {"request_id": identity})(scope, receive, framed)
-        finally:
-            # 499 is nginx's number for a client that left before its answer
-            self._ended(scope, status or 499, time.perf_counter() - started)
-            request_id.reset(token)
-
-    def _ended(self, scope: Scope, status: int, seconds: float) -> None:
-        self._metrics.in_progress.dec()
+        method = scope["method"] if scope["method"] in METHODS else OTHER_METHOD
         route = self._template(scope["path"]) or UNMATCHED
-        self._metrics.request(scope["method"], route, status, seconds)
-        level = logging.DEBUG if scope["path"] in _QUIET_PATHS else logging.INFO
-        client = scope.get("client")
-        log.log(
-            level,
-            "%s %s",
-            scope["method"],
-            scope["path"],
-            extra={
-                "status": status,
-                "ms": round(seconds * 1000, 1),
-                "client": client[0] if client else "",
-            },
-        )
+        with request_span(self._tracing, method, route, Headers(scope=scope)) as span:
+            try:
+                await self.app(scope, receive, framed)
+            except (ClientGone, ClientDisconnect):
+                pass
+            except Exception as error:
+                body = problem_of(error, scope["path"])
+                if status:
+                    raise  # the answer has begun: the server can only cut it off
+                await problem_response(body | {"request_id": identity})(scope, receive, framed)
+            finally:
+                # 499 is nginx's number for a client that left before its answer
+                status = status or 499
+                self._metrics.in_progress.dec()
+                seconds = time.perf_counter() - started
+                self._metrics.request(method, route, status, seconds)
+                if span is not None:
+                    found = {"http.response.status_code": status, "longleaf.request_id": identity}
+                    span.set_attributes(found)
+                _log(scope, status, seconds)
+                request_id.reset(token)
+
+
+def _log(scope: Scope, status: int, seconds: float) -> None:
+    level = logging.DEBUG if scope["path"] in _QUIET_PATHS else logging.INFO
+    client = scope.get("client")
+    log.log(
+        level,
+        "%s %s",
+        scope["method"],
+        scope["path"],
+        extra={
+            "status": status,
+            "ms": round(seconds * 1000, 1),
+            "client": client[0] if client else "",
+        },
+    )
 
 
 class HostAndOrigin:

@@ -19,8 +19,10 @@ from api.following import Follower
 from api.loaders import Loaders
 from api.metrics.recorder import Metrics
 from api.metrics.watching import ServiceCollector
+from api.tracing import Tracing, tracing_of
 from ingest.blobs import refuse_foreign_folder
 from rag.errors import Forbidden, LongleafError, NotFound, Unavailable
+from rag.observing import Observer, Several
 from rag.principal import LOCAL, Principal
 from rag.roles import Role
 from rag.settings import Settings
@@ -110,8 +112,13 @@ class Part(Generic[T]):
 class Service:
     """All parts of one process. `start` returns at once; the models come in the background."""
 
-    def __init__(self, settings: Settings, loaders: Loaders | None = None) -> None:
-        """Connects to nothing yet. Raises BadDatabaseUrl."""
+    def __init__(
+        self, settings: Settings, loaders: Loaders | None = None, tracing: Tracing | None = None
+    ) -> None:
+        """Connects to nothing yet. `tracing` is by default what the settings ask for.
+
+        Raises BadDatabaseUrl, ExtraMissing.
+        """
         self.settings = settings
         self.loaders = loaders or Loaders()
         self.scope: Scope = DEFAULT_SCOPE
@@ -130,6 +137,10 @@ class Service:
         self.auditor = Auditor(self.db, self.background) if settings.auth == "on" else None
         self.metrics = Metrics()
         self.metrics.registry.register(ServiceCollector(self))
+        self.tracing = tracing or tracing_of(settings)
+        self.observer: Observer = (
+            self.metrics if self.tracing is None else Several(self.tracing, self.metrics)
+        )
         self.stopping = threading.Event()
         self._threads: list[threading.Thread] = []
 
@@ -175,6 +186,8 @@ class Service:
         if (indexes := self.indexes.now()) is not None:
             indexes.save()
         self.db.dispose()
+        if self.tracing is not None:
+            self.tracing.close()
 
     def checks(self) -> dict[str, str]:
         """State of each part for `/readyz`: `ok`, or the reason why not."""
@@ -308,12 +321,19 @@ class Service:
         embedder = self.embedder.wait()
         self.ensure_collection(DEFAULT_COLLECTION)
         reranker = load_reranker(self.settings, embedder)
-        return Retriever(self.db, self.indexes.wait(), embedder, reranker, self.metrics)
+        return Retriever(self.db, self.indexes.wait(), embedder, reranker, self.observer)
 
     def _make_answerer(self) -> Answerer:
         from rag.answering import Answerer  # noqa: PLC0415
 
-        return Answerer(self.db, self.retriever.wait(), self.embedder.wait(), self.engine.wait, self.settings)
+        return Answerer(
+            self.db,
+            self.retriever.wait(),
+            self.embedder.wait(),
+            self.engine.wait,
+            self.settings,
+            observer=self.observer,
+        )
 
     def _make_worker(self) -> Worker:
         from ingest.worker import Worker  # noqa: PLC0415

@@ -34,6 +34,7 @@ from rag.framing import Frame
 from rag.gathering import Gathering
 from rag.ids import new_id
 from rag.language import detect, languages_of, warning
+from rag.observing import NOBODY, Observer
 from rag.quoting import Evidence, Quoter
 from rag.receipts import Receipt, Receipts
 from rag.recipe import State, keep, release
@@ -74,8 +75,11 @@ class Answerer:
         embedder: Embedder,
         engine_provider: Callable[[], Engine],
         settings: Settings,
+        *,
+        observer: Observer = NOBODY,
     ) -> None:
         self.db = db
+        self.observer = observer
         self.retriever = retriever
         self.finder = Finder(retriever, engine_provider)
         self.embedder = embedder
@@ -115,7 +119,7 @@ class _Run:
         self._parts = parts
         self._request = request
         self._cancel = cancel
-        self._clock = Clock()
+        self._clock = Clock(parts.observer)
         self._question = request.question.strip()
         self._language = detect(self._question)
         self._sources = Sources(parts.db, request.scope)
@@ -128,9 +132,10 @@ class _Run:
         scope = self._request.scope
         state = self._parts.state(Scope(scope.workspace_id), scope.collection_id)
         asked = self._request
-        found = self._parts.finder.find(
-            self._question, scope, asked.top_k, history=asked.history, steps=asked.steps
-        )
+        with self._clock.observer.stage("retrieve"):
+            found = self._parts.finder.find(
+                self._question, scope, asked.top_k, history=asked.history, steps=asked.steps
+            )
         self._question, candidates = found.question, found.candidates
         self._clock.step("retrieval")
         if self._cancel.is_set():
@@ -145,7 +150,8 @@ class _Run:
         evidence = yield from self._quote(context, candidates, shown=writer is None)
         if evidence is None:
             return
-        citations = self._sources.cite(evidence.quotes, candidates)
+        with self._clock.observer.stage("verify"):
+            citations = self._sources.cite(evidence.quotes, candidates)
         verdict = judge(evidence)
         if verdict.enough and not citations:
             verdict = replace(verdict, reason="quotes_gone")

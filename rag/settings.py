@@ -127,6 +127,11 @@ class Settings(BaseSettings):
         description="File with a token that reads `/metrics` and nothing else, for a Prometheus; empty means "
         "that operators alone read them.",
     )
+    traces: Literal["off", "otlp"] = Field(
+        "off",
+        description="Whether the way of each request is traced: `otlp` sends spans as the variables `OTEL_*` "
+        "say; it needs the extra `otel`.",
+    )
     allowed_hosts: str = Field(
         "",
         description="Names, separated by commas, that the server answers to besides localhost; `*` is any. "

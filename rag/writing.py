@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 
@@ -68,13 +69,16 @@ class Writing:
             salt=request.scope.workspace_id,
             tags={segment.passage.document_id for segment in context.pack.segments},
         )
-        usage = Usage()
+        usage, began, reading = Usage(), time.perf_counter(), True
         for event in events:
             shown = ""
             if isinstance(event, PrefillProgress):
                 yield ProgressEvent(event.read, event.total, event.cached)
             elif isinstance(event, TokenEvent):
                 clock.since_start("time_to_first_token")
+                if reading:
+                    clock.observer.took("prefill", time.perf_counter() - began, tokens=len(prompt))
+                    reading = False
                 shown = check.push(event.text)
             elif event.reason == "cancelled":
                 return None

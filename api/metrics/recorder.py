@@ -5,12 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
 from api.v1.events import Answered, Called, Piece, Step
+from rag.observing import SEARCH, Number
 
 if TYPE_CHECKING:
     from ingest.pipeline import Outcome
@@ -85,8 +86,11 @@ class Metrics:
         self._request_seconds.labels(method, route).observe(seconds)
 
     def stage(self, name: str) -> AbstractContextManager[object]:
-        """Measure a stage of a search (`rag.observing.Observer`)."""
-        return self._search_seconds.labels(name).time()
+        """Measure a stage of a search (`rag.observing.Observer`); those of an answer come with it."""
+        return self._search_seconds.labels(name).time() if name in SEARCH else nullcontext()
+
+    def took(self, name: str, seconds: float, **numbers: Number) -> None:
+        """Is measured by `answered`."""
 
     def answered(self, answer: Answer) -> None:
         """Count an answer and its timings."""
