@@ -50,11 +50,24 @@ def ask(service: Service, asked: QueryRequest, cancel: threading.Event) -> Itera
 
     Raises what `answer_request` and `rag.answering.Answerer.answer` raise.
     """
+    before, read = service.deed.tokens, 0
     for event in service.answerer.wait().answer(answer_request(service, asked), cancel):
         if isinstance(event, DoneEvent):
             service.deed.of(event.answer.answer_id)
             service.metrics.answered(event.answer)
+            service.deed.tokens = before + tokens_of(event.answer)
+        elif isinstance(event, ProgressEvent):  # of an answer that is broken off, this was used
+            service.deed.tokens += max(0, event.read - read)
+            read = max(read, event.read)
+        elif isinstance(event, DeltaEvent):
+            service.deed.tokens += 1
         yield event
+
+
+def tokens_of(answer: Answer) -> int:
+    """What an answer has cost, in tokens of the generator."""
+    usage = answer.usage
+    return usage.prompt_tokens + usage.completion_tokens + usage.receipt_tokens
 
 
 def body_of(answer: Answer) -> dict[str, Any]:

@@ -10,8 +10,10 @@ from starlette.concurrency import run_in_threadpool
 
 from api import errors, openapi, pages, reference
 from api.access import declared, is_public, template_in
+from api.admission import Admission
 from api.auditing import Auditing
 from api.authentication import Authentication
+from api.limiting import Limiting
 from api.metrics.scraper import token_of
 from api.middleware import BodyLimit, HostAndOrigin, RequestFrame
 from api.multipart import OVERHEAD_BYTES
@@ -101,11 +103,14 @@ def create_app(settings: Settings, service: Service | None = None) -> FastAPI:
     app.include_router(reference.router)
     pages.install(app)
     routes = declared(app)
+    public = is_public(routes)
     # the last one added is the first to see a request
     app.add_middleware(BodyLimit, max_upload_bytes=settings.max_upload_bytes + OVERHEAD_BYTES)
     if owned.auditor is not None:
         app.add_middleware(Auditing, auditor=owned.auditor)
-    app.add_middleware(Authentication, service=owned, public=is_public(routes))
+        app.add_middleware(Limiting, service=owned, public=public)
+    app.add_middleware(Admission, service=owned)
+    app.add_middleware(Authentication, service=owned, public=public)
     app.add_middleware(HostAndOrigin, settings=settings)
     app.add_middleware(
         RequestFrame, metrics=owned.metrics, template=template_in(routes), tracing=owned.tracing

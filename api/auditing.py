@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import re
 
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -14,6 +13,7 @@ from api.deed import Deed
 from api.errors import problem, problem_response
 from api.logs import request_id
 from api.sse import ClientGone
+from api.threads import shortly
 from rag.principal import Principal
 from rag.store.repositories.audit import Done
 
@@ -50,7 +50,7 @@ class Auditing:
             nonlocal status, replaced
             if message["type"] == "http.response.start":
                 status = message["status"]
-                if _is_change(scope, deed) and not await run_in_threadpool(self._enter, scope, deed, status):
+                if _is_change(scope, deed) and not await shortly(self._enter, scope, deed, status):
                     replaced = True
                     detail = (
                         "It is done, and could not be written down; see what became of it before you retry."

@@ -7,13 +7,13 @@ import time
 from collections.abc import Callable
 from http.cookies import CookieError, SimpleCookie
 
-from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api.errors import problem_of, problem_response
+from api.errors import problem_of
 from api.metrics.scraper import scraper
-from api.middleware import Lingering, same_origin
+from api.middleware import refuse, same_origin
+from api.threads import shortly
 from api.wiring import Service
 from rag.errors import Forbidden, LongleafError, Unauthenticated
 from rag.principal import LOCAL, Principal
@@ -49,7 +49,7 @@ class Authentication:
                 state["principal"] = await self._principal(scope)
             except LongleafError as error:
                 if not self._public(scope["method"], scope["path"]):
-                    await self._refuse(error, scope, receive, send)
+                    await refuse(problem_of(error, scope["path"]), scope, receive, send)
                     return
         await self.app(scope, receive, send)
 
@@ -68,7 +68,7 @@ class Authentication:
                 "A browser that is signed in changes things from the service's own page alone.",
                 code="cross_origin",
             )
-        return await run_in_threadpool(self._look_up, key, cookie)
+        return await shortly(self._look_up, key, cookie)
 
     def _look_up(self, key: str | None, cookie: str | None) -> Principal:
         with self._service.db.read() as session:
@@ -90,14 +90,6 @@ class Authentication:
     def _write_note(self, key_id: str) -> None:
         with self._service.db.session() as session:
             Credentials(session).used(key_id)
-
-    @staticmethod
-    async def _refuse(error: LongleafError, scope: Scope, receive: Receive, send: Send) -> None:
-        response = problem_response(problem_of(error, scope["path"]))
-        if scope["method"] in _SAFE_METHODS:
-            await response(scope, receive, send)
-        else:  # a body may be on its way
-            await Lingering(receive, send).send(response, scope)
 
 
 def bearer(header: str) -> str | None:

@@ -22,11 +22,20 @@ class RoleName(StrEnum):
     admin = "admin"
 
 
+_LIMIT = "0 for no limit, -1 for that of the settings."
 Workspace = Annotated[str, typer.Option("--workspace", "-w", metavar="NAME", help="Name or id.")]
 Collections = Annotated[
     list[str] | None, typer.Option("--collection", "-c", metavar="NAME", help="This one; may be repeated.")
 ]
 KeyId = Annotated[str, typer.Argument(metavar="KEY", help="Id of the key, `key_…`.")]
+Requests = Annotated[
+    int | None,
+    typer.Option("--requests", min=-1, max=2**31 - 1, metavar="NUMBER", help=f"In a minute; {_LIMIT}"),
+]
+Tokens = Annotated[
+    int | None,
+    typer.Option("--tokens", min=-1, max=2**31 - 1, metavar="NUMBER", help=f"In a minute; {_LIMIT}"),
+]
 Email = Annotated[str, typer.Argument(metavar="EMAIL", help="Address of the person.")]
 DEFAULT = "ws_default"
 
@@ -44,6 +53,8 @@ def keys_create(  # noqa: PLR0917 (typer calls it by name)
         int | None, typer.Option(min=1, max=3650, metavar="DAYS", help="Valid so long.")
     ] = None,
     operator: Annotated[bool, typer.Option("--operator", help="For all workspaces and users.")] = False,
+    requests: Requests = None,
+    tokens: Tokens = None,
     json: Json = False,
 ) -> None:
     """Make a key and show it, this once."""
@@ -51,7 +62,7 @@ def keys_create(  # noqa: PLR0917 (typer calls it by name)
 
     run_create(
         quiet(settings()), name, role.value, workspace=workspace, collections=collection, user=user,
-        expires=expires, operator=operator, as_json=json,
+        expires=expires, operator=operator, requests=requests, tokens=tokens, as_json=json,
     )  # fmt: skip
 
 
@@ -76,6 +87,20 @@ def keys_rotate(
     from api.commands.keys import run_rotate  # noqa: PLC0415
 
     run_rotate(quiet(settings()), workspace, key, grace, as_json=json)
+
+
+@keys_app.command("limit")
+def keys_limit(
+    key: KeyId,
+    requests: Requests = None,
+    tokens: Tokens = None,
+    workspace: Workspace = DEFAULT,
+    json: Json = False,
+) -> None:
+    """Set what a key may use in a minute; what is not given stays."""
+    from api.commands.keys import run_limit  # noqa: PLC0415
+
+    run_limit(quiet(settings()), workspace, key, requests=requests, tokens=tokens, as_json=json)
 
 
 @keys_app.command("revoke")
@@ -158,3 +183,28 @@ def workspaces_list(json: Json = False) -> None:
     from api.commands.workspaces import run_list  # noqa: PLC0415
 
     run_list(quiet(settings()), as_json=json)
+
+
+@workspaces_app.command("limit")
+def workspaces_limit(  # noqa: PLR0917 (typer calls it by name)
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name or id.")],
+    requests: Requests = None,
+    tokens: Tokens = None,
+    documents: Annotated[
+        int | None, typer.Option(min=-1, max=2**31 - 1, metavar="NUMBER", help=f"Held; {_LIMIT}")
+    ] = None,
+    size: Annotated[
+        int | None, typer.Option("--bytes", min=-1, max=2**53, metavar="NUMBER", help=f"Held; {_LIMIT}")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Set what all in a workspace may use in a minute and how much it may hold; what is not given stays."""
+    from api.commands.workspaces import run_limit  # noqa: PLC0415
+
+    given = {
+        "requests_per_minute": requests,
+        "tokens_per_minute": tokens,
+        "max_documents": documents,
+        "max_bytes": size,
+    }
+    run_limit(quiet(settings()), name, given, as_json=json)

@@ -13,11 +13,13 @@ class Deed:
         ids: what was read, made or changed.
         workspace_id: where, when that is not the asker's own.
         actor: who, when the request itself makes somebody known.
+        tokens: how many models have read and written for it.
     """
 
     ids: list[str] = field(default_factory=list)
     workspace_id: str | None = None
     actor: str | None = None
+    tokens: int = 0
 
     def of(self, *ids: str) -> None:
         """Note what it is about, each once."""

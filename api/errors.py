@@ -84,6 +84,8 @@ def problem_response(body: Mapping[str, Any], headers: Mapping[str, str] | None 
         # RFC 6750, section 3: no error code where nothing was shown
         fault = "" if body["code"] == "unauthenticated" else ', error="invalid_token"'
         sent.setdefault("WWW-Authenticate", f'Bearer realm="Longleaf"{fault}')
+    if (seconds := body.get("retry_after")) is not None:
+        sent.setdefault("Retry-After", str(seconds))
     if status == _SERVICE_UNAVAILABLE:
         sent.setdefault("Retry-After", _RETRY_SECONDS)
     members = openai_errors.error_of(body) if openai else body

@@ -8,6 +8,7 @@ import re
 import secrets
 import time
 from collections.abc import Callable, Mapping
+from typing import Any
 from urllib.parse import urlsplit
 
 import anyio
@@ -253,7 +254,22 @@ class BodyLimit:
 
 async def _refuse_body(detail: str, limit: int, scope: Scope, receive: Receive, send: Send) -> None:
     body = problem(413, "too_large", detail, scope["path"], {"limit": limit})
-    await Lingering(receive, send).send(problem_response(body), scope)
+    await refuse(body, scope, receive, send)
+
+
+async def refuse(
+    body: Mapping[str, Any],
+    scope: Scope,
+    receive: Receive,
+    send: Send,
+    headers: Mapping[str, str] | None = None,
+) -> None:
+    """Answer a request with a problem before anything of it was read."""
+    response = problem_response(body, headers)
+    if scope["method"] in _SAFE_METHODS:
+        await response(scope, receive, send)
+    else:  # a body may be on its way
+        await Lingering(receive, send).send(response, scope)
 
 
 class Lingering:

@@ -30,13 +30,15 @@ _TAGS = [
 _ALWAYS = problems(
     s400="The request can't be read: malformed JSON or form, or a `Host` that is not the service's.",
     s500="Something went wrong in the service (`internal_error`); its log has the details.",
-    s503="A part is not ready, or the database does not answer; `Retry-After` says when to try again.",
+    s503="A part is not ready, too much is asked at a time (`overloaded`), or the database does not answer; "
+    "`Retry-After` says when to try again.",
 )
 _WITH_INPUT = problems(s422="A value is not one that the service takes; `errors` names each.")
 _WITH_BODY = problems(s413="The body is larger than the limit.")
 _GUARDED = problems(
     s401="Nobody knows who asks: a key is needed, or the one sent is not valid.",
     s403="Your role does not allow this (`forbidden`).",
+    s429="What may be used in a minute is used (`rate_limited`); `Retry-After` says for how long.",
 )
 _WRITES = problems(
     s403="A page of another site asks (`cross_origin`), or your role does not allow it (`forbidden`)."

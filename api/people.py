@@ -27,6 +27,8 @@ def key(row: KeyRow) -> schemas.Key:
         expires_at=row.expires_at,
         revoked_at=row.revoked_at,
         last_used_at=row.last_used_at,
+        requests_per_minute=row.requests_per_minute,
+        tokens_per_minute=row.tokens_per_minute,
     )
 
 
@@ -55,7 +57,15 @@ def member(row: MemberRow) -> schemas.Member:
 
 def workspace(row: WorkspaceRow) -> schemas.Workspace:
     """A tenant."""
-    return schemas.Workspace(id=row.id, name=row.name, created_at=row.created_at)
+    return schemas.Workspace(
+        id=row.id,
+        name=row.name,
+        created_at=row.created_at,
+        requests_per_minute=row.requests_per_minute,
+        tokens_per_minute=row.tokens_per_minute,
+        max_documents=row.max_documents,
+        max_bytes=row.max_bytes,
+    )
 
 
 def collection_id(session: Session, scope: Scope, name: str) -> str:

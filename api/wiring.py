@@ -24,12 +24,14 @@ from ingest.blobs import refuse_foreign_folder
 from rag.errors import Forbidden, LongleafError, NotFound, Unavailable
 from rag.observing import Observer, Several
 from rag.principal import LOCAL, Principal
+from rag.rates import OwnRates, Rates
 from rag.roles import Role
 from rag.settings import Settings
 from rag.store.migrate import check, prepare_for_serving
 from rag.store.records import CollectionRow
 from rag.store.repositories import Collections
 from rag.store.repositories.collections import owner_of
+from rag.store.repositories.rates import SharedRates
 from rag.store.scope import DEFAULT_SCOPE, Scope
 from rag.store.session import Database
 
@@ -49,7 +51,8 @@ NOTHING = Scope("", frozenset(), frozenset())
 """What nobody sees."""
 PATIENCE_SECONDS = 120.0
 """How long a request waits for a part that is still being loaded."""
-_ANSWER_THREADS = 16
+ANSWER_THREADS = 16
+"""Questions that are worked on at a time."""
 _FLUSH_SECONDS = 5.0
 """How long a stop waits for what was read to be on the disk; what is not will be read again."""
 
@@ -132,7 +135,7 @@ class Service:
         self.engine: Part[Engine] = Part("engine")
         self.answerer: Part[Answerer] = Part("answerer")
         self.worker: Part[Worker] = Part("worker")
-        self.answers = ThreadPoolExecutor(_ANSWER_THREADS, thread_name_prefix="answer")
+        self.answers = ThreadPoolExecutor(ANSWER_THREADS, thread_name_prefix="answer")
         self._later = ThreadPoolExecutor(1, thread_name_prefix="later")
         self.auditor = Auditor(self.db, self.background) if settings.auth == "on" else None
         self.metrics = Metrics()
@@ -141,6 +144,8 @@ class Service:
         self.observer: Observer = (
             self.metrics if self.tracing is None else Several(self.tracing, self.metrics)
         )
+        # one process alone writes to SQLite as a rule, and each write of it waits for the disk
+        self.rates: Rates = SharedRates(self.db) if self.db.dialect == "postgresql" else OwnRates()
         self.stopping = threading.Event()
         self._threads: list[threading.Thread] = []
 

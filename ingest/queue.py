@@ -53,6 +53,13 @@ def is_outranked(db: Database, held: Lease) -> bool:
         return session.scalar(select(IngestJob.id).where(smaller).limit(1)) is not None
 
 
+def length(db: Database, most: int) -> int:
+    """How many jobs of the whole store wait for a worker; counts up to `most`."""
+    with db.read() as session:
+        found = select(IngestJob.id).where(IngestJob.status == "queued").limit(most).subquery()
+        return session.scalar(select(func.count()).select_from(found)) or 0
+
+
 def seconds_until_due(db: Database) -> float | None:
     """Seconds until a queued job is due (0 for one that is already); None when nothing is queued.
 

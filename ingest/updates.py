@@ -16,7 +16,7 @@ from ingest.names import choose_title, display_filename, stem
 from ingest.uploads import NewDocument, Within, check_metadata, duplicate, no_storage
 from rag.settings import Settings
 from rag.store.records import FINAL_STATUSES, DocumentRow, Status, VersionRow
-from rag.store.repositories import Changes, Collections, Documents, Jobs, Versions
+from rag.store.repositories import Changes, Collections, Documents, Jobs, Quotas, Versions
 from rag.store.scope import Scope
 from rag.store.session import Database
 
@@ -79,6 +79,8 @@ def _enter(
     # before the document, as a deletion of the collection does
     collections.share(collection_id)
     collections.lock_if_limited(collection_id)
+    quotas = Quotas(session, scope)
+    quotas.lock_if_limited(settings)
     document = documents.lock(document_id)
     job = Jobs(session, scope).of_document(document_id)
     coming = document.updating or (document if document.generation == 0 else None)
@@ -98,6 +100,7 @@ def _enter(
     _refuse_duplicate(session, scope, document, upload.sha256, new.filename)
     outcome = _queue_next(session, scope, document, new.filename, (upload.sha256, upload.bytes))
     collections.check_limits(collection_id)
+    quotas.check(settings)
     target = blob_path(settings, document_id, outcome.generation)
     # Inside the transaction, for only here is the number certain. After a rollback the file is nobody's: the
     # next version of that number takes its place, or `sweep` removes it.

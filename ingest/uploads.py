@@ -23,7 +23,7 @@ from rag.errors import Conflict, InvalidRequest, LongleafError, TooLarge, Unavai
 from rag.ids import new_id
 from rag.settings import Settings
 from rag.store.records import DocumentRow
-from rag.store.repositories import Collections, Documents, Jobs, Versions
+from rag.store.repositories import Collections, Documents, Jobs, Quotas, Versions
 from rag.store.scope import Scope
 from rag.store.session import Database
 
@@ -167,7 +167,8 @@ def accept_all(
     Bytes that the collection holds already raise Conflict (`duplicate_document`, with `existing_document_id`
     of the first and `duplicates` of all; the id is None for a file that is twice in `new`), or, with `reuse`,
     yield the existing document. Raises also NotFound, InvalidRequest (`invalid_metadata`), Unavailable, and
-    Conflict (`too_many_documents`) or TooLarge (`collection_too_large`) beyond the collection's limits.
+    Conflict (`too_many_documents`) or TooLarge (`collection_too_large`) beyond the collection's limits, and
+    Conflict (`document_quota`) or TooLarge (`storage_quota`) beyond the workspace's.
     """
     for item in new:
         check_metadata(item.metadata)
@@ -183,7 +184,7 @@ def accept_all(
             _unlink(settings, ids)
             raise no_storage(error) from error
         try:
-            accepted = _enter(db, scope, collection_id, new, ids, reuse=reuse, within=within)
+            accepted = _enter(db, settings, scope, collection_id, new, ids, reuse=reuse, within=within)
         except Unavailable:
             raise  # the transaction's fate can be unknown: `sweep` judges by the rows
         except LongleafError:
@@ -195,8 +196,9 @@ def accept_all(
     return accepted
 
 
-def _enter(
+def _enter(  # noqa: PLR0917
     db: Database,
+    settings: Settings,
     scope: Scope,
     collection_id: str,
     new: Sequence[NewDocument],
@@ -210,6 +212,8 @@ def _enter(
     with db.session() as session:
         collections = Collections(session, scope)
         collections.lock_if_limited(collection_id)
+        quotas = Quotas(session, scope)
+        quotas.lock_if_limited(settings)
         documents = Documents(session, scope)
         versions = Versions(session, scope)
         mine: dict[str, DocumentRow] = {}
@@ -248,6 +252,7 @@ def _enter(
             raise duplicate(duplicates)
         if mine:
             collections.check_limits(collection_id)
+            quotas.check(settings)
         accepted = [entered[place] for place in range(len(new))]
         if within is not None:
             for entry in accepted:

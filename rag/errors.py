@@ -64,6 +64,13 @@ class TooLarge(LongleafError):
     default_code = "too_large"
 
 
+class TooMany(LongleafError):
+    """Somebody has used up what they may use in a minute; `retry_after` of `extra` is in seconds."""
+
+    status = 429
+    default_code = "rate_limited"
+
+
 class Unavailable(LongleafError):
     """A part that the request needs is not ready; trying again later can help."""
 

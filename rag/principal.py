@@ -13,6 +13,14 @@ from rag.store.tables import DEFAULT_WORKSPACE
 
 
 @dataclass(frozen=True, slots=True)
+class RateLimits:
+    """What may be used in a minute; None is what the settings say, 0 is without a limit."""
+
+    requests: int | None = None
+    tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Principal:
     """Somebody in one workspace: with `role` in all of it, and with further roles by collection."""
 
@@ -23,6 +31,8 @@ class Principal:
     role: Role | None = None
     collections: Mapping[str, Role] = field(default_factory=dict)
     operator: bool = False
+    limits: RateLimits = RateLimits()
+    workspace_limits: RateLimits = RateLimits()
 
     def role_in(self, collection_id: str) -> Role | None:
         """What they may do in a collection of their workspace; None is nothing."""

@@ -79,6 +79,36 @@ class Settings(BaseSettings):
     upload_hours: float = Field(
         24.0, gt=0, description="How long a resumable upload is kept to which nothing more comes."
     )
+    key_requests_per_minute: int = Field(
+        0,
+        ge=0,
+        description="Requests that a key may make in a minute, where it has no limit of its own; 0 is any.",
+    )
+    key_tokens_per_minute: int = Field(
+        0, ge=0, description="The same for tokens that the models read and write for it."
+    )
+    workspace_requests_per_minute: int = Field(
+        0, ge=0, description="Requests in a minute of all keys and people of a workspace; 0 is any number."
+    )
+    workspace_tokens_per_minute: int = Field(0, ge=0, description="The same for tokens.")
+    workspace_max_documents: int = Field(
+        0,
+        ge=0,
+        description="Documents that a workspace may hold, where it has no quota of its own; 0 is any.",
+    )
+    workspace_max_bytes: int = Field(0, ge=0, description="The same for bytes of its originals.")
+    max_waiting: int = Field(
+        64,
+        ge=0,
+        description="Questions that may wait in this process while others are answered, and as many "
+        "searches; further ones get 503 at once.",
+    )
+    max_uploads: int = Field(
+        64, ge=1, description="Uploads that this process takes in at a time; further ones get 503 at once."
+    )
+    max_queued_documents: int = Field(
+        0, ge=0, description="Documents that may wait to be read; beyond it uploads get 503. 0 is any number."
+    )
     max_context_tokens: int = Field(
         0,
         ge=0,

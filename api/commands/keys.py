@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from api import people
-from api.commands.session import BY, audited, opened
+from api.commands.session import BY, audited, limits_of, opened
 from api.terminal import say, say_json, warn
 from rag.roles import Role
 from rag.settings import Settings
@@ -27,6 +27,8 @@ def run_create(
     user: str | None,
     expires: int | None,
     operator: bool,
+    requests: int | None,
+    tokens: int | None,
     as_json: bool,
 ) -> None:
     """Make a key and print it. Raises NotFound, InvalidRequest, Unmigrated, Unavailable."""
@@ -44,6 +46,7 @@ def run_create(
                 if not collections
                 else [people.collection_id(session, scope, each) for each in collections],
                 expires_at=None if expires is None else utc_now() + timedelta(days=expires),
+                **limits_of(requests_per_minute=requests, tokens_per_minute=tokens),
             )
             audited(session, scope.workspace_id, "keys create", made.row.id)
     _show(made, as_json=as_json)
@@ -58,6 +61,31 @@ def run_rotate(settings: Settings, workspace: str, key_id: str, grace: float, *,
             made = Keys(session, scope).rotate(key_id, timedelta(hours=grace))
             audited(session, scope.workspace_id, "keys rotate", key_id)
     _show(made, as_json=as_json)
+
+
+def run_limit(
+    settings: Settings,
+    workspace: str,
+    key_id: str,
+    *,
+    requests: int | None,
+    tokens: int | None,
+    as_json: bool,
+) -> None:
+    """Set what a key may use in a minute. Raises NotFound, Unmigrated, Unavailable."""
+    with opened(settings) as db:
+        check(db)
+        with db.session() as session:
+            scope = Scope(Workspaces(session).get(workspace).id)
+            given = limits_of(requests_per_minute=requests, tokens_per_minute=tokens)
+            row = Keys(session, scope).limit(key_id, **given)
+            audited(session, scope.workspace_id, "keys limit", key_id)
+    if as_json:
+        say_json(people.key(row).model_dump(mode="json"))
+    else:
+        shown = (row.requests_per_minute, row.tokens_per_minute)
+        of_requests, of_tokens = ("by the settings" if most is None else most or "any" for most in shown)
+        say(f"{row.id} ({row.name}): requests in a minute: {of_requests}; tokens: {of_tokens}")
 
 
 def run_revoke(settings: Settings, workspace: str, key_id: str, *, as_json: bool) -> None:

@@ -32,6 +32,11 @@ def audited(session: Session, workspace_id: str, action: str, *target: str) -> N
     AuditLog(session, Scope(workspace_id)).add(Done(BY, action, " ".join(target)))
 
 
+def limits_of(**given: int | None) -> dict[str, int | None]:
+    """Limits as the store takes them: those that were given, -1 as None."""
+    return {name: None if most == -1 else most for name, most in given.items() if most is not None}
+
+
 @contextmanager
 def command_service(settings: Settings, *, engine: bool, collection: str | None = None) -> Iterator[Service]:
     """Start the parts that a command needs; no worker runs by itself.

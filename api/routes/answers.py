@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse
 
 from api import schemas
 from api.access import Reads
-from api.answers import body_of
+from api.answers import body_of, tokens_of
 from api.fields import answer_id as checked_id
 from api.routes.shared import problems
 from api.sse import iterate_in_thread, unless_gone
@@ -66,6 +66,7 @@ def _again(service: Service, answer_id: str, cancel: threading.Event) -> Iterato
     before = stored(service.db, service.scope, answer_id)
     found = replay(service.answerer.wait(), service.scope, answer_id, cancel)
     if found is not None:
+        service.deed.tokens += 0 if found.answer is None else tokens_of(found.answer)
         yield _body(answer_id, before, found)
 
 

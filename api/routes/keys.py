@@ -59,6 +59,8 @@ def create(service: Administers, body: schemas.NewKey, workspace: Workspace = No
             if only is None
             else [people.collection_id(session, scope, each) for each in only],
             expires_at=None if days is None else utc_now() + timedelta(days=days),
+            requests_per_minute=body.requests_per_minute,
+            tokens_per_minute=body.tokens_per_minute,
         )
     service.deed.of(made.row.id)
     return people.key_with_secret(made.row, made.text)
@@ -78,6 +80,17 @@ def rotate(
         keys = _keys_with(service, session, workspace, id)
         made = keys.rotate(id, timedelta(hours=body.grace_hours))
     return people.key_with_secret(made.row, made.text)
+
+
+@router.patch("/{id}", response_model=schemas.Key, summary="Limit a key", responses=problems(s404=_NO_KEY))
+def change(
+    service: Administers, id: str, body: schemas.KeyChange, workspace: Workspace = None
+) -> schemas.Key:
+    """Set what a key may use in a minute. It holds from the next request on."""
+    with service.db.session() as session:
+        keys = _keys_with(service, session, workspace, id)
+        row = keys.limit(id, **body.model_dump(exclude_unset=True))
+    return people.key(row)
 
 
 @router.delete("/{id}", status_code=204, summary="Revoke a key", responses=problems(s404=_NO_KEY))

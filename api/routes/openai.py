@@ -14,7 +14,7 @@ from api.routes.shared import problems
 from api.sse import EventStream, iterate_in_thread, unless_gone
 from api.v1 import chat, completions, embeddings, naming, responses
 from api.v1.errors import error_of
-from api.v1.events import Step
+from api.v1.events import Answered, Ended, Piece, Step
 from api.v1.schemas.chat import ChatRequest
 from api.v1.schemas.completions import CompletionRequest, EmbeddingRequest
 from api.v1.schemas.responses import ResponseRequest
@@ -64,6 +64,7 @@ async def chat_completions(request: Request, service: Reads, body: ChatRequest) 
         lambda cancel: chat.steps(service, body, cancel),
         presenter,
         stream=bool(body.stream),
+        choices=body.n or 1,
     )
 
 
@@ -77,6 +78,7 @@ async def text_completions(request: Request, service: Reads, body: CompletionReq
         lambda cancel: completions.steps(service, body, cancel),
         presenter,
         stream=bool(body.stream),
+        choices=body.n or 1,
     )
 
 
@@ -115,14 +117,40 @@ async def _shown(
     presenter: Presenter,
     *,
     stream: bool,
+    choices: int = 1,
     last: Callable[[Exception], StreamPart] | None = None,
 ) -> Response:
-    steps = iterate_in_thread(service.answers, lambda cancel: service.metrics.generating(work(cancel)))
+    steps = iterate_in_thread(
+        service.answers,
+        lambda cancel: _counted(service, service.metrics.generating(work(cancel)), choices),
+    )
     if stream:
         # The first step is awaited, so that what can't be answered gets its status.
         first = await unless_gone(request.receive, anext(steps))
         return EventStream(_parts(first, steps, presenter), on_error=last or _last_part(request))
     return _json(await unless_gone(request.receive, _whole(steps, presenter)))
+
+
+def _counted(service: Service, steps: Iterator[Step], choices: int) -> Iterator[Step]:
+    """The steps, with the tokens of the bare model noted; an answer from documents notes its own.
+
+    A prompt is counted once for its `choices`; of what is broken off, the pieces of text.
+    """
+    before, pieces, from_documents = service.deed.tokens, 0, False
+    try:
+        for step in steps:
+            match step:
+                case Answered():
+                    from_documents = True
+                case Piece():
+                    pieces += 1
+                case Ended(choice=choice, usage=usage) if not from_documents:
+                    read = usage.prompt if choice % choices == 0 else 0
+                    service.deed.tokens += read + usage.completion
+            yield step
+    finally:
+        if service.deed.tokens == before:
+            service.deed.tokens += pieces
 
 
 async def _parts(

@@ -84,9 +84,9 @@ _REPLACEMENT_FORM: dict[str, Any] = {
             "description": "Nothing new: all bytes were there (`on_duplicate=reuse`).",
         },
         **problems(
-            s409="The collection has these bytes: `existing_document_id`, `duplicates`. Or it has as many "
-            "documents as it may.",
-            s413="A file, or the request, is larger than the limit; or the collection would be.",
+            s409="The collection has these bytes: `existing_document_id`, `duplicates`. Or it, or the "
+            "workspace, has as many documents as it may.",
+            s413="A file, or the request, is larger than the limit; or the collection or workspace would be.",
             s415="The body is no multipart/form-data.",
         ),
     },

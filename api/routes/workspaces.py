@@ -33,3 +33,17 @@ def create(service: Operates, body: schemas.NewWorkspace) -> schemas.Workspace:
         row = Workspaces(session).create(body.name)
     service.deed.of(row.id)
     return people.workspace(row)
+
+
+@router.patch(
+    "/{id}",
+    response_model=schemas.Workspace,
+    summary="Limit a workspace",
+    responses=problems(s404="There is no such workspace."),
+)
+def change(service: Operates, id: str, body: schemas.WorkspaceChange) -> schemas.Workspace:
+    """Set what all in a workspace, named by name or id, may use in a minute, and how much it may hold."""
+    with service.db.session() as session:
+        row = Workspaces(session).limit(id, **body.model_dump(exclude_unset=True))
+    service.deed.of(row.id)
+    return people.workspace(row)

@@ -32,6 +32,7 @@ from api.schemas.documents import (
 from api.schemas.operations import Health, Readiness, Version
 from api.schemas.people import (
     Key,
+    KeyChange,
     KeyList,
     KeyRotation,
     KeyWithSecret,
@@ -47,6 +48,7 @@ from api.schemas.people import (
     UserChange,
     UserList,
     Workspace,
+    WorkspaceChange,
     WorkspaceList,
 )
 from api.schemas.questions import (
@@ -84,6 +86,7 @@ __all__ = [
     "EvidenceVerdict",
     "Health",
     "Key",
+    "KeyChange",
     "KeyList",
     "KeyRotation",
     "KeyWithSecret",
@@ -122,5 +125,6 @@ __all__ = [
     "Version",
     "VersionList",
     "Workspace",
+    "WorkspaceChange",
     "WorkspaceList",
 ]

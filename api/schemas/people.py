@@ -16,6 +16,8 @@ Label = Annotated[
         min_length=1, max_length=200, json_schema_extra={"pattern": r"^[^\x00-\x1f\x7f]*\S[^\x00-\x1f\x7f]*$"}
     ),
 ]
+Rate = Annotated[int, Field(ge=0, le=2**31 - 1)]
+_OF_SETTINGS = "; null for what the settings say, 0 for no limit."
 WorkspaceName = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9 _.-]*$")]
 Email = Annotated[str, Field(min_length=3, max_length=254, examples=["ada@example.org"])]
 
@@ -36,6 +38,23 @@ class NewKey(Request):
     )
     operator: bool = Field(
         default=False, description="Whether it may do what is for operators. Only they can make such a key."
+    )
+    requests_per_minute: Rate | None = Field(
+        default=None, description=f"Requests that it may make in a minute{_OF_SETTINGS}"
+    )
+    tokens_per_minute: Rate | None = Field(
+        default=None, description=f"Tokens that models may read and write for it in a minute{_OF_SETTINGS}"
+    )
+
+
+class KeyChange(Request):
+    """Limits of a key; what is left out stays."""
+
+    requests_per_minute: Rate | None = Field(
+        default=None, description=f"Requests that it may make in a minute{_OF_SETTINGS}"
+    )
+    tokens_per_minute: Rate | None = Field(
+        default=None, description=f"Tokens that models may read and write for it in a minute{_OF_SETTINGS}"
     )
 
 
@@ -62,6 +81,8 @@ class Key(BaseModel):
     expires_at: Time | None
     revoked_at: Time | None
     last_used_at: Time | None = Field(description="To about a minute.")
+    requests_per_minute: int | None
+    tokens_per_minute: int | None
 
 
 class KeyWithSecret(Key):
@@ -141,12 +162,33 @@ class NewWorkspace(Request):
     name: WorkspaceName
 
 
+class WorkspaceChange(Request):
+    """Limits of a workspace; what is left out stays."""
+
+    requests_per_minute: Rate | None = Field(
+        default=None, description=f"Requests that all in it may make in a minute{_OF_SETTINGS}"
+    )
+    tokens_per_minute: Rate | None = Field(
+        default=None, description=f"Tokens that models may read and write for it in a minute{_OF_SETTINGS}"
+    )
+    max_documents: Rate | None = Field(
+        default=None, description=f"Documents that it may hold{_OF_SETTINGS} What is there stays."
+    )
+    max_bytes: Annotated[int, Field(ge=0, le=2**53)] | None = Field(
+        default=None, description=f"Bytes of originals that it may hold{_OF_SETTINGS} What is there stays."
+    )
+
+
 class Workspace(BaseModel):
-    """A tenant: what is in it is invisible from every other one."""
+    """A tenant: what is in it is invisible from every other one. Limits of null are those of the settings."""
 
     id: str
     name: str
     created_at: Time
+    requests_per_minute: int | None
+    tokens_per_minute: int | None
+    max_documents: int | None
+    max_bytes: int | None
 
 
 class WorkspaceList(BaseModel):

@@ -39,6 +39,7 @@ def embed(service: Service, body: EmbeddingRequest, cancel: threading.Event) -> 
                 extra={"param": "input"},
             )
         tokens += length
+    service.deed.tokens += tokens
     work = embedder.embed_queries if body.input_type == "query" else embedder.embed_passages
     data: list[dict[str, Any]] = []
     for first in range(0, len(texts), _AT_ONCE):

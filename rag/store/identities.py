@@ -11,11 +11,15 @@ from rag.roles import Role
 
 @dataclass(frozen=True, slots=True)
 class WorkspaceRow:
-    """A tenant."""
+    """A tenant. Its limits: None is what the settings say, 0 is none."""
 
     id: str
     name: str
     created_at: datetime
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    max_documents: int | None = None
+    max_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +56,7 @@ class MemberRow:
 class KeyRow:
     """An API key without its secret; `prefixes` are the beginnings of its valid secrets, newest first.
 
-    `collections` are the ids of those that it is for; None is all.
+    `collections` are the ids of those that it is for; None is all. Limits as of a `WorkspaceRow`.
     """
 
     id: str
@@ -68,3 +72,5 @@ class KeyRow:
     expires_at: datetime | None
     revoked_at: datetime | None
     last_used_at: datetime | None
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None

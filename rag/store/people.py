@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import Boolean, ForeignKey, Index, String, UniqueConstraint
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy import Boolean, ColumnElement, ForeignKey, Index, Integer, String, UniqueConstraint
+from sqlalchemy.orm import InstrumentedAttribute, Mapped, mapped_column
 
 from rag.store.tables import Base
 
@@ -57,7 +57,8 @@ class CollectionRole(Base):
 class ApiKey(Base):
     """What a program shows instead of a person. With a `user_id` it never may do more than that user.
 
-    Unless `every_collection`, it is for those of `key_collections` alone.
+    Unless `every_collection`, it is for those of `key_collections` alone. A limit of NULL is what the
+    settings say, and 0 is none.
     """
 
     __tablename__ = "api_keys"
@@ -75,6 +76,8 @@ class ApiKey(Base):
     expires_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]
     last_used_at: Mapped[datetime | None]
+    requests_per_minute: Mapped[int | None] = mapped_column(Integer)
+    tokens_per_minute: Mapped[int | None] = mapped_column(Integer)
 
 
 class KeyCollection(Base):
@@ -116,3 +119,8 @@ class SignIn(Base):
     workspace_id: Mapped[str] = mapped_column(ForeignKey("workspaces.id", ondelete="CASCADE"))
     created_at: Mapped[datetime]
     expires_at: Mapped[datetime]
+
+
+def unexpired(expires_at: InstrumentedAttribute[datetime | None], moment: datetime) -> ColumnElement[bool]:
+    """The condition that something is valid after that moment; without an end it is for ever."""
+    return expires_at.is_(None) | (expires_at > moment)

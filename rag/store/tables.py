@@ -89,7 +89,10 @@ class StoreState(Base):
 
 
 class Workspace(Base):
-    """A tenant: whatever hangs below it is invisible to every other."""
+    """A tenant: whatever hangs below it is invisible to every other.
+
+    Its limits: NULL is what the settings say, 0 is none.
+    """
 
     __tablename__ = "workspaces"
     __table_args__ = (Index(None, "name", unique=True),)
@@ -97,6 +100,10 @@ class Workspace(Base):
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
     name: Mapped[str]
     created_at: Mapped[datetime]
+    requests_per_minute: Mapped[int | None] = mapped_column(Integer)
+    tokens_per_minute: Mapped[int | None] = mapped_column(Integer)
+    max_documents: Mapped[int | None] = mapped_column(Integer)
+    max_bytes: Mapped[int | None] = mapped_column(BigInteger)
 
 
 class Collection(Base):

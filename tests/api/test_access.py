@@ -133,6 +133,7 @@ LINES: dict[str, Line] = {
     "DELETE /collections/{name}": Line("manager", lambda h, _w: h.collection(), manager=404),
     "GET /keys": Line("admin", foreign=200),
     "POST /keys": Line("admin", send={"json": {"name": "k"}}, foreign=201),
+    "PATCH /keys/{id}": Line("admin", lambda h, _w: h.key_id(), {"json": {"requests_per_minute": 9000}}),
     "POST /keys/{id}/rotate": Line("admin", lambda h, _w: h.key_id(), {"json": {}}),
     "DELETE /keys/{id}": Line("admin", lambda h, _w: h.key_id()),
     "GET /audit": Line("admin", foreign=200),
@@ -146,6 +147,9 @@ LINES: dict[str, Line] = {
     "PATCH /users/{id}": Line("operator", lambda h, _w: h.user_id, {"json": {"disabled": False}}),
     "GET /workspaces": Line("operator"),
     "POST /workspaces": Line("operator", send={"json": {"name": "made"}}),
+    "PATCH /workspaces/{id}": Line(
+        "operator", lambda h, _w: h.workspaces["other"], {"json": {"max_documents": 9000}}
+    ),
 }
 
 KEEPER = "whoever can read the settings and write to the store: the keeper of the machine"

@@ -289,7 +289,7 @@ def test_people_come_on_the_way_up_and_go_on_the_way_down_and_documents_stay(emp
                 "VALUES ('col_1', 'ws_default', 'papers', 'e5@1', '2026-01-01 00:00:00')"
             )
         )
-    _move(empty, command.upgrade, "0007")
+    _move(empty, command.upgrade, "head")
     with empty.session() as session:
         user = Users(session).create("ada@example.org")
         Members(session, DEFAULT_SCOPE).add(user.id, None)

@@ -208,8 +208,9 @@ def _emptied(session: Session, filled: Filled, of: Scope) -> Collections:
     return Collections(session, MINE)
 
 
-ELSEWHERE = {"AuditLog", "Keys", "Members"}
-"""Tried across workspaces in `test_audit_log.py` and, with the people that they need, in `test_people.py`."""
+ELSEWHERE = {"AuditLog", "Keys", "Members", "Quotas"}
+"""Tried across workspaces in `test_audit_log.py` and, with the people that they need, in `test_people.py`;
+`Quotas` takes nothing by which another workspace could be named."""
 
 
 def public_methods() -> set[str]:

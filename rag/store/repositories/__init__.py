@@ -15,6 +15,7 @@ from rag.store.repositories.generations import Generations
 from rag.store.repositories.jobs import Jobs
 from rag.store.repositories.keys import Keys
 from rag.store.repositories.members import Members
+from rag.store.repositories.quotas import Quotas
 from rag.store.repositories.synced import SyncedFiles
 from rag.store.repositories.users import Users
 from rag.store.repositories.versions import Versions
@@ -34,6 +35,7 @@ __all__ = [
     "Jobs",
     "Keys",
     "Members",
+    "Quotas",
     "Scope",
     "SyncedFiles",
     "Users",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, cast
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import ColumnElement, delete, func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -158,18 +158,7 @@ class Collections(Repository):
                     extra={"limit": row.max_documents},
                 )
         if row.max_bytes is not None:
-            size = self._session.scalar(
-                select(func.sum(func.coalesce(Version.bytes, Document.bytes)))
-                .select_from(Document)
-                .outerjoin(
-                    Version,
-                    (Version.document_id == Document.id)
-                    & (Version.generation > Document.generation)
-                    & (Version.status != "superseded"),
-                )
-                .where(Document.collection_id == collection_id)
-            )
-            held = int(size or 0)
+            held = originals_bytes(self._session, Document.collection_id == collection_id)
             if held > row.max_bytes:
                 raise TooLarge(
                     f"the originals of collection {row.name!r} would have {held:,} bytes, its limit is "
@@ -233,6 +222,22 @@ class Collections(Repository):
 def owner_of(session: Session, collection_id: str) -> str | None:
     """The workspace of a collection, for what the service does by itself; None where it is gone."""
     return session.scalar(select(Collection.workspace_id).where(Collection.id == collection_id))
+
+
+def originals_bytes(session: Session, which: ColumnElement[bool]) -> int:
+    """Bytes of the originals of documents, those of a version on its way in place of the present one's."""
+    size = session.scalar(
+        select(func.sum(func.coalesce(Version.bytes, Document.bytes)))
+        .select_from(Document)
+        .outerjoin(
+            Version,
+            (Version.document_id == Document.id)
+            & (Version.generation > Document.generation)
+            & (Version.status != "superseded"),
+        )
+        .where(which)
+    )
+    return int(size or 0)
 
 
 def _record(row: Collection) -> CollectionRow:

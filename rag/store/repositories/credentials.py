@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import secrets
+from dataclasses import replace
 from datetime import datetime, timedelta
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import Row, delete, select, update
 from sqlalchemy.orm import Session
 
 from rag.errors import Unauthenticated
-from rag.principal import Principal, of_key
+from rag.principal import Principal, RateLimits, of_key
 from rag.store.identities import Rights
-from rag.store.people import ApiKey, KeySecret, SignIn, User
-from rag.store.repositories.keys import Keys, digest
+from rag.store.people import ApiKey, KeySecret, SignIn, User, unexpired
+from rag.store.repositories.keys import digest, key_record
 from rag.store.repositories.members import Members
 from rag.store.scope import Scope, utc_now
+from rag.store.tables import Workspace
 
 _WRONG = "The key is not valid: it is unknown, was revoked or has expired."
 _GONE = "You are no longer signed in; sign in again."
@@ -28,10 +30,13 @@ class Credentials:
 
     def of_key(self, text: str) -> Principal:
         """Who shows a key. Raises Unauthenticated (`invalid_key`)."""
-        secret = self._session.get(KeySecret, digest(text))
-        if secret is None or (secret.expires_at is not None and secret.expires_at <= utc_now()):
-            raise Unauthenticated(_WRONG, code="invalid_key")
-        return self._holder(secret.key_id)
+        now = utc_now()
+        query = (
+            _VALID_KEYS.join(KeySecret, KeySecret.key_id == ApiKey.id)
+            .where(KeySecret.hash == digest(text), unexpired(KeySecret.expires_at, now))
+            .where(unexpired(ApiKey.expires_at, now))
+        )
+        return self._holder(self._session.execute(query).one_or_none())
 
     def of_cookie(self, text: str) -> Principal:
         """Who is signed in. Raises Unauthenticated (`signed_out`)."""
@@ -39,13 +44,22 @@ class Credentials:
         if held is None or held.expires_at <= utc_now():
             raise Unauthenticated(_GONE, code="signed_out")
         if held.key_id is not None:
-            return self._holder(held.key_id)
+            query = _VALID_KEYS.where(ApiKey.id == held.key_id, unexpired(ApiKey.expires_at, utc_now()))
+            return self._holder(self._session.execute(query).one_or_none())
         user = self._session.get(User, held.user_id)
         rights = Members(self._session, Scope(held.workspace_id)).rights(held.user_id or "")
         if user is None or user.disabled_at is not None or rights is None:
             raise Unauthenticated(_GONE, code="signed_out")
+        workspace = self._session.get_one(Workspace, held.workspace_id)
         return Principal(
-            "user", user.id, user.name, held.workspace_id, rights.role, rights.collections, user.operator
+            "user",
+            user.id,
+            user.name,
+            held.workspace_id,
+            rights.role,
+            rights.collections,
+            user.operator,
+            workspace_limits=_limits(workspace),
         )
 
     def sign_in(self, text: str, hours: float) -> tuple[Principal, str, datetime]:
@@ -82,25 +96,37 @@ class Credentials:
 
     def operators(self) -> int:
         """How many valid keys of operators there are."""
-        now = utc_now()
         query = select(ApiKey.id).where(
             ApiKey.operator.is_(True),
             ApiKey.revoked_at.is_(None),
-            (ApiKey.expires_at.is_(None)) | (ApiKey.expires_at > now),
+            unexpired(ApiKey.expires_at, utc_now()),
         )
         return len(self._session.scalars(query).all())
 
-    def _holder(self, key_id: str) -> Principal:
-        row = self._session.get_one(ApiKey, key_id)
-        key = Keys(self._session, Scope(row.workspace_id)).get(key_id)
-        if key.revoked_at is not None or (key.expires_at is not None and key.expires_at <= utc_now()):
+    def _holder(self, found: Row[ApiKey, Workspace] | None) -> Principal:
+        """Who a valid key, with its workspace, stands for; nobody where there is none."""
+        if found is None:
             raise Unauthenticated(_WRONG, code="invalid_key")
+        row, workspace = found
         rights: Rights | None = None
-        operator = key.operator
-        if key.user_id is not None:
-            user = self._session.get_one(User, key.user_id)
+        operator = row.operator
+        if row.user_id is not None:
+            user = self._session.get_one(User, row.user_id)
             rights = Members(self._session, Scope(row.workspace_id)).rights(user.id)
             if user.disabled_at is not None or rights is None:
                 raise Unauthenticated(_WRONG, code="invalid_key")
             operator = operator and user.operator
-        return of_key(key, rights, operator=operator)
+        principal = of_key(key_record(self._session, row), rights, operator=operator)
+        return replace(principal, limits=_limits(row), workspace_limits=_limits(workspace))
+
+
+_VALID_KEYS = (
+    select(ApiKey, Workspace)
+    .join(Workspace, Workspace.id == ApiKey.workspace_id)
+    .where(ApiKey.revoked_at.is_(None))
+)
+"""Keys that were not revoked, each with its workspace: to be narrowed to one that has not expired."""
+
+
+def _limits(row: ApiKey | Workspace) -> RateLimits:
+    return RateLimits(row.requests_per_minute, row.tokens_per_minute)

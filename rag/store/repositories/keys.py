@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import delete, select, update
+from sqlalchemy.orm import Session
 
 from rag.errors import Conflict, NotFound
 from rag.ids import ALPHABET, new_id
 from rag.roles import Role
 from rag.store.identities import KeyRow
-from rag.store.people import ApiKey, KeyCollection, KeySecret, SignIn
+from rag.store.people import ApiKey, KeyCollection, KeySecret, SignIn, unexpired
 from rag.store.repositories.collections import Collections
 from rag.store.repositories.members import Members
 from rag.store.repositories.workspaces import check_name
@@ -58,6 +59,8 @@ class Keys(Repository):
         operator: bool = False,
         collections: Sequence[str] | None = None,
         expires_at: datetime | None = None,
+        requests_per_minute: int | None = None,
+        tokens_per_minute: int | None = None,
     ) -> NewKey:
         """Make a key: with `collections` (ids) for those alone, with `user_id` for what that member may.
 
@@ -76,6 +79,8 @@ class Keys(Repository):
             created_at=utc_now(),
             created_by=created_by,
             expires_at=expires_at,
+            requests_per_minute=requests_per_minute,
+            tokens_per_minute=tokens_per_minute,
         )
         self._session.add(row)
         self._session.flush()
@@ -100,10 +105,7 @@ class Keys(Repository):
         until = now + grace
         self._session.execute(
             update(KeySecret)
-            .where(
-                KeySecret.key_id == key_id,
-                (KeySecret.expires_at.is_(None)) | (KeySecret.expires_at > until),
-            )
+            .where(KeySecret.key_id == key_id, unexpired(KeySecret.expires_at, until))
             .values(expires_at=until)
         )
         self._session.execute(
@@ -126,10 +128,20 @@ class Keys(Repository):
         self._session.flush()
         return self._record(row)
 
+    def limit(self, key_id: str, **limits: int | None) -> KeyRow:
+        """Set `requests_per_minute`, `tokens_per_minute` or both. Raises NotFound."""
+        row = self._row(key_id)
+        for name, most in limits.items():
+            setattr(row, name, most)
+        self._session.flush()
+        return self._record(row)
+
     def _row(self, key_id: str) -> ApiKey:
-        row = self._session.scalar(
-            select(ApiKey).where(ApiKey.id == key_id, ApiKey.workspace_id == self._workspace)
-        )
+        row = None
+        if "\0" not in key_id:  # which PostgreSQL can't be asked for
+            row = self._session.scalar(
+                select(ApiKey).where(ApiKey.id == key_id, ApiKey.workspace_id == self._workspace)
+            )
         if row is None:
             raise NotFound(f"There is no key {key_id[:60]!r}.", code="key_not_found")
         return row
@@ -143,28 +155,37 @@ class Keys(Repository):
         return text
 
     def _record(self, row: ApiKey) -> KeyRow:
-        only = select(KeyCollection.collection_id).where(KeyCollection.key_id == row.id)
-        valid = (KeySecret.expires_at.is_(None)) | (KeySecret.expires_at > utc_now())
         prefixes = (
             select(KeySecret.prefix)
-            .where(KeySecret.key_id == row.id, valid)
+            .where(KeySecret.key_id == row.id, unexpired(KeySecret.expires_at, utc_now()))
             .order_by(KeySecret.created_at.desc())
         )
-        return KeyRow(
-            id=row.id,
-            workspace_id=row.workspace_id,
-            user_id=row.user_id,
-            name=row.name,
-            role=row.role,  # type: ignore[arg-type]
-            operator=row.operator,
-            collections=None if row.every_collection else tuple(sorted(self._session.scalars(only))),
-            prefixes=tuple(self._session.scalars(prefixes)),
-            created_at=row.created_at,
-            created_by=row.created_by,
-            expires_at=row.expires_at,
-            revoked_at=row.revoked_at,
-            last_used_at=row.last_used_at,
-        )
+        return key_record(self._session, row, tuple(self._session.scalars(prefixes)))
+
+
+def key_record(session: Session, row: ApiKey, prefixes: tuple[str, ...] = ()) -> KeyRow:
+    """The frozen record of a row; asks for its collections where it is not for all."""
+    only = None
+    if not row.every_collection:
+        named = select(KeyCollection.collection_id).where(KeyCollection.key_id == row.id)
+        only = tuple(sorted(session.scalars(named)))
+    return KeyRow(
+        id=row.id,
+        workspace_id=row.workspace_id,
+        user_id=row.user_id,
+        name=row.name,
+        role=row.role,  # type: ignore[arg-type]
+        operator=row.operator,
+        collections=only,
+        prefixes=prefixes,
+        created_at=row.created_at,
+        created_by=row.created_by,
+        expires_at=row.expires_at,
+        revoked_at=row.revoked_at,
+        last_used_at=row.last_used_at,
+        requests_per_minute=row.requests_per_minute,
+        tokens_per_minute=row.tokens_per_minute,
+    )
 
 
 def digest(text: str) -> str:

@@ -29,9 +29,11 @@ class Workspaces:
 
     def get(self, workspace: str) -> WorkspaceRow:
         """The workspace of that id or name. Raises NotFound (`workspace_not_found`)."""
-        row = self._session.get(Workspace, workspace) or self._session.scalar(
-            select(Workspace).where(Workspace.name == workspace)
-        )
+        row = None
+        if "\0" not in workspace:  # which PostgreSQL can't be asked for
+            row = self._session.get(Workspace, workspace) or self._session.scalar(
+                select(Workspace).where(Workspace.name == workspace)
+            )
         if row is None:
             raise NotFound(f"There is no workspace {workspace[:NAME_LIMIT]!r}.", code="workspace_not_found")
         return _record(row)
@@ -51,6 +53,14 @@ class Workspaces:
             ) from error
         return _record(row)
 
+    def limit(self, workspace: str, **limits: int | None) -> WorkspaceRow:
+        """Set limits by the names of the columns. What is there already stays. Raises NotFound."""
+        row = self._session.get_one(Workspace, self.get(workspace).id)
+        for name, most in limits.items():
+            setattr(row, name, most)
+        self._session.flush()
+        return _record(row)
+
 
 def check_name(name: str, limit: int) -> str:
     """A name without spaces at its ends. Raises InvalidRequest (`invalid_name`)."""
@@ -64,4 +74,12 @@ def check_name(name: str, limit: int) -> str:
 
 
 def _record(row: Workspace) -> WorkspaceRow:
-    return WorkspaceRow(row.id, row.name, row.created_at)
+    return WorkspaceRow(
+        row.id,
+        row.name,
+        row.created_at,
+        row.requests_per_minute,
+        row.tokens_per_minute,
+        row.max_documents,
+        row.max_bytes,
+    )
