@@ -74,7 +74,7 @@ class Bare:
     def continuation(self, number: int, ids: Sequence[int], params: SamplingParams) -> Iterator[Step]:
         """Steps of what follows a prompt, as the choice of that number. Raises ModelError."""
         events = self.engine.generate(ids, params, cancel=self.cancel, salt=self.salt)
-        return _choice(self.engine, number, events, tools=False, parallel=True)
+        return _choice(self.engine, number, events, tools=False, parallel=True, closing=True)
 
     def scores(self, ids: Sequence[int], k: int) -> tuple[Score, ...]:
         """What the model thinks of each token of a prompt, with the `k` likeliest in its place.
@@ -132,9 +132,15 @@ def score_of(engine: Engine, token: int, logprob: float | None, top: Iterable[tu
 
 
 def _choice(
-    engine: Engine, number: int, events: Iterator[Event | ToolEvent], *, tools: bool, parallel: bool
+    engine: Engine,
+    number: int,
+    events: Iterator[Event | ToolEvent],
+    *,
+    tools: bool,
+    parallel: bool,
+    closing: bool = False,
 ) -> Iterator[Step]:
-    """Steps of one choice.
+    """Steps of one choice; with `closing`, the token that ends it has its score too.
 
     A call is given when it is whole: one that breaks off turns out to be text, which could not be taken back.
     """
@@ -151,7 +157,8 @@ def _choice(
                 read, cached = total, known
             case TokenEvent():
                 written += 1
-                if event.logprob is not None and event.token_id not in engine.tokenizer.stop_ids:
+                shown = closing or event.token_id not in engine.tokenizer.stop_ids
+                if event.logprob is not None and shown:
                     scores.append(score_of(engine, event.token_id, event.logprob, event.top_logprobs))
                 said += len(event.text)
                 if not tools and (event.text or scores):

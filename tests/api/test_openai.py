@@ -330,6 +330,31 @@ def test_log_probabilities_of_a_given_continuation(client: OpenAI, engine: Engin
     assert found.usage.completion_tokens == most
 
 
+def test_the_token_that_ends_a_text_has_its_score(client: OpenAI, folder: Path, engine: Engine) -> None:
+    """lm-evaluation-harness takes the last score for that of the one token that it has to ask for."""
+    ids, end = begun(engine, TEXT), min(engine.tokenizer.stop_ids)
+    found = client.completions.create(
+        model=RAW,
+        prompt=[ids],
+        echo=True,
+        logprobs=1,
+        max_tokens=1,
+        temperature=0,
+        logit_bias={str(end): 100},
+    )
+    choice, logprobs = found.choices[0], found.choices[0].logprobs
+    assert logprobs is not None
+    assert logprobs.tokens is not None
+    assert logprobs.token_logprobs is not None
+    assert (choice.text, choice.finish_reason) == (TEXT, "stop")
+    assert len(logprobs.token_logprobs) == len(ids) + 1
+    assert logprobs.tokens[-1] == engine.tokenizer.token_bytes(end).decode()
+    with torch.no_grad():
+        model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+        rows = model(torch.tensor([ids])).logits[0, -1, : engine.tokenizer.vocab_size].log_softmax(-1)
+    np.testing.assert_allclose(logprobs.token_logprobs[-1], float(rows[end]), atol=2e-3)
+
+
 def test_log_probabilities_agree_with_transformers(client: OpenAI, folder: Path, engine: Engine) -> None:
     """With begin token, as transformers reads a text; an independent implementation of the same model."""
     found = client.completions.create(
