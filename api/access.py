@@ -87,7 +87,7 @@ def need_of(route: RouteContext) -> Need | None:
     """What a route asks for; None where it does not say, or says two things."""
     found = {
         each.call.need
-        for each in _dependencies(getattr(route, "dependant", None))
+        for each in dependencies_of(getattr(route, "dependant", None))
         if isinstance(each.call, Access)
     }
     if len(found) == 1:
@@ -95,10 +95,11 @@ def need_of(route: RouteContext) -> Need | None:
     return "anyone" if not found and route.path in PUBLIC_PATHS else None
 
 
-def _dependencies(dependant: Any) -> Iterator[Any]:
+def dependencies_of(dependant: Any) -> Iterator[Any]:
+    """What a route depends on, at any depth; nothing for one that is not FastAPI's."""
     for each in getattr(dependant, "dependencies", ()):
         yield each
-        yield from _dependencies(each)
+        yield from dependencies_of(each)
 
 
 def declared(app: FastAPI) -> list[tuple[RouteContext, Need]]:

@@ -55,12 +55,10 @@ class Authentication:
 
     async def _principal(self, scope: Scope) -> Principal | None:
         headers = Headers(scope=scope)
-        reader = scraper(
-            self._service.settings, scope["method"], scope["path"], bearer(headers.get("authorization", ""))
-        )
+        key, cookie = bearer(headers.get("authorization", "")), session_cookie(headers.get("cookie", ""))
+        reader = scraper(self._service.settings, scope["method"], scope["path"], key)
         if reader is not None:
             return reader
-        key, cookie = bearer(headers.get("authorization", "")), session_cookie(headers.get("cookie", ""))
         if key is None and cookie is None:
             raise Unauthenticated("Say who you are: Authorization: Bearer <API key>.")
         if key is None and scope["method"] not in _SAFE_METHODS and not same_origin(headers):

@@ -4,18 +4,19 @@ and what comes back would be taken for the filtered answer."""
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
-from typing import Any
 
 from fastapi import Depends, Request
 from fastapi.exceptions import RequestValidationError
+
+from api.access import dependencies_of
 
 
 def _only_known(request: Request) -> None:
     """Raises RequestValidationError (`extra_forbidden`) for a parameter that the route does not have."""
     if not request.url.query:
         return
-    known = set(_names(request.scope["route"].dependant))
+    own = request.scope["route"].dependant
+    known = {field.alias for each in (own, *dependencies_of(own)) for field in each.query_params}
     found = [
         {"type": "extra_forbidden", "loc": ("query", name), "msg": _message(name, known)}
         for name in dict.fromkeys(request.query_params)
@@ -27,13 +28,6 @@ def _only_known(request: Request) -> None:
 
 ONLY_KNOWN = Depends(_only_known)
 """For routes whose clients are free to send no more than is documented."""
-
-
-def _names(dependant: Any) -> Iterator[str]:
-    for field in dependant.query_params:
-        yield field.alias
-    for each in dependant.dependencies:
-        yield from _names(each)
 
 
 def _message(name: str, known: set[str]) -> str:

@@ -31,6 +31,16 @@ def remove_if_possible(path: Path) -> None:
         log.warning("%s stays until a later start removes it: %s", path, error)
 
 
+def size_of(path: Path) -> int:
+    """Bytes of a file, or of all files in a folder; 0 where they go while they are looked at."""
+    try:
+        if path.is_file():
+            return path.stat().st_size
+        return sum(entry.stat().st_size for entry in path.rglob("*") if entry.is_file())
+    except OSError:  # files of a running service come and go
+        return 0
+
+
 def copy_durably(source: Path, target: Path) -> None:
     """Copy bytes and wait until they are on the disk. Raises OSError."""
     with source.open("rb") as reading, target.open("wb") as writing:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from types import TracebackType
-from typing import Any, BinaryIO, Literal, Self, TypeVar
+from typing import Any, BinaryIO, Self, TypeVar, Unpack
 
 import anyio
 import anyio.to_thread
@@ -162,44 +162,20 @@ class AsyncClient:
             operations.search(query, top_k, operations.where(collection, document_ids, filters))
         )
 
-    async def ask(
-        self,
-        question: str,
-        *,
-        collection: str | None = None,
-        document_ids: Sequence[str] | None = None,
-        filters: Mapping[str, Any] | None = None,
-        history: Sequence[types.Turn] = (),
-        mode: Literal["auto", "quotes", "answer"] | None = None,
-        max_tokens: int | None = None,
-        **options: Any,
-    ) -> types.Answer:
+    async def ask(self, question: str, **options: Unpack[operations.Options]) -> types.Answer:
         """Answer a question from the documents, with quotes that were checked.
 
-        `options` are further members of the body of `POST /query`: `top_k`, `receipts`, `seed`, …
+        `options` are members of the body of `POST /query`.
         """
-        scope = operations.where(collection, document_ids, filters)
-        given = {"mode": mode, "max_tokens": max_tokens, **options}
-        body = operations.question(question, history, scope, given)
+        body = operations.question(question, options)
         return await self._done(operations.sending(types.Answer, "POST", "/query", body))
 
     @asynccontextmanager
     async def ask_stream(
-        self,
-        question: str,
-        *,
-        collection: str | None = None,
-        document_ids: Sequence[str] | None = None,
-        filters: Mapping[str, Any] | None = None,
-        history: Sequence[types.Turn] = (),
-        mode: Literal["auto", "quotes", "answer"] | None = None,
-        max_tokens: int | None = None,
-        **options: Any,
+        self, question: str, **options: Unpack[operations.Options]
     ) -> AsyncGenerator[AsyncIterator[types.Event]]:
         """The events of an answer while it is made, the `Answer` last; leaving the block stops the work."""
-        scope = operations.where(collection, document_ids, filters)
-        given = {"mode": mode, "max_tokens": max_tokens, **options}
-        body = operations.question(question, history, scope, given)
+        body = operations.question(question, options)
         async with self._http.stream("POST", "/query", json=body, headers=streams.HEADERS) as response:
             if not response.is_success:
                 await response.aread()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, Literal, TypedDict, TypeVar
 from urllib.parse import quote
 
 from longleaf import types
@@ -65,12 +65,33 @@ def search(query: str, top_k: int, scope: Mapping[str, Any]) -> Steps[list[types
     return (yield from sending(types.SearchResults, "POST", "/search", body)).results
 
 
-def question(
-    asked: str, history: Sequence[types.Turn], scope: Mapping[str, Any], options: Mapping[str, Any]
-) -> dict[str, Any]:
+class Options(TypedDict, total=False):
+    """What may be said beside a question; the HTTP API has the meaning of each."""
+
+    collection: str | None
+    document_ids: Sequence[str] | None
+    filters: Mapping[str, Any] | None
+    history: Sequence[types.Turn]
+    mode: Literal["auto", "quotes", "answer"] | None
+    unsupported: Literal["remove", "mark"]
+    top_k: int
+    steps: int | None
+    receipts: bool
+    max_context_tokens: int | None
+    max_tokens: int | None
+    temperature: float
+    seed: int
+
+
+def question(asked: str, options: Options) -> dict[str, Any]:
     """The body of a question."""
-    turns = [turn.model_dump() for turn in history]
-    return {"question": asked, **({"history": turns} if turns else {}), **scope, **without_none(options)}
+    given = without_none(options)
+    for name in ("document_ids", "history"):
+        if name in given:
+            given[name] = [
+                each.model_dump() if isinstance(each, types.Turn) else each for each in given[name]
+            ]
+    return {"question": asked, **given}
 
 
 def wait(document_id: str, on_change: Callable[[types.Document], None] | None) -> Steps[types.Document]:

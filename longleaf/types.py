@@ -27,47 +27,39 @@ class DocumentError(Model):
     detail: str
 
 
-class Version(Model):
-    """A file that a document was sent as, and how far its ingest is or came."""
+class Ingest(Model):
+    """A file that was sent, and how far its ingest is or came."""
 
-    generation: int
-    status: VersionStatus
-    error: DocumentError | None
     filename: str
     media_type: str
     bytes: int
     sha256: str
+    error: DocumentError | None
     pages_done: int
     pages_total: int
     chunks_done: int
     chunks_total: int
     characters: int
+    generation: int
     created_at: datetime
     updated_at: datetime
 
 
-class Document(Model):
+class Version(Ingest):
+    """A file that a document was sent as, and how far its ingest is or came."""
+
+    status: VersionStatus
+
+
+class Document(Ingest):
     """A document and how far its ingest is."""
 
     id: str
-    filename: str
     title: str
     collection: str
-    media_type: str
-    bytes: int
-    sha256: str
     status: Status
-    error: DocumentError | None
-    pages_done: int
-    pages_total: int
-    chunks_done: int
-    chunks_total: int
-    characters: int
     metadata: dict[str, Any]
-    generation: int
     updating: Version | None
-    created_at: datetime
-    updated_at: datetime
 
 
 class DocumentPage(Model):
@@ -196,11 +188,10 @@ class Evidence(Model):
     reason: str
 
 
-class Answer(Model):
-    """An answer, its quotes, and what was read for it."""
+class Answered(Model):
+    """What an answer and a stored one have in common."""
 
     answer_id: str
-    answer: str
     answer_kind: Literal["quotes", "prose", "sentence", "none"]
     answer_status: Literal["answered", "insufficient_evidence", "nothing_retrieved"]
     unsupported: list[str]
@@ -210,10 +201,16 @@ class Answer(Model):
     receipts: list[Receipt]
     disagreements: list[Disagreement]
     searches: list[SearchStep]
+    timings: dict[str, float | None]
+
+
+class Answer(Answered):
+    """An answer, its quotes, and what was read for it."""
+
+    answer: str
     evidence: Evidence
     context: dict[str, Any]
     usage: Usage
-    timings: dict[str, float | None]
 
     @property
     def answered(self) -> bool:
@@ -221,27 +218,16 @@ class Answer(Model):
         return self.answer_status == "answered"
 
 
-class StoredAnswer(Model):
+class StoredAnswer(Answered):
     """An answer that was given before, as far as its documents are still there."""
 
-    answer_id: str
     created_at: datetime
     question: str
     collection: str | None
     withdrawn: bool
     answer: str | None
-    answer_kind: Literal["quotes", "prose", "sentence", "none"]
-    answer_status: Literal["answered", "insufficient_evidence", "nothing_retrieved"]
-    unsupported: list[str]
-    language: str | None
-    warnings: list[str]
-    citations: list[Citation]
-    receipts: list[Receipt]
-    disagreements: list[Disagreement]
-    searches: list[SearchStep]
     evidence: Evidence | None
     usage: Usage | None
-    timings: dict[str, float | None]
     model: str
     embedder: str
 

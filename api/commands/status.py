@@ -13,6 +13,7 @@ from api.inventory import generator_path, local_models
 from api.loaders import hardware_cache
 from api.terminal import human_bytes, say, say_heading, say_json
 from api.version import version
+from ingest.files import size_of
 from ingest.keeping import reembed
 from model.errors import ModelError
 from model.hardware import Hardware, describe
@@ -174,19 +175,10 @@ def _why(settings: Settings, hardware: Hardware) -> str:
 
 
 def _disk(folder: Path) -> dict[str, Any]:
-    sizes = {name: _size(folder / name) for name in ("blobs", "index", "tmp")}
-    sizes["database"] = sum(_size(path) for path in folder.glob("longleaf.db*")) if folder.is_dir() else 0
+    sizes = {name: size_of(folder / name) for name in ("blobs", "index", "tmp")}
+    sizes["database"] = sum(size_of(path) for path in folder.glob("longleaf.db*")) if folder.is_dir() else 0
     present = next(path for path in (folder, *folder.parents) if path.exists())
     return {**sizes, "free": shutil.disk_usage(present).free}
-
-
-def _size(path: Path) -> int:
-    try:
-        if path.is_file():
-            return path.stat().st_size
-        return sum(entry.stat().st_size for entry in path.rglob("*") if entry.is_file())
-    except OSError:  # files of a running service come and go
-        return 0
 
 
 def _show(report: dict[str, Any]) -> None:

@@ -13,6 +13,7 @@ from api.doctor.finding import Case, Finding, failure, ok, skipped, warning
 from api.first_key import FILE_NAME
 from api.metrics.scraper import BadMetricsToken, token_of
 from api.terminal import human_bytes
+from ingest.files import size_of
 from ingest.keeping.backup_folder import BackupFolder
 from ingest.keeping.kv import kv_folder
 from ingest.keeping.portable import BackupDamaged
@@ -111,7 +112,7 @@ def kv_disk(case: Case) -> Finding:
     limit, folder = case.settings.kv_disk_bytes, kv_folder(case.settings)
     if not limit:
         return ok("nothing that was read is kept on the disk (LONGLEAF_KV_DISK_BYTES is 0)")
-    held = sum(_size(path) for path in folder.glob("*.kv"))
+    held = sum(size_of(path) for path in folder.glob("*.kv"))
     free = shutil.disk_usage(_present(folder)).free
     if limit - held > free:
         return warning(
@@ -202,10 +203,3 @@ def _env_has_secret() -> bool:
         for name, _, value in given
         if not name.strip().endswith("_FILE")
     )
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:  # files of a running service come and go
-        return 0

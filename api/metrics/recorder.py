@@ -80,8 +80,8 @@ class Metrics:
         self._at = threading.local()
 
     def request(self, method: str, route: str, status: int, seconds: float) -> None:
-        """Count a request that has ended; `route` is a template or `UNMATCHED`, never a path."""
-        method = method if method in METHODS else OTHER_METHOD
+        """Count a request that has ended: `method` of `METHODS` or `OTHER_METHOD`, `route` a template or
+        `UNMATCHED`, never what somebody made up."""
         self._requests.labels(method, route, str(status)).inc()
         self._request_seconds.labels(method, route).observe(seconds)
 

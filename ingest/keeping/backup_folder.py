@@ -44,7 +44,6 @@ browsers that are signed in."""
 
 _OURS = re.compile(r"manifest\.json|catalogue\..+|documents|blobs|lock|\..+")
 _BLOB = re.compile(r"[0-9a-f]{64}")
-_PIECE = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)

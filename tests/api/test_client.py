@@ -21,6 +21,7 @@ from api.app import create_app
 from api.loaders import Loaders
 from api.wiring import Service
 from longleaf import AsyncClient, Client, types
+from longleaf.operations import Options
 from longleaf.retries import Retries
 from rag.settings import Settings
 from tests.api.conftest import LEASE, listening
@@ -290,6 +291,11 @@ def _shape(model: type[BaseModel]) -> dict[str, object]:
 @pytest.mark.parametrize(("ours", "served"), PAIRS)
 def test_types_are_those_of_the_service(ours: type[BaseModel], served: type[BaseModel]) -> None:
     assert _shape(ours) == _shape(served)
+
+
+def test_options_are_those_of_the_service() -> None:
+    apart = {"question", "query", "stream"}
+    assert set(Options.__annotations__) == set(schemas.QueryRequest.model_fields) - apart
 
 
 def test_states_are_those_of_the_service() -> None:
