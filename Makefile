@@ -39,6 +39,7 @@ setup: python ## Set up .venv for the service
 setup-dev: python ## Set up .venv for the service and its tests
 	@$(PYTHON) scripts/setup.py dev
 	@$(BIN)/python scripts/fetch_tokenizer.py
+	@$(BIN)/python scripts/fetch_provider.py
 
 python:
 	@test -n "$(PYTHON)" || { echo "Longleaf needs Python 3.11. Install it, or say where it is: make run PYTHON=/path/to/python3.11" >&2; exit 1; }

@@ -28,6 +28,7 @@ from api.routes import (
     mcp,
     members,
     metrics,
+    oidc,
     openai,
     query,
     reading,
@@ -60,13 +61,14 @@ ROOMS = (
     users,
     workspaces,
     session,
+    oidc,
     audit,
     health,
     metrics,
 )
 
-FREE = (openai, mcp)
-"""Rooms whose clients are other people's programs, and may add to an address what is theirs."""
+FREE = (openai, mcp, oidc)
+"""Rooms whose clients are other people's programs, or come from them, and may add what is theirs."""
 
 
 def create_app(settings: Settings, service: Service | None = None) -> FastAPI:

@@ -104,6 +104,8 @@ def _entry(scope: Scope, deed: Deed, status: int) -> tuple[str, Done] | None:
 
 
 def _is_change(scope: Scope, deed: Deed) -> bool:
+    if scope["method"] == "GET":  # one that lets somebody in says so
+        return deed.actor is not None
     if scope["method"] == "HEAD":  # one that finds an upload whole takes it in
         return bool(deed.ids)
     return scope["method"] not in _READING and _ASKING.fullmatch(scope["path"]) is None

@@ -19,6 +19,8 @@ from api.following import Follower
 from api.loaders import Loaders
 from api.metrics.recorder import Metrics
 from api.metrics.watching import ServiceCollector
+from api.oidc.config import sign_in_config
+from api.oidc.provider import Provider
 from api.tracing import Tracing, tracing_of
 from ingest.blobs import refuse_foreign_folder
 from rag.errors import Forbidden, LongleafError, NotFound, Unavailable
@@ -120,7 +122,7 @@ class Service:
     ) -> None:
         """Connects to nothing yet. `tracing` is by default what the settings ask for.
 
-        Raises BadDatabaseUrl, ExtraMissing.
+        Raises BadDatabaseUrl, BadSignIn, ExtraMissing.
         """
         self.settings = settings
         self.loaders = loaders or Loaders()
@@ -138,6 +140,8 @@ class Service:
         self.answers = ThreadPoolExecutor(ANSWER_THREADS, thread_name_prefix="answer")
         self._later = ThreadPoolExecutor(1, thread_name_prefix="later")
         self.auditor = Auditor(self.db, self.background) if settings.auth == "on" else None
+        signing = sign_in_config(settings)
+        self.provider = None if signing is None else Provider(signing)
         self.metrics = Metrics()
         self.metrics.registry.register(ServiceCollector(self))
         self.tracing = tracing or tracing_of(settings)

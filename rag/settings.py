@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 GIB = 1024**3
@@ -30,6 +30,28 @@ class Settings(BaseSettings):
     )
     sign_in_hours: float = Field(
         12.0, gt=0, le=24 * 365, description="How long a browser stays signed in to the page."
+    )
+    public_url: str = Field(
+        "",
+        description="Address under which browsers reach the service, such as `https://longleaf.example.org`; "
+        "needed for sign-in with a provider.",
+    )
+    oidc_issuer: str = Field(
+        "", description="Address of an OpenID Connect provider that people sign in with; empty means none."
+    )
+    oidc_client_id: str = Field("", description="What the provider calls this service.")
+    oidc_client_secret: SecretStr = Field(
+        SecretStr(""), description="The secret that the provider gave for it; empty for a public client."
+    )
+    oidc_client_secret_file: str = Field("", description="A file with that secret instead.")
+    oidc_scopes: str = Field("openid email profile", description="What is asked of the provider.")
+    oidc_groups_claim: str = Field(
+        "groups", description="Where the provider tells the groups that somebody is in."
+    )
+    oidc_grants: str = Field(
+        "",
+        description="Who is let in without having been entered, with which role, as `WHO=WORKSPACE:ROLE` "
+        "between semicolons; WHO is `@domain` of a confirmed address, the name of a group, or `*` for all.",
     )
     data_dir: Path = Field(
         Path("data"), description="Folder of the database, the uploaded files and the indexes."

@@ -203,6 +203,23 @@ class SignIn(Request):
     key: str = Field(min_length=1, max_length=200)
 
 
+class SignInWays(BaseModel):
+    """How a browser can sign in beside with a key."""
+
+    provider: str | None = Field(
+        description="The provider that `GET /session/oidc` leads to, by its host's name."
+    )
+
+
+class ProviderAnswer(BaseModel):
+    """What a provider sends a browser back with."""
+
+    code: str | None = Field(default=None, max_length=4096, description="What it gave for us.")
+    state: str | None = Field(default=None, max_length=200, description="What we gave it.")
+    iss: str | None = Field(default=None, max_length=500, description="Who it is (RFC 9207).")
+    error: str | None = Field(default=None, max_length=200, description="Why there is no code.")
+
+
 class Me(BaseModel):
     """Who asks, and what they may do. `collections` are roles by id, beside `role` in all of them."""
 

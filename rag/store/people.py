@@ -28,7 +28,10 @@ class User(Base):
 
 
 class Membership(Base):
-    """A user in a workspace; `role` is the one in all its collections, NULL where each has its own."""
+    """A user in a workspace; `role` is the one in all its collections, NULL where each has its own.
+
+    `provided` is another such, which follows what the sign-in service says of the user; the greater holds.
+    """
 
     __tablename__ = "memberships"
     __table_args__ = (Index(None, "user_id"),)
@@ -39,6 +42,7 @@ class Membership(Base):
     user_id: Mapped[str] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), primary_key=True)
     role: Mapped[str | None] = mapped_column(String(10))
     created_at: Mapped[datetime]
+    provided: Mapped[str | None] = mapped_column(String(10))
 
 
 class CollectionRole(Base):

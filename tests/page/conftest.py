@@ -19,6 +19,8 @@ from page_support import DESKTOP, Opened, Watch
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 from playwright.sync_api import Error as PlaywrightError
 
+from tests.api.providers import CLIENT, SECRET, real_provider
+
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 ARGUMENTS = [
@@ -53,14 +55,19 @@ def browser() -> Iterator[Browser]:
         launched.close()
 
 
+def free_port() -> int:
+    """A port that nobody listens at."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 @contextmanager
 def started(folder: Path, **more: str) -> Iterator[str]:
     """Origin of a real server with a data folder of its own, models loaded."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = more.get("LONGLEAF_PORT") or str(free_port())
     environment = {name: value for name, value in os.environ.items() if not name.startswith("LONGLEAF_")}
-    environment |= {"LONGLEAF_DATA_DIR": str(folder / "data"), "LONGLEAF_PORT": str(port), **more}
+    environment |= {"LONGLEAF_DATA_DIR": str(folder / "data"), "LONGLEAF_PORT": port, **more}
     with (folder / "log").open("w+") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "api", "serve"], cwd=ROOT, env=environment, stdout=log, stderr=log
@@ -92,6 +99,31 @@ def guarded(tmp_path: Path) -> Iterator[tuple[str, str]]:
     """Origin of a server that asks for keys, and its first one."""
     with started(tmp_path, LONGLEAF_AUTH="on") as origin:
         yield origin, (tmp_path / "data" / "first-admin-key").read_text().strip()
+
+
+@pytest.fixture
+def company(tmp_path: Path) -> Iterator[str]:
+    """Origin of a server whose people sign in with a provider: `ada` is let in, `eve` is not."""
+    port = str(free_port())
+    public = f"http://localhost:{port}"  # another site than the provider's, as in life
+    accounts = {
+        "ada": {"email": "ada@example.org", "email_verified": True, "name": "Ada"},
+        "eve": {"email": "eve@elsewhere.org", "email_verified": True, "name": "Eve"},
+    }
+    with (
+        real_provider(accounts, public) as issuer,
+        started(
+            tmp_path,
+            LONGLEAF_AUTH="on",
+            LONGLEAF_PORT=port,
+            LONGLEAF_PUBLIC_URL=public,
+            LONGLEAF_OIDC_ISSUER=issuer,
+            LONGLEAF_OIDC_CLIENT_ID=CLIENT,
+            LONGLEAF_OIDC_CLIENT_SECRET=SECRET,
+            LONGLEAF_OIDC_GRANTS="@example.org=default:editor",
+        ),
+    ):
+        yield public
 
 
 def _wait_until_ready(origin: str, process: subprocess.Popen[bytes], log: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from page_support import file
 from playwright.sync_api import Browser, expect
 
@@ -30,4 +31,34 @@ def test_a_key_is_typed_once(guarded: tuple[str, str], browser: Browser) -> None
     expect(page.get_by_role("button", name="lease", exact=True)).to_be_visible()
     assert page.evaluate("document.cookie") == ""
     assert key not in page.content()
+    context.close()
+
+
+def test_people_sign_in_with_their_companys_provider(company: str, browser: Browser) -> None:
+    context = browser.new_context(base_url=company)
+    page = context.new_page()
+    dialog = page.get_by_role("dialog", name="Sign in")
+
+    def sign_in(login: str) -> None:
+        dialog.get_by_role("link", name="Sign in with 127.0.0.1").click()
+        page.locator("input[name=login]").fill(login)
+        page.locator("input[name=password]").fill("any")
+        page.get_by_role("button", name="Sign-in").click()
+        page.get_by_role("button", name="Continue").click()
+        page.wait_for_url(f"{company}/**")
+
+    page.goto("/")
+    expect(dialog.get_by_role("link", name="Sign in with 127.0.0.1")).to_be_visible()
+    assert Axe().run(page).violations_count == 0
+    sign_in("eve")
+    expect(dialog.get_by_role("alert")).to_contain_text("not admitted")
+    assert page.url == f"{company}/"
+    context.clear_cookies()
+    page.goto("/")
+    sign_in("ada")
+    expect(page.locator("#collection")).to_contain_text("default")
+    expect(dialog).to_be_hidden()
+    page.set_input_files("#files", [file("lease.txt", "The rent is 41,300 guilders a year.")])
+    expect(page.locator("#docs")).to_contain_text("1 passage", timeout=60_000)
+    assert page.evaluate("document.cookie") == ""
     context.close()

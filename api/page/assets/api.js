@@ -51,6 +51,8 @@ export async function signIn(key) {
   if (!response.ok) throw problemOf(response.status, await response.json().catch(() => null));
 }
 
+export const signInWays = () => getJson("session");
+
 // {ready, checks} whatever the status: 503 is an answer here.
 export async function readiness() {
   const response = await fetch("readyz", { cache: "no-store" });

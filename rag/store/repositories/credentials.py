@@ -73,18 +73,34 @@ class Credentials:
         now = utc_now()
         ends = (each for each in (secret.expires_at, key.expires_at) if each is not None)
         until = min((now + timedelta(hours=hours), *ends))
-        cookie = secrets.token_urlsafe(32)
+        return principal, self._enter(key.workspace_id, until, key_id=key.id), until
+
+    def admit(self, user_id: str, workspace_id: str, hours: float) -> tuple[Principal, str, datetime]:
+        """Let a browser in whose user a sign-in service has made known: the same as `sign_in`.
+
+        Raises Unauthenticated (`signed_out`) for who is disabled, or no member of the workspace.
+        """
+        until = utc_now() + timedelta(hours=hours)
+        cookie = self._enter(workspace_id, until, user_id=user_id)
+        return self.of_cookie(cookie), cookie, until
+
+    def _enter(
+        self, workspace_id: str, until: datetime, *, key_id: str | None = None, user_id: str | None = None
+    ) -> str:
+        now, cookie = utc_now(), secrets.token_urlsafe(32)
         self._session.execute(delete(SignIn).where(SignIn.expires_at <= now))
         self._session.add(
             SignIn(
                 hash=digest(cookie),
-                key_id=key.id,
-                workspace_id=key.workspace_id,
+                key_id=key_id,
+                user_id=user_id,
+                workspace_id=workspace_id,
                 created_at=now,
                 expires_at=until,
             )
         )
-        return principal, cookie, until
+        self._session.flush()
+        return cookie
 
     def sign_out(self, text: str) -> None:
         """Make a cookie worthless; one that is so already stays so."""

@@ -8,7 +8,7 @@ from typing import cast
 from sqlalchemy import delete, select
 
 from rag.errors import NotFound
-from rag.roles import Role
+from rag.roles import Role, greater
 from rag.store.identities import MemberRow, Rights
 from rag.store.people import CollectionRole, Membership, User
 from rag.store.repositories.collections import Collections
@@ -60,6 +60,24 @@ class Members(Repository):
         self._session.flush()
         return self.get(user_id)
 
+    def provide(self, user_id: str, role: Role | None) -> None:
+        """Note the role that a sign-in service's word gives a user, beside that of the admins; None takes it.
+
+        Who is left with nothing is no member any more.
+        """
+        membership = self._session.get(Membership, (self._workspace, user_id))
+        if membership is None:
+            if role is None:
+                return
+            membership = Membership(workspace_id=self._workspace, user_id=user_id, created_at=utc_now())
+            self._session.add(membership)
+        had, membership.provided = membership.provided, role
+        self._session.flush()
+        rights = self._rights(membership)
+        if had is not None and rights.role is None and not rights.collections:
+            self._session.delete(membership)
+            self._session.flush()
+
     def grant(self, user_id: str, collection_id: str, role: Role | None) -> MemberRow:
         """Give a member a role in one collection, or take it. What the workspace's role allows stays.
 
@@ -99,4 +117,5 @@ class Members(Repository):
             .where(Collection.workspace_id == self._workspace, CollectionRole.user_id == membership.user_id)
         )
         held = {row.collection_id: cast(Role, row.role) for row in self._session.execute(query)}
-        return Rights(cast("Role | None", membership.role), held)
+        own, provided = cast("Role | None", membership.role), cast("Role | None", membership.provided)
+        return Rights(greater(own, provided), held)

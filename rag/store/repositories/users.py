@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from rag.errors import Conflict, InvalidRequest, NotFound
 from rag.ids import new_id
 from rag.store.identities import UserRow
-from rag.store.people import SignIn, User
+from rag.store.people import Membership, SignIn, User
 from rag.store.repositories.workspaces import check_name
 from rag.store.scope import utc_now
 
@@ -43,18 +43,61 @@ class Users:
         """How many there are."""
         return self._session.scalar(select(func.count()).select_from(User)) or 0
 
-    def create(self, email: str, name: str = "", *, operator: bool = False) -> UserRow:
-        """Enter a person who is a member of nothing yet.
+    def of_identity(self, issuer: str, subject: str) -> UserRow | None:
+        """The user whom a sign-in service knows by that subject."""
+        row = self._session.scalar(select(User).where(User.issuer == issuer, User.subject == subject))
+        return None if row is None else user_record(row)
+
+    def bind(self, email: str, issuer: str, subject: str) -> UserRow | None:
+        """The user who was entered by that address, known to the service from now on; None if there is none.
+
+        Raises Conflict (`duplicate_user`) where the address is of somebody whom a service knows already.
+        """
+        row = self._session.scalar(select(User).where(User.email == email).with_for_update())
+        if row is None:
+            return None
+        if row.subject is not None:
+            raise Conflict(
+                f"The address {email!r} belongs to a user who signs in as somebody else.",
+                code="duplicate_user",
+            )
+        row.issuer, row.subject = issuer, subject
+        self._session.flush()
+        return user_record(row)
+
+    def workspaces(self, user_id: str) -> builtins.list[str]:
+        """Ids of the workspaces that a user is in, the first joined first."""
+        query = (
+            select(Membership.workspace_id)
+            .where(Membership.user_id == user_id)
+            .order_by(Membership.created_at, Membership.workspace_id)
+        )
+        return [*self._session.scalars(query)]
+
+    def create(
+        self,
+        email: str | None,
+        name: str = "",
+        *,
+        operator: bool = False,
+        issuer: str | None = None,
+        subject: str | None = None,
+    ) -> UserRow:
+        """Enter a person who is a member of nothing yet; without an address for whom a sign-in service knows.
 
         Raises InvalidRequest (`invalid_email`, `invalid_name`), Conflict (`duplicate_user`).
         """
-        address = email.strip().lower()
+        identity = new_id("usr")
+        # a name under which nothing can ever be delivered (RFC 2606)
+        address = f"{identity}@unknown.invalid" if email is None else email.strip().lower()
         if not _EMAIL.fullmatch(address) or not address.isprintable():
-            raise InvalidRequest(f"{email[:NAME_LIMIT]!r} is no e-mail address.", code="invalid_email")
+            raise InvalidRequest(f"{address[:NAME_LIMIT]!r} is no e-mail address.", code="invalid_email")
         row = User(
-            id=new_id("usr"),
+            id=identity,
             email=address,
             name=check_name(name or address, NAME_LIMIT),
+            issuer=issuer,
+            subject=subject,
             operator=operator,
             created_at=utc_now(),
         )
