@@ -30,6 +30,7 @@ async function ask() {
   dialog.showModal();
   const ways = await signInWays().catch(() => ({}));
   if (!ways.provider) return;
+  provider.href = "session/oidc";
   setText(provider, `Sign in with ${ways.provider}`);
   provider.hidden = false;
 }
