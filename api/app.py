@@ -38,6 +38,7 @@ from api.routes import (
     uploads,
     users,
     watching,
+    webhooks,
     workspaces,
 )
 from api.version import version
@@ -60,6 +61,7 @@ ROOMS = (
     members,
     users,
     workspaces,
+    webhooks,
     session,
     oidc,
     audit,

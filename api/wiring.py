@@ -22,6 +22,7 @@ from api.metrics.watching import ServiceCollector
 from api.oidc.config import sign_in_config
 from api.oidc.provider import Provider
 from api.tracing import Tracing, tracing_of
+from api.webhooks.sender import Sender
 from ingest.blobs import refuse_foreign_folder
 from rag.errors import Forbidden, LongleafError, NotFound, Unavailable
 from rag.observing import Observer, Several
@@ -175,6 +176,8 @@ class Service:
         if self.settings.auth == "on":
             ensure_first_key(self.db, self.settings)
         self._run("load-retrieval", lambda: self._load_retrieval(ingest=ingest))
+        if ingest:
+            self._run("webhooks", lambda: Sender(self.db, self.settings).run(self.stopping))
         if engine:
             self._run("load-engine", self._load_engine)
             self._run("follow", lambda: Follower(self.db, self._forget_text).run(self.stopping))

@@ -14,7 +14,7 @@ from ingest.keeping.kv import purge_blocks
 from rag.errors import NotFound, Unavailable
 from rag.settings import Settings
 from rag.store.records import DocumentRow
-from rag.store.repositories import Changes, Collections, Documents, Generations, Versions
+from rag.store.repositories import Changes, Collections, Documents, Generations, Versions, Webhooks
 from rag.store.scope import Scope
 from rag.store.session import Database
 from rag.store.tables import IngestJob
@@ -93,6 +93,9 @@ def _delete_rows(session: Session, scope: Scope, document: DocumentRow) -> list[
     Generations(session, scope).drop_all(document.id)
     Changes(session, scope).append(document.collection_id, document.id, document.generation, "delete")
     Documents(session, scope).delete(document.id)
+    Webhooks(session, scope).announce(
+        "document.deleted", document.id, document.collection_id, generation=document.generation
+    )
     return [(document.id, generation) for generation in sorted(sent)]
 
 

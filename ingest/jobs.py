@@ -31,7 +31,7 @@ from ingest.queue import Turn, due, priority_of
 from rag.errors import Conflict
 from rag.ids import new_id
 from rag.store.records import DocumentRow, JobRow
-from rag.store.repositories import Documents, Generations, Jobs, Versions
+from rag.store.repositories import Documents, Generations, Jobs, Versions, Webhooks
 from rag.store.repositories.jobs import job_record
 from rag.store.scope import Scope
 from rag.store.session import Database
@@ -302,6 +302,11 @@ def _end(session: Session, scope: Scope, job: JobRow, failure: tuple[str, str] |
         chunks_total=0,
         characters=0,
     )
+    if code is not None:
+        collection_id = Documents(session, scope).get(job.document_id).collection_id
+        Webhooks(session, scope).announce(
+            "document.failed", job.document_id, collection_id, generation=job.generation, code=code
+        )
 
 
 def _wrong_state(transition: str, document_id: str, job: JobRow) -> Conflict:

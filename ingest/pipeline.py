@@ -30,7 +30,7 @@ from rag.embedders.base import Embedder
 from rag.errors import LongleafError, Unavailable
 from rag.settings import Settings
 from rag.store.records import ChunkDraft, PageRow
-from rag.store.repositories import Collections, Documents, Generations, Versions
+from rag.store.repositories import Collections, Documents, Generations, Versions, Webhooks
 from rag.store.session import Database
 
 log = logging.getLogger(__name__)
@@ -137,6 +137,9 @@ class Pipeline:
                 lease.generation,
                 title=choose_title(given, version.title, version.filename),
                 embedder=self._embedder.fingerprint,
+            )
+            Webhooks(session, lease.scope).announce(
+                "document.ready", lease.document_id, lease.collection_id, generation=lease.generation
             )
 
     def _drop_old(self, lease: Lease) -> None:

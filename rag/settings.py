@@ -189,6 +189,11 @@ class Settings(BaseSettings):
         description="Names, separated by commas, that the server answers to besides localhost; `*` is any. "
         "Without it a server bound to another address answers to any name.",
     )
+    webhook_private_addresses: bool = Field(
+        False,
+        description="Whether webhooks may be sent to addresses of this machine and of private networks; "
+        "otherwise to public ones alone.",
+    )
     shutdown_seconds: float = Field(
         5.0, gt=0, description="How long streams may go on when the server is asked to stop."
     )

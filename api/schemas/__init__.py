@@ -65,6 +65,16 @@ from api.schemas.questions import (
     Usage,
 )
 from api.schemas.searches import DocumentIds, SearchRequest, SearchResponse, SearchResult
+from api.schemas.webhooks import (
+    Delivery,
+    DeliveryList,
+    NewWebhook,
+    Webhook,
+    WebhookChange,
+    WebhookList,
+    WebhookRotation,
+    WebhookWithSecret,
+)
 
 __all__ = [
     "Accepted",
@@ -78,6 +88,8 @@ __all__ = [
     "Collection",
     "CollectionChange",
     "CollectionList",
+    "Delivery",
+    "DeliveryList",
     "Disagreement",
     "Document",
     "DocumentChange",
@@ -99,6 +111,7 @@ __all__ = [
     "NewKey",
     "NewMember",
     "NewUser",
+    "NewWebhook",
     "NewWorkspace",
     "PageText",
     "Problem",
@@ -128,6 +141,11 @@ __all__ = [
     "UserList",
     "Version",
     "VersionList",
+    "Webhook",
+    "WebhookChange",
+    "WebhookList",
+    "WebhookRotation",
+    "WebhookWithSecret",
     "Workspace",
     "WorkspaceChange",
     "WorkspaceList",

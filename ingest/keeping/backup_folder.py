@@ -38,9 +38,9 @@ PACKS, BLOBS = "_packs", "_blobs"
 
 PACKED = ("texts", "pages", "chunks")
 """Tables whose rows lie in packs, those of the live generation alone."""
-LEFT_OUT = frozenset({"next_vectors", "rate_buckets", "sign_ins"})
+LEFT_OUT = frozenset({"next_vectors", "rate_buckets", "sign_ins", "webhook_deliveries"})
 """Tables that are made anew: vectors of an embedder that is not in use yet, what is left of allowances,
-browsers that are signed in."""
+browsers that are signed in, messages that a copy of this store must not send once more."""
 
 _OURS = re.compile(r"manifest\.json|catalogue\..+|documents|blobs|lock|\..+")
 _BLOB = re.compile(r"[0-9a-f]{64}")

@@ -38,6 +38,7 @@ class House:
     user_id: str
     document: dict[str, Any] = field(default_factory=dict)
     answer_id: str = ""
+    webhook_id: str = ""
 
     def document_id(self) -> str:
         """A document of `acme` that nobody minds losing."""
@@ -67,6 +68,17 @@ class House:
         )
         assert begun.status_code == 201, begun.text
         return str(begun.headers["location"].rsplit("/", 1)[1])
+
+    def webhook(self) -> str:
+        """A webhook of `acme` that nobody minds losing; nothing ever arrives there."""
+        made = self.clients["admin"].post("/webhooks", json={"url": f"https://{CANARY}.invalid/"})
+        return str(made.json()["id"])
+
+    def delivery(self) -> str:
+        """The webhook of the house, let go on, and its message."""
+        self.clients["admin"].patch(f"/webhooks/{self.webhook_id}", json={"disabled": False})
+        sent = self.clients["admin"].get(f"/webhooks/{self.webhook_id}/deliveries").json()["deliveries"]
+        return f"{self.webhook_id} {sent[0]['id']}"
 
     def member_id(self) -> str:
         """A member of `acme` whom nobody minds losing."""
@@ -104,6 +116,7 @@ def house(settings: Settings, loaders: Loaders, *, reads_on: bool = True) -> Ite
             )
         found = House(app, clients, spaces, keys, user_id)
         admin = clients["admin"]
+        found.webhook_id = found.webhook()
         pages = [LEASE.replace("mill", CANARY), f"The second page of the {CANARY}."]
         found.document = ready(admin, f"{CANARY}.pdf", pdf_of(pages), collection="mill")
         made = admin.post("/keys", json={"name": "manager", "role": "admin", "collections": ["mill"]})

@@ -19,6 +19,7 @@ from rag.store.repositories.quotas import Quotas
 from rag.store.repositories.synced import SyncedFiles
 from rag.store.repositories.users import Users
 from rag.store.repositories.versions import Versions
+from rag.store.repositories.webhooks import Webhooks
 from rag.store.repositories.workspaces import Workspaces
 from rag.store.scope import DEFAULT_SCOPE, Scope
 
@@ -40,5 +41,6 @@ __all__ = [
     "SyncedFiles",
     "Users",
     "Versions",
+    "Webhooks",
     "Workspaces",
 ]

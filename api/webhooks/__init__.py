@@ -1,0 +1,1 @@
+"""Telling other programs what became of documents: signed messages to addresses that admins name."""
