@@ -16,7 +16,8 @@ from functools import partial
 import torch
 
 from model.constraints import ConstraintSpec, JsonSchema, Regex, Span, bind
-from model.sampling import Sampler, SamplingParams
+from model.params import SamplingParams
+from model.sampling import Sampler
 from model.text.tokenizer import Tokenizer
 from model.weights.checkpoint import open_checkpoint
 from model.weights.hub import resolve

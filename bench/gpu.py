@@ -30,6 +30,7 @@ from model.llama.config import LlamaConfig
 from model.llama.presets import PRESETS
 from model.llama.rope import Rope
 from model.llama.transformer import Transformer
+from model.loaded import LoadedModel
 from model.text.tokenizer import Tokenizer
 
 NO_GPU = 3
@@ -143,11 +144,12 @@ def random_engine(
         config.vocab_size, {}, None, frozenset(), tokenizers.Tokenizer(tokenizers.models.BPE()),
         [b"."] * config.vocab_size, frozenset(),
     )  # fmt: skip
-    return Engine(
+    loaded = LoadedModel(
         LocalExecutor(model, Rope.of(config, device), attend, pool), config, letters,
         chat_format=None, name="random", fingerprint="0" * 64,
-        parameter_count=sum(parameter.numel() for parameter in model.parameters()), options=options,
+        parameter_count=sum(parameter.numel() for parameter in model.parameters()),
     )  # fmt: skip
+    return Engine(loaded, options)
 
 
 def speed(engine: Engine, context: int, *, new: int = 64, repeats: int = 3) -> Speed:

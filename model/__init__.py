@@ -31,8 +31,8 @@ from model.errors import (
 from model.events import Event, Finished, FinishReason, PrefillProgress, TokenEvent
 from model.hardware import Hardware, describe
 from model.options import EngineOptions
+from model.params import SamplingParams
 from model.reading import Ranked
-from model.sampling import SamplingParams
 from model.stats import Stats
 from model.text.chat import ChatFormat, Content, Message
 from model.text.tokenizer import Tokenizer

@@ -12,92 +12,59 @@ from types import TracebackType
 import torch
 from torch import Tensor
 
-from model.errors import ChatFormatError, ModelError, PromptError, PromptTooLongError
-from model.events import Event, Finished, PrefillProgress
-from model.executor import Executor
+from model.errors import ChatFormatError, ModelError
+from model.events import Event, PrefillProgress
 from model.generation import Generation
-from model.hardware import describe, resolve_device, resolve_dtype
 from model.kv.prefix import PrefixCache
 from model.kv.tiers import Tiers
-from model.llama.config import LlamaConfig
-from model.loading import load_executor
+from model.loaded import LoadedModel, load_model
 from model.loop import Loop
 from model.native import FEW_ROWS, level
 from model.options import EngineOptions
-from model.parallel.executor import load_parallel
+from model.params import SamplingParams
 from model.reading import Ranked, read_logits, read_ranked, read_scores
-from model.request import Request
+from model.request import Request, checked
 from model.runner import Runner
-from model.sampling import SamplingParams
 from model.scheduler import Scheduler
 from model.speculate import Drafter, StepTimes, drafts
 from model.stats import Stats
-from model.text.chat import ChatFormat, Message, Tools, recognise
-from model.text.tokenizer import Tokenizer
+from model.text.chat import Message, Tools
 from model.text.tool_events import ToolEvent
 from model.text.tool_parser import ToolCallParser
 from model.text.tool_stream import with_tool_events
 from model.text.tools import ToolDefinition, ToolPlace, ToolStyle
-from model.weights.checkpoint import open_checkpoint
-from model.weights.hub import resolve
-
-_WEIGHTS = {"auto": "packed", "int8": "int8"}
-"""How weights are held for the names of dtypes that are none."""
 
 
 class Engine:
     """One model in memory. Safe to use from several threads, whose requests share every step.
 
     Attributes:
-        name: the checkpoint's own name.
-        tokenizer: text to ids and back.
-        chat_format: renders dialogues; None where the checkpoint's template is missing or unknown.
-        config: sizes of the model.
-        fingerprint: 64 hex digits that name weights and tokenizer, wherever the files lie.
-        parameter_count: weights, a tied head counted once.
-        weights: how they are held: "dense", "packed" as in the file, or "int8".
+        options: memory and steps.
+        name, tokenizer, chat_format, config, fingerprint, parameter_count, weights: of `LoadedModel`.
     """
 
-    def __init__(
-        self,
-        executor: Executor,
-        config: LlamaConfig,
-        tokenizer: Tokenizer,
-        *,
-        chat_format: ChatFormat | None,
-        name: str,
-        fingerprint: str,
-        parameter_count: int,
-        options: EngineOptions | None = None,
-        weights: str = "dense",
-    ) -> None:
-        self.options = options or EngineOptions()
-        self.config = config
-        self.tokenizer = tokenizer
-        self.chat_format = chat_format
-        self.name = name
-        self.fingerprint = fingerprint
-        self.parameter_count = parameter_count
-        self.weights = weights
-        self._executor = executor
-        chunk = self.options.chunk_on(executor.device.type)
+    def __init__(self, loaded: LoadedModel, options: EngineOptions | None = None) -> None:
+        self.options = options = options or EngineOptions()
+        self.config, self.tokenizer, self.chat_format = loaded.config, loaded.tokenizer, loaded.chat_format
+        self.name, self.fingerprint = loaded.name, loaded.fingerprint
+        self.parameter_count, self.weights = loaded.parameter_count, loaded.weights
+        self._executor = executor = loaded.executor
+        chunk = options.chunk_on(executor.device.type)
         # Everything beside the tokens that keys and values depend on: other kernels round otherwise.
-        arithmetic = f"{executor.kind} {weights} {level()} {chunk} {torch.__version__}"
-        kind = f"{fingerprint} {arithmetic} {executor.block_size}"
+        arithmetic = f"{executor.kind} {self.weights} {level()} {chunk} {torch.__version__}"
+        kind = f"{self.fingerprint} {arithmetic} {executor.block_size}"
         identity = hashlib.sha256(kind.encode()).digest()
         self._tiers: Tiers | None = None
-        if self.options.kv_folder is not None or self.options.kv_memory_bytes:
-            self._tiers = Tiers(
-                self.options.kv_memory_bytes, self.options.kv_folder, self.options.kv_disk_bytes, identity
-            )
+        if options.kv_folder is not None or options.kv_memory_bytes:
+            self._tiers = Tiers(options.kv_memory_bytes, options.kv_folder, options.kv_disk_bytes, identity)
         self._cache = PrefixCache(executor, identity, self._tiers)
         times = StepTimes()
         self._scheduler = Scheduler(
             self._cache,
             block_size=executor.block_size,
             chunk=chunk,
-            budget=self.options.step_tokens_on(executor.device.type),
-            most_running=self.options.most_running,
+            budget=options.step_tokens_on(executor.device.type),
+            most_running=options.most_running,
             few_rows=FEW_ROWS,
             draft=drafts(times),
         )
@@ -132,28 +99,7 @@ class Engine:
             EngineDeadError: one of the processes died while loading.
         """
         options = options or EngineOptions()
-        target = resolve_device(device)
-        kind = resolve_dtype(describe(device, cache_path).dtype if dtype in _WEIGHTS else dtype)
-        found = resolve(path)
-        checkpoint = open_checkpoint(found)
-        tokenizer = checkpoint.tokenizer()
-        weights = _WEIGHTS.get(dtype, "dense")
-        executor: Executor
-        if options.processes > 1:
-            executor, parameters = load_parallel(found, checkpoint.config, target, kind, options, weights)
-        else:
-            executor, parameters = load_executor(checkpoint, target, kind, options, weights)
-        return cls(
-            executor,
-            checkpoint.config,
-            tokenizer,
-            chat_format=recognise(tokenizer, checkpoint.chat_template),
-            name=checkpoint.name,
-            fingerprint=checkpoint.fingerprint(),
-            parameter_count=parameters,
-            options=options,
-            weights=weights,
-        )
+        return cls(load_model(path, device, dtype, options, cache_path), options)
 
     def __enter__(self) -> Engine:
         return self
@@ -272,14 +218,7 @@ class Engine:
         Returns:
             How many blocks of the pool there were.
         """
-
-        def run() -> int:
-            for request in [*self._scheduler.running, *self._scheduler.waiting]:
-                if tag in request.tags:
-                    request.keep = False
-            return self._cache.purge(tag)
-
-        return self._loop.call(run)
+        return self._loop.call(lambda: self._scheduler.purge(tag))
 
     def generate(
         self,
@@ -323,7 +262,7 @@ class Engine:
             salt=salt,
             tags=frozenset(tags),
         )
-        return self._events(request, on_progress)
+        return self._loop.serve(request, on_progress)
 
     def chat(
         self,
@@ -365,31 +304,5 @@ class Engine:
         tag = self.tokenizer.control.get("<|python_tag|>")
         return with_tool_events(events, ToolCallParser(names, builtin, tag))
 
-    def _events(
-        self, request: Request, on_progress: Callable[[PrefillProgress], None] | None
-    ) -> Iterator[Event]:
-        self._loop.submit(request)
-        try:
-            while True:
-                event = request.events.get()
-                if isinstance(event, ModelError):
-                    raise event
-                if on_progress and isinstance(event, PrefillProgress):
-                    on_progress(event)
-                yield event
-                if isinstance(event, Finished):
-                    return
-        finally:
-            request.abandoned = True
-
     def _checked(self, ids: Sequence[int], limit: int) -> list[int]:
-        ids = list(ids)
-        if not ids:
-            raise PromptError("the prompt is empty; give at least one token")
-        if len(ids) > limit:
-            raise PromptTooLongError(len(ids), limit)
-        low, high = min(ids), max(ids)
-        if low < 0 or high >= self.config.vocab_size:
-            wrong, last = low if low < 0 else high, self.config.vocab_size - 1
-            raise PromptError(f"token id {wrong} is outside the vocabulary, 0 to {last}")
-        return ids
+        return checked(ids, limit, self.config.vocab_size)

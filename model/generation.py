@@ -8,7 +8,8 @@ from torch import Tensor
 
 from model.constraints import bind
 from model.events import Finished, FinishReason, TokenEvent
-from model.sampling import Sampler, SamplingParams
+from model.params import SamplingParams
+from model.sampling import Sampler
 from model.text.stream import TextStream
 from model.text.tokenizer import Tokenizer
 

@@ -8,12 +8,12 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from typing import TypeVar
 
 from model.errors import ConstraintError, EngineDeadError, ModelError, StepError
-from model.events import FinishReason, PrefillProgress
+from model.events import Event, FinishReason, PrefillProgress
 from model.kv.prefix import PrefixCache
 from model.pace import Pace
 from model.request import Request, Work
@@ -57,6 +57,13 @@ class Loop:
             EngineDeadError: the engine has failed for good, or was closed.
         """
         self._post(request)
+
+    def serve(
+        self, request: Request, on_progress: Callable[[PrefillProgress], None] | None = None
+    ) -> Iterator[Event]:
+        """Submit a request when first iterated, and give its results; closing the iterator ends it."""
+        self.submit(request)
+        yield from request.results(on_progress)
 
     def call(self, function: Callable[[], T]) -> T:
         """Run a function between two steps, on the loop's thread, and give its result.

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from model.errors import ParameterError, PromptError
+from model.logprobs import token_logprobs, top
 from model.loop import Loop
 from model.request import Request
-from model.sampling import token_logprobs, top
 
 
 @dataclass(frozen=True)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import itertools
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from model.errors import ModelError
-from model.events import Event, FinishReason
+from model.errors import ModelError, PromptError, PromptTooLongError
+from model.events import Event, Finished, FinishReason, PrefillProgress
 from model.generation import Generation
 from model.speculate import Drafter
 
@@ -71,6 +71,28 @@ class Request:
         """Whether the request is to end before its next step."""
         return self.abandoned or self.cancel.is_set()
 
+    def results(self, on_progress: Callable[[PrefillProgress], None] | None = None) -> Iterator[Event]:
+        """The events of a generation as they come; leaving before the last one abandons the request.
+
+        Args:
+            on_progress: called with every `PrefillProgress` as well.
+
+        Raises:
+            ModelError: what ended the request instead of a `Finished`.
+        """
+        try:
+            while True:
+                event = self.events.get()
+                if isinstance(event, ModelError):
+                    raise event
+                if on_progress and isinstance(event, PrefillProgress):
+                    on_progress(event)
+                yield event
+                if isinstance(event, Finished):
+                    return
+        finally:
+            self.abandoned = True
+
     def fail(self, error: ModelError) -> None:
         """Tell the caller that nothing will come any more."""
         if self.generation is None:
@@ -107,3 +129,25 @@ class Work:
         """The tokens at these positions."""
         end = self.start + self.count - len(self.draft)
         return [*self.request.tokens[self.start : end], *self.draft]
+
+
+def checked(ids: Sequence[int], limit: int, words: int) -> list[int]:
+    """The ids of a prompt, if it can be served.
+
+    Args:
+        limit: most tokens.
+        words: size of the vocabulary.
+
+    Raises:
+        PromptError: empty, too long, or ids outside the vocabulary.
+    """
+    ids = list(ids)
+    if not ids:
+        raise PromptError("the prompt is empty; give at least one token")
+    if len(ids) > limit:
+        raise PromptTooLongError(len(ids), limit)
+    low, high = min(ids), max(ids)
+    if low < 0 or high >= words:
+        wrong = low if low < 0 else high
+        raise PromptError(f"token id {wrong} is outside the vocabulary, 0 to {words - 1}")
+    return ids

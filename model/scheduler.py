@@ -96,6 +96,17 @@ class Scheduler:
         for index in range(work.start // self._size, upto // self._size):
             self._cache.keep(request.blocks[index], names[index], request.tags)
 
+    def purge(self, tag: str) -> int:
+        """Remove every block of requests with this tag, and name none of those that still run.
+
+        Returns:
+            How many blocks of the pool there were.
+        """
+        for request in [*self.running, *self.waiting]:
+            if tag in request.tags:
+                request.keep = False
+        return self._cache.purge(tag)
+
     def _rows(self) -> list[Work]:
         writers = [request for request in self.running if not request.reading]
         rows = []

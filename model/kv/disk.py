@@ -8,12 +8,9 @@ Blocks of other models stay until they are purged or the limit reaches them; the
 from __future__ import annotations
 
 import logging
-import os
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from threading import Condition
 
@@ -30,16 +27,10 @@ from model.kv.block_file import (
     tag_record,
     write_block,
 )
+from model.kv.disk_index import DiskIndex, Entry
 from model.kv.folder import BlockFolder, remove, sync
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(eq=False)
-class _Entry:
-    size: int
-    tags: set[str]
-    mine: bool
 
 
 class DiskTier:
@@ -48,7 +39,6 @@ class DiskTier:
     Attributes:
         limit: most bytes of files.
         pause: seconds between a refusal of the file system and the next attempt.
-        bytes: of the files that are there.
         hits, misses: of `read`.
         damaged: files that were not what they should have been; they are removed.
         evicted: files that had to make room.
@@ -67,9 +57,9 @@ class DiskTier:
         """
         self._folder, self._fingerprint, self._lock = BlockFolder(folder), fingerprint, lock
         self.limit, self.pause = limit, pause
-        self.bytes = self.hits = self.misses = self.damaged = self.evicted = 0
+        self.hits = self.misses = self.damaged = self.evicted = 0
         self.problem: str | None = None
-        self._index: OrderedDict[bytes, _Entry] = OrderedDict()
+        self._index = DiskIndex()
         self._again = 0.0
         self._purged_outside: set[str] = set()
         self.unsynced: set[bytes] = set()
@@ -82,6 +72,11 @@ class DiskTier:
     def files(self) -> int:
         """Blocks that are there, those of other models included."""
         return len(self._index)
+
+    @property
+    def size(self) -> int:
+        """Bytes of the files that are there."""
+        return self._index.bytes
 
     def ready(self) -> bool:
         """Whether blocks can be written now; takes the folder where that has become possible."""
@@ -104,10 +99,8 @@ class DiskTier:
         """Make the block, if it is here, the most recently used, after a restart as well."""
         with self._lock:
             if key in self:
-                self._index.move_to_end(key)
-                now = time.time_ns()
-                with suppress(OSError):
-                    os.utime(self._path(key), ns=(now, now))
+                self._index.touch(key)
+                self._folder.touch(key)
 
     def read(self, key: bytes) -> Tensor | None:
         """The block, checked; None where it is not here or is not what it should be."""
@@ -120,7 +113,8 @@ class DiskTier:
             except (BlockFileError, PermissionError) as error:
                 self._discard(key, entry, error)
             except FileNotFoundError:
-                self._forget(key, entry)
+                with self._lock:
+                    self._index.forget(key, entry)
             except OSError as error:  # such as too many open files: no fault of this one
                 _log.warning("a block could not be read from %s: %s", self._folder.path, error)
         with self._lock:
@@ -141,7 +135,6 @@ class DiskTier:
             tags: the live set; what is added to it while the payload is written comes along.
             cancelled: asked now and then; True ends the attempt without a trace.
         """
-        temporary = self._path(key).with_suffix(".tmp")
         head = head_bytes(key, self._fingerprint, tensor)
         with self._lock:
             if not self.ready():
@@ -153,20 +146,12 @@ class DiskTier:
                 return key in self
             self._make_room(size)
         try:
-            handle = os.open(
-                temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
-            )
-            try:
-                write_block(handle, head, tensor, record, cancelled)
-            finally:
-                os.close(handle)
+            self._folder.write(key, lambda handle: write_block(handle, head, tensor, record, cancelled))
             with self._lock:
                 if cancelled():
                     raise Cancelled
-                temporary.rename(self._path(key))
-                self._index.pop(key, None)
-                self._index[key] = _Entry(size, tags, mine=True)
-                self.bytes += size
+                self._folder.publish(key)
+                self._index.put(key, Entry(size, tags, mine=True))
                 self._append(key, tags - written)
         except Cancelled:
             return False
@@ -174,8 +159,7 @@ class DiskTier:
             self._stop(f"{error.strerror} in {self._folder.path}")
             return False
         finally:
-            with suppress(OSError):
-                remove(temporary)
+            self._folder.discard(key)
         return True
 
     def tag(self, key: bytes, new: Iterable[str]) -> None:
@@ -197,9 +181,10 @@ class DiskTier:
             CacheError: a file could not be removed.
         """
         with self._lock:
-            gone = {key for key, entry in self._index.items() if tag in entry.tags}
-            for key in gone:
-                self._forget(key, self._index[key])
+            gone = set()
+            for key, entry in self._index.tagged(tag):
+                self._index.forget(key, entry)
+                gone.add(key)
             if not self._folder.held:
                 self._purged_outside.add(tag)
         failed: OSError | None = None
@@ -257,69 +242,53 @@ class DiskTier:
 
     def _release(self) -> None:
         self._folder.release()
-        self._index.clear()
-        self.bytes = 0
+        self._index.fill(())
 
     def _scan(self) -> None:
         """Fill the index from the folder, oldest use first; remove what is damaged."""
-        found: list[tuple[int, bytes, _Entry]] = []
+        found: list[tuple[int, bytes, Entry]] = []
         for key in self._folder.blocks():
             path = self._path(key)
             try:
                 head = read_head(path)
                 if head.hash != key or head.tags & self._purged_outside:
                     raise BlockFileError("not the block of its name, or purged")
-                entry = _Entry(head.size, set(head.tags), head.fingerprint == self._fingerprint)
+                entry = Entry(head.size, set(head.tags), head.fingerprint == self._fingerprint)
                 found.append((path.stat().st_mtime_ns, key, entry))
             except FileNotFoundError:
                 continue
             except (BlockFileError, OSError):
                 self.damaged += 1
                 remove(path)
-        self._index = OrderedDict((key, entry) for _, key, entry in sorted(found, key=lambda item: item[0]))
-        self.bytes = sum(entry.size for entry in self._index.values())
+        found.sort(key=lambda item: item[0])
+        self._index.fill((key, entry) for _, key, entry in found)
 
     def _make_room(self, size: int) -> None:
         """Evict until `size` more bytes are within the limit."""
-        while self._index and self.bytes + size > self.limit:
-            key, entry = next(iter(self._index.items()))
-            self._forget(key, entry)
+        for key, _ in self._index.beyond(self.limit - size):
             self.evicted += 1
             with suppress(OSError):
                 remove(self._path(key))
 
     def _append(self, key: bytes, new: set[str]) -> None:
-        if not new:
+        entry, record = self._index.get(key), tag_record(key, new)
+        if not new or entry is None:
             return
-        entry, record = self._index[key], tag_record(key, new)
         try:
-            handle = os.open(self._path(key), os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW)
-            try:
-                if os.write(handle, record) != len(record):
-                    raise OSError("the tag was cut short")
-            finally:
-                os.close(handle)
+            self._folder.append(key, record)
         except OSError as error:
             # Without its tag the file would outlive the tag's purge.
             self._discard(key, entry, error)
             return
-        entry.size += len(record)
-        self.bytes += len(record)
+        self._index.grow(entry, len(record))
         self.unsynced.add(key)
 
-    def _forget(self, key: bytes, entry: _Entry) -> None:
-        with self._lock:
-            if self._index.get(key) is entry:
-                del self._index[key]
-                self.bytes -= entry.size
-
-    def _discard(self, key: bytes, entry: _Entry, error: Exception) -> None:
+    def _discard(self, key: bytes, entry: Entry, error: Exception) -> None:
         """Forget and remove a file that is no good."""
         with self._lock:
-            if self._index.get(key) is not entry:
+            if not self._index.forget(key, entry):
                 return
             self.damaged += 1
-            self._forget(key, entry)
             with suppress(OSError):
                 remove(self._path(key))
         _log.warning("removed a block from %s: %s", self._folder.path, error)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import fcntl
 import os
 import re
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -60,6 +61,51 @@ class BlockFolder:
         """Where the block's file is, or would be."""
         return self.path / f"{key.hex()}.kv"
 
+    def write(self, key: bytes, fill: Callable[[int], None]) -> None:
+        """Make a new file by `fill`, which gets its handle; then `publish` it, or `discard` it.
+
+        Raises:
+            OSError: the file system refused.
+        """
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
+        handle = os.open(self._unfinished(key), flags, 0o600)
+        try:
+            fill(handle)
+        finally:
+            os.close(handle)
+
+    def discard(self, key: bytes) -> None:
+        """Remove what `write` made, unless it was published."""
+        with suppress(OSError):
+            remove(self._unfinished(key))
+
+    def publish(self, key: bytes) -> None:
+        """Give the file that was written the block's name.
+
+        Raises:
+            OSError: the file system refused.
+        """
+        self._unfinished(key).rename(self.block(key))
+
+    def append(self, key: bytes, record: bytes) -> None:
+        """Add to the end of a block's file.
+
+        Raises:
+            OSError: there is no such file, or the file system refused.
+        """
+        handle = os.open(self.block(key), os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW)
+        try:
+            if os.write(handle, record) != len(record):
+                raise OSError("the record was cut short")
+        finally:
+            os.close(handle)
+
+    def touch(self, key: bytes) -> None:
+        """Make a block's file, if it is there, the one that was used last."""
+        now = time.time_ns()
+        with suppress(OSError):
+            os.utime(self.block(key), ns=(now, now))
+
     def blocks(self) -> list[bytes]:
         """Hashes of the blocks whose files are there.
 
@@ -82,6 +128,9 @@ class BlockFolder:
         """Force removals to the medium: a power cut must not bring a purged file back."""
         with suppress(OSError):
             sync(self.path)
+
+    def _unfinished(self, key: bytes) -> Path:
+        return self.block(key).with_suffix(".tmp")
 
     def _listed(self) -> Iterator[tuple[bytes, Path]]:
         with os.scandir(self.path) as entries:

@@ -219,7 +219,7 @@ class Tiers:
                     hits=disk.hits,
                     misses=disk.misses,
                     files=disk.files,
-                    bytes=disk.bytes,
+                    bytes=disk.size,
                     limit=disk.limit,
                     queued_bytes=writer.bytes,
                     written=writer.written,

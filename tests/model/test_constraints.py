@@ -20,7 +20,8 @@ from model import Engine, Finished, ParameterError, SamplingParams, TokenEvent, 
 from model.constraints import ConstraintSpec, JsonSchema, Regex, Span, TokenSet, bind
 from model.constraints.span import SpanConstraint
 from model.errors import ConstraintError
-from model.sampling import Sampler, token_logprobs
+from model.logprobs import token_logprobs
+from model.sampling import Sampler
 from model.text.vocabulary import tokenizer_from_folder
 
 STOP = 9

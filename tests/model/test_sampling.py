@@ -16,7 +16,8 @@ from transformers import (
 )
 
 from model import ParameterError, SamplingParams
-from model.sampling import Sampler, candidates, token_logprobs, top
+from model.logprobs import token_logprobs, top
+from model.sampling import Sampler, candidates
 
 
 @given(
@@ -206,7 +207,7 @@ def test_logprobs_are_the_models_whatever_shapes_the_choice() -> None:
 
 
 def test_helpers_over_many_rows_equal_log_softmax(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("model.sampling._SLICE", 300)
+    monkeypatch.setattr("model.logprobs._SLICE", 300)
     logits, targets = torch.randn(11, 100) * 5, torch.randint(0, 100, (11,))
     expected = logits.log_softmax(-1)
     torch.testing.assert_close(token_logprobs(logits, targets), expected.gather(1, targets[:, None])[:, 0])
