@@ -46,16 +46,16 @@ class Executor(Protocol):
         """Why there can be no more passes; None while there can."""
         ...
 
-    def forward(self, tokens: Sequence[int], segments: Sequence[Segment]) -> Tensor:
-        """Hidden states [n, hidden] of the segments' new tokens; their keys and values are kept.
+    def logits(self, tokens: Sequence[int], segments: Sequence[Segment], rows: Sequence[int]) -> Tensor:
+        """One pass over the segments' new tokens, whose keys and values are kept.
 
-        Or other rows that stand for them: all that is done with them is that some go to `head`, before the
-        next pass.
+        Args:
+            tokens: [n], segment after segment.
+            rows: ascending, of 0 to n - 1; may be none.
+
+        Returns:
+            Logits of these rows, float32 [len(rows), vocab].
         """
-        ...
-
-    def head(self, hidden: Tensor) -> Tensor:
-        """Hidden states [m, hidden] -> logits [m, vocab], float32."""
         ...
 
     def read(self, block: int) -> Tensor:
@@ -81,33 +81,41 @@ class LocalExecutor:
         weight = model.norm.weight
         self.device, self.dtype = weight.device, weight.dtype
         self.blocks, self.block_size = pool.blocks, pool.block_size
-        # Passes of few rows take two calls instead of some for each layer.
+        # Passes of few rows take one call instead of some for each layer.
         self._stack = model.stack(pool) if attend.name == "native" else None
         self.kind = f"{self.device.type} {self.dtype} {attend.name}"
 
-    def forward(self, tokens: Sequence[int], segments: Sequence[Segment]) -> Tensor:
-        """See `Executor.forward`."""
-        layout = lay_out(segments, self.block_size)
+    def logits(self, tokens: Sequence[int], segments: Sequence[Segment], rows: Sequence[int]) -> Tensor:
+        """See `Executor.logits`."""
         if self._stack is not None and len(tokens) <= FEW_ROWS:
-            return self._stack.forward(tokens, layout, self._rope.upto(max(layout.positions) + 1))
-        with torch.inference_mode():
-            batch = Batch(
-                segments=tuple(segments),
-                rotation=self._rope.table(layout.positions),
-                slots=torch.tensor(layout.slots, device=self.device),
-                pool=self._pool,
-                attend=self._attend,
-                plan=self._attend.plan(segments, self._pool),
-            )
-            hidden: Tensor = self._model(torch.tensor(tokens, device=self.device), batch)
+            layout = lay_out(segments, self.block_size)
+            return self._stack.logits(tokens, layout, self._rope.upto(max(layout.positions) + 1), rows)
+        hidden = self.forward(tokens, segments)
+        if not rows:
+            return hidden.new_empty(0, self._model.words, dtype=torch.float32)
+        if len(rows) < len(hidden):
+            hidden = hidden[torch.tensor(rows, dtype=torch.int64, device=self.device)]
+        return self.head(hidden)
+
+    @torch.inference_mode()
+    def forward(self, tokens: Sequence[int], segments: Sequence[Segment]) -> Tensor:
+        """The pass of `logits` as far as the hidden states of all rows, [n, hidden]."""
+        layout = lay_out(segments, self.block_size)
+        batch = Batch(
+            segments=tuple(segments),
+            rotation=self._rope.table(layout.positions),
+            slots=torch.tensor(layout.slots, device=self.device),
+            pool=self._pool,
+            attend=self._attend,
+            plan=self._attend.plan(segments, self._pool),
+        )
+        hidden: Tensor = self._model(torch.tensor(tokens, device=self.device), batch)
         return hidden
 
+    @torch.inference_mode()
     def head(self, hidden: Tensor) -> Tensor:
-        """See `Executor.head`."""
-        if self._stack is not None and len(hidden) <= FEW_ROWS:
-            return self._stack.head(hidden)
-        with torch.inference_mode():
-            return self._model.head(hidden)
+        """Hidden states [m, hidden] -> logits [m, vocab], float32."""
+        return self._model.head(hidden)
 
     def read(self, block: int) -> Tensor:
         """See `Executor.read`."""

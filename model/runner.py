@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 
-import torch
 from torch import Tensor
 
 from model.attention import Segment
@@ -61,16 +59,15 @@ class Runner:
     def run(self, works: Sequence[Work]) -> list[Result]:
         """One forward pass."""
         segments = [Segment(work.start, work.count, tuple(work.request.blocks)) for work in works]
-        hidden = self._executor.forward([token for work in works for token in work.tokens], segments)
+        tokens = [token for work in works for token in work.tokens]
         firsts = [max(work.start, work.request.wanted) for work in works]
-        counts = [max(0, work.start + work.count - first) for work, first in zip(works, firsts, strict=True)]
-        rows = hidden if sum(counts) == len(hidden) else _ends(hidden, works, counts)
-        logits = self._executor.head(rows) if len(rows) else hidden.new_empty(0, 0)
+        rows: list[int] = []
+        counts: list[int] = []
+        end = 0
+        for work, first in zip(works, firsts, strict=True):
+            end += work.count
+            counts.append(max(0, work.start + work.count - first))
+            rows += range(end - counts[-1], end)
+        logits = self._executor.logits(tokens, segments, rows)
         parts = [logits] if len(counts) == 1 else logits.split_with_sizes(counts)
         return [Result(work, first, part) for work, first, part in zip(works, firsts, parts, strict=True)]
-
-
-def _ends(hidden: Tensor, works: Sequence[Work], counts: Sequence[int]) -> Tensor:
-    """The last `counts` rows of each work."""
-    ends = accumulate(work.count for work in works)
-    return torch.cat([hidden[end - count : end] for end, count in zip(ends, counts, strict=True)])

@@ -52,6 +52,31 @@ class FeedForward(nn.Module):
         return self.down(swiglu(self.gate_up(x)))  # type: ignore[no-any-return]
 
 
+class Stream:
+    """The residual stream [n, hidden]. Each sum is left to the norm after it, which reads the same rows."""
+
+    def __init__(self, rows: Tensor) -> None:
+        self._rows = rows
+        self._added: Tensor | None = None
+
+    def add(self, rows: Tensor) -> None:
+        """Add rows [n, hidden]."""
+        self._rows, self._added = self.rows, rows
+
+    def normed(self, norm: RMSNorm) -> Tensor:
+        """The norm of the rows, [n, hidden]."""
+        added, self._added = self._added, None  # let go of at once: it is as large as the rows
+        return norm(self._rows, added)  # type: ignore[no-any-return]
+
+    @property
+    def rows(self) -> Tensor:
+        """All of them, added up."""
+        if self._added is not None:
+            self._rows.add_(self._added)
+            self._added = None
+        return self._rows
+
+
 class Block(nn.Module):
     """One layer: attention and feed-forward, each on the normed stream and added back to it."""
 
@@ -62,11 +87,10 @@ class Block(nn.Module):
         self.ffn_norm = RMSNorm(config.hidden_size, eps=config.norm_eps)
         self.ffn = FeedForward(config)
 
-    def forward(self, x: Tensor, batch: Batch, layer: int) -> Tensor:
-        """[n, hidden] -> [n, hidden], in the same memory."""
-        # The sum is left to the norm, which reads the same rows.
-        normed = self.ffn_norm(x, self.attention(self.attention_norm(x), batch, layer))
-        return x.add_(self.ffn(normed))
+    def forward(self, stream: Stream, batch: Batch, layer: int) -> None:
+        """Adds what the layer has to say to the stream."""
+        stream.add(self.attention(stream.normed(self.attention_norm), batch, layer))
+        stream.add(self.ffn(stream.normed(self.ffn_norm)))
 
     def layer(self, keys: Tensor, values: Tensor) -> Layer | None:
         """The same for `Stack`; None where a product is not the kernels' alone, or a dtype not theirs.
@@ -84,10 +108,15 @@ class Block(nn.Module):
 
 
 class Transformer(nn.Module):
-    """Embedding, blocks, final norm; `head` turns the rows that are wanted into logits."""
+    """Embedding, blocks, final norm; `head` turns the rows that are wanted into logits.
+
+    Attributes:
+        words: rows of the head.
+    """
 
     def __init__(self, config: LlamaConfig) -> None:
         super().__init__()
+        self.words = config.vocab_size
         self.embed = Embedding(config.vocab_size, config.hidden_size)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
         self.norm = RMSNorm(config.hidden_size, eps=config.norm_eps)
@@ -96,13 +125,13 @@ class Transformer(nn.Module):
 
     def forward(self, tokens: Tensor, batch: Batch) -> Tensor:
         """Token ids [n] -> final hidden states [n, hidden]."""
-        x = self.embed(tokens)
+        stream = Stream(self.embed(tokens))
         for layer, block in enumerate(self.blocks):
-            x = block(x, batch, layer)
-        return x  # type: ignore[no-any-return]
+            block(stream, batch, layer)
+        return stream.rows
 
     def stack(self, pool: KVPool) -> Stack | None:
-        """The model in two calls, for passes of few rows that attend by our kernel; None where it differs.
+        """The model in one call, for passes of few rows that attend by our kernel; None where it differs.
 
         It holds on to the weights and the pool as they are now.
         """

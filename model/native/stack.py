@@ -1,4 +1,4 @@
-"""A model as two calls of `src/stack.c`, for passes of few rows: tokens to hidden states, these to logits.
+"""A model as one call of `src/stack.c`, for passes of few rows: tokens to logits.
 
 At one row a kernel runs for some ten microseconds, and calling it from Python takes as long; between two
 passes the caches are full of weights, and every call of torch costs as much again. The modules of
@@ -65,9 +65,9 @@ class _Pass(ctypes.Structure):
     _fields_ = (
         *(
             (name, ctypes.c_void_p)
-            for name in ("hidden", "tokens", "positions", "slots", "rotations", "segments", "table")
+            for name in ("tokens", "positions", "slots", "rotations", "segments", "table", "rows", "logits")
         ),
-        *((name, ctypes.c_int64) for name in ("n", "segment_count")),
+        *((name, ctypes.c_int64) for name in ("n", "segment_count", "wanted")),
     )
 
 
@@ -103,11 +103,10 @@ class Stack:
             )
         )  # fmt: skip
         _, block_size, kv_heads, dim = layers[0].keys.shape
-        self._dtype = layers[0].keys.dtype
-        self._hidden, self._vocabulary = ends.output.cols, ends.output.rows
+        self._vocabulary = ends.output.rows
         self._stack = _Stack(
             self._array, ends.embed.address, ends.output.address, ends.norm.data_ptr(),
-            len(layers), heads, kv_heads, dim, block_size, self._dtype is torch.bfloat16, ends.eps, None,
+            len(layers), heads, kv_heads, dim, block_size, ends.norm.dtype is torch.bfloat16, ends.eps, None,
         )  # fmt: skip
         self._address = ctypes.addressof(self._stack)
 
@@ -115,30 +114,24 @@ class Stack:
         """From now on add the nanoseconds of products and attention to `clock`; None stops it."""
         self._stack.nanoseconds = None if clock is None else ctypes.addressof(clock)
 
-    def forward(self, tokens: Sequence[int], layout: Layout, rotations: Tensor) -> Tensor:
-        """Token ids [n] -> what the last layer gives, [n, hidden]; keys and values go to their slots.
+    def logits(self, tokens: Sequence[int], layout: Layout, rotations: Tensor, rows: Sequence[int]) -> Tensor:
+        """Token ids [n] -> logits of some rows, float32 [len(rows), vocab]; keys and values are kept.
 
         Args:
             rotations: contiguous complex64 [positions, head_dim / 2], as far as `layout` reaches at least.
+            rows: ascending, of 0 to n - 1.
         """
-        hidden = torch.empty(len(tokens), self._hidden, dtype=self._dtype)
-        n, count = len(tokens), len(layout.segments)
+        logits = torch.empty(len(rows), self._vocabulary)
         numbers = array("q", tokens)
-        for part in (layout.positions, layout.slots, layout.segments, layout.table):
+        places = []
+        for part in (layout.positions, layout.slots, layout.segments, layout.table, rows):
+            places.append(8 * len(numbers))
             numbers.extend(part)
         first = numbers.buffer_info()[0]
+        positions, slots, segments, table, wanted = (first + place for place in places)
         arguments = _Pass(
-            hidden.data_ptr(), first, first + 8 * n, first + 16 * n, rotations.data_ptr(), first + 24 * n,
-            first + 24 * n + 8 * count, n, count // 4,
+            first, positions, slots, rotations.data_ptr(), segments, table, wanted, logits.data_ptr(),
+            len(tokens), len(layout.segments) // 4, len(rows),
         )  # fmt: skip
-        call().longleaf_stack(self._address, ctypes.addressof(arguments), torch.get_num_threads())
-        return hidden
-
-    def head(self, hidden: Tensor) -> Tensor:
-        """Hidden states [m, hidden] -> logits [m, vocab], float32."""
-        hidden = hidden.contiguous()
-        logits = torch.empty(len(hidden), self._vocabulary)
-        call().longleaf_head(
-            self._address, hidden.data_ptr(), len(hidden), logits.data_ptr(), torch.get_num_threads()
-        )
+        call().longleaf_logits(self._address, ctypes.addressof(arguments), torch.get_num_threads())
         return logits

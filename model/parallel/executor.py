@@ -115,15 +115,10 @@ class ParallelExecutor:
         """The ranks' process ids."""
         return [process.pid for process, _ in self._ranks]
 
-    def forward(self, tokens: Sequence[int], segments: Sequence[Segment]) -> Tensor:
-        """See `Executor.forward`; the rows' numbers, int64 [n, 1], stand for the hidden states."""
-        self._all("forward", list(tokens), list(segments))
-        return torch.arange(len(tokens))[:, None]
-
-    def head(self, hidden: Tensor) -> Tensor:
-        """See `Executor.head`; takes rows of what the last `forward` gave. Logits are on the CPU."""
-        raw = self._all("head", hidden.flatten().tolist())[0][1]
-        return tensor_from(raw, torch.float32, (len(hidden), self._config.vocab_size))
+    def logits(self, tokens: Sequence[int], segments: Sequence[Segment], rows: Sequence[int]) -> Tensor:
+        """See `Executor.logits`; they are on the CPU."""
+        raw = self._all("logits", list(tokens), list(segments), list(rows))[0][1]
+        return tensor_from(raw, torch.float32, (len(rows), self._config.vocab_size))
 
     def read(self, block: int) -> Tensor:
         """See `Executor.read`."""

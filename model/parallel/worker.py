@@ -89,7 +89,6 @@ class Worker:
         rope = Rope.of(checkpoint.config, device, checkpoint.rope_divisors)
         self._executor = LocalExecutor(model, rope, attend, pool)
         self._shape = (part.layers, 2, options.block_size, part.kv_heads, part.head_dim)
-        self._hidden = torch.empty(0, part.hidden_size, dtype=dtype, device=device)
         words = [Split(checkpoint.config, rank, options.processes).words for rank in range(options.processes)]
         self._sizes = [last - first for first, last in words]
         self.loaded = Loaded(pool.blocks, attend.name)
@@ -97,12 +96,8 @@ class Worker:
     @torch.inference_mode()
     def do(self, command: str, arguments: tuple[Any, ...], raw: bytearray) -> torch.Tensor | None:
         """One command of `ParallelExecutor`; gives the tensor that it answers with, if any."""
-        if command == "forward":
-            self._hidden = self._executor.forward(*arguments)
-            return None
-        if command == "head":
-            rows = torch.tensor(arguments[0], dtype=torch.int64, device=self._hidden.device)
-            logits = self._group.gather(self._executor.head(self._hidden[rows]), self._sizes)
+        if command == "logits":
+            logits = self._group.gather(self._executor.logits(*arguments), self._sizes)
             return None if logits is None else logits.cpu()
         if command == "read":
             return self._executor.read(*arguments).contiguous()

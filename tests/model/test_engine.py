@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -209,14 +210,14 @@ def test_a_failed_step_ends_its_requests_and_not_the_engine(
     tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = small(tiny_folder)
-    real = engine._executor.forward
+    real = engine._executor.logits
 
-    def broken(ids: list[int], segments: object) -> torch.Tensor:
+    def broken(ids: list[int], *rest: Any) -> torch.Tensor:
         if 77 in ids:
             raise RuntimeError("out of memory")
-        return real(ids, segments)  # type: ignore[arg-type]
+        return real(ids, *rest)
 
-    monkeypatch.setattr(engine._executor, "forward", broken)
+    monkeypatch.setattr(engine._executor, "logits", broken)
     with pytest.raises(StepError, match="out of memory"):
         list(engine.generate([1, 77, 2]))
     with pytest.raises(StepError, match="out of memory"):
@@ -233,7 +234,7 @@ def test_a_dead_executor_ends_everything_with_a_clear_error(
     def dead(*_: object) -> torch.Tensor:
         raise EngineDeadError("worker 1 has died")
 
-    monkeypatch.setattr(engine._executor, "forward", dead)
+    monkeypatch.setattr(engine._executor, "logits", dead)
     with pytest.raises(EngineDeadError, match="worker 1"):
         list(engine.generate([1, 2]))
     assert engine.failure is not None

@@ -204,12 +204,14 @@ def test_a_stack_gives_what_its_kernels_give(dtype: torch.dtype) -> None:
 
     ends = Ends(embed, embed, norms[2], 1e-5)
     stack = Stack([Layer(norms[0], norms[1], *matrices, keys, values)], heads, ends)
-    hidden = stack.forward(ids, layout, rotations)
-    assert torch.equal(hidden, wanted)
+    found = stack.logits(ids, layout, rotations, [0, 2, 3])
     assert torch.equal(keys, kept[0])
     assert torch.equal(values, kept[1])
     logits = kernels.linear(kernels.norm(wanted, norms[2], 1e-5), embed, torch.float32)
-    assert torch.equal(stack.head(hidden), logits)
+    assert torch.equal(found, logits[[0, 2, 3]])
+    pool.write(0, torch.tensor(layout.slots), *torch.zeros(2, 4, kv_heads, dim, dtype=dtype))
+    assert stack.logits(ids, layout, rotations, []).shape == (0, 20)
+    assert torch.equal(keys, kept[0])
 
 
 def test_any_number_of_threads_gives_the_same_bits() -> None:

@@ -133,7 +133,7 @@ def test_blocks_are_read_and_loaded_whole(spread: Engine, alone: Engine) -> None
     segments = [Segment(0, 16, (7,))]
     for engine in (spread, alone):
         engine.forget()
-        engine._executor.forward(PROMPT[:16], segments)
+        engine._executor.logits(PROMPT[:16], segments, [])
     torch.testing.assert_close(ranks(spread).read(7), alone._executor.read(7), rtol=1e-5, atol=1e-5)
 
 
@@ -216,12 +216,12 @@ def test_a_rank_that_dies_or_stops_is_named_and_ends_everything(tiny_folder: Pat
 def test_a_rank_that_raises_is_named(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = small(tiny_folder, processes=2)
     executor = ranks(engine)
-    real = executor.forward
+    real = executor.logits
 
-    def nowhere(ids: list[int], segments: list[Segment]) -> torch.Tensor:
-        return real(ids, [replace(each, blocks=()) for each in segments])
+    def nowhere(ids: list[int], segments: list[Segment], rows: list[int]) -> torch.Tensor:
+        return real(ids, [replace(each, blocks=()) for each in segments], rows)
 
-    monkeypatch.setattr(executor, "forward", nowhere)
+    monkeypatch.setattr(executor, "logits", nowhere)
     with pytest.raises(EngineDeadError, match=r"rank \d of 2 failed: .*Error"):
         list(engine.generate(PROMPT[:9]))
     assert engine.failure is not None

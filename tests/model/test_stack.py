@@ -1,4 +1,4 @@
-"""All layers in one call: the logits and the KV cache of the modules, bit for bit."""
+"""The model in one call: the logits and the KV cache of the modules, bit for bit."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def loaded(path: Path, dtype: torch.dtype, weights: str, attention: str = "auto"
 
 def passes(executor: LocalExecutor) -> list[torch.Tensor]:
     """Logits of some passes, and what they left in the KV cache."""
-    executor.forward(IDS[:300], [Segment(0, 300, (1, 3))])
-    executor.forward(IDS[100:120], [Segment(0, 20, (4,))])
+    executor.logits(IDS[:300], [Segment(0, 300, (1, 3))], [])
+    assert not len(executor.logits(IDS[100:120], [Segment(0, 20, (4,))], []))
     found = []
     for segments in PASSES:
         count = sum(each.count for each in segments)
-        found.append(executor.head(executor.forward(IDS[-count:], segments)))
+        found.append(executor.logits(IDS[-count:], segments, range(0, count, 2)))
     # Of the blocks that are not full, only what was written.
     return [*found, executor.read(1), executor.read(3)[:, :, :45], executor.read(5)[:, :, :28]]
 

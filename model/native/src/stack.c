@@ -1,4 +1,4 @@
-// A model in two calls, for passes of few rows: what model/llama/transformer.py does layer by layer, by the same kernels in
+// A model in one call, for passes of few rows: what model/llama/transformer.py does layer by layer, by the same kernels in
 // the same order, and so with the same bits.
 #include "kernels.h"
 
@@ -20,11 +20,12 @@ typedef struct {
 } stack;
 
 typedef struct {
-    void *hidden;             // [n, hidden]: what the last layer gives
     const int64_t *tokens, *positions, *slots;  // [n]
-    const float *rotations;   // [positions, dim / 2] complex
+    const float *rotations;           // [positions, dim / 2] complex
     const int64_t *segments, *table;  // as in `attention`
-    int64_t n, segment_count;
+    const int64_t *rows;              // [wanted], ascending
+    float *logits;                    // [wanted, vocabulary]: of these rows
+    int64_t n, segment_count, wanted;
 } pass;
 
 static int64_t clock_of(const stack *s) {
@@ -43,23 +44,24 @@ static void product(const stack *s, const pass *p, const matrix *w, const void *
     add_since(s, begin);
 }
 
-EXPORT void longleaf_stack(const stack *s, const pass *p, int threads) {
+// Keys and values of all rows go to their slots.
+EXPORT void longleaf_logits(const stack *s, const pass *p, int threads) {
     const int is_bf16 = (int)s->is_bf16;
     const float eps = (float)s->eps;
     const int64_t n = p->n, width = s->layers->out->rows, ffn = s->layers->down->cols, heads = s->heads * s->dim;
     const int64_t qkv_rows = heads + 2 * s->kv_heads * s->dim, size = n * (is_bf16 ? 2 : 4);
-    char *normed = scratch(SCRATCH_STACK, (size_t)((width + qkv_rows + 2 * heads + 3 * ffn) * size + n * s->dim * 4));
-    char *qkv = normed + width * size, *queries = qkv + qkv_rows * size, *mixed = queries + heads * size;
-    char *gate_up = mixed + heads * size, *gated = gate_up + 2 * ffn * size;
+    char *normed = scratch(SCRATCH_STACK, (size_t)((2 * width + qkv_rows + 2 * heads + 3 * ffn) * size + n * s->dim * 4));
+    char *hidden = normed + width * size, *qkv = hidden + width * size, *queries = qkv + qkv_rows * size;
+    char *mixed = queries + heads * size, *gate_up = mixed + heads * size, *gated = gate_up + 2 * ffn * size;
     float *rotation = (float *)(gated + ffn * size);
     for (int64_t row = 0; row < n; row++)
         memcpy(rotation + row * s->dim, p->rotations + p->positions[row] * s->dim, (size_t)s->dim * sizeof(float));
-    longleaf_take(s->embed, p->tokens, n, p->hidden, is_bf16, threads);
+    longleaf_take(s->embed, p->tokens, n, hidden, is_bf16, threads);
     attention a = {.queries = queries, .out = mixed, .segments = p->segments, .table = p->table, .n = n,
                    .segment_count = p->segment_count, .heads = s->heads, .kv_heads = s->kv_heads, .dim = s->dim,
                    .block_size = s->block_size, .query_stride = heads, .is_bf16 = is_bf16};
     for (const layer *l = s->layers; l < s->layers + s->count; l++) {
-        longleaf_norm(p->hidden, NULL, l->attention_norm, eps, n, width, is_bf16, normed, threads);
+        longleaf_norm(hidden, NULL, l->attention_norm, eps, n, width, is_bf16, normed, threads);
         product(s, p, l->qkv, normed, NULL, qkv, threads);
         longleaf_rotate(qkv, rotation, p->slots, n, s->heads, s->kv_heads, s->dim, is_bf16, queries, l->keys, l->values,
                         threads);
@@ -67,21 +69,18 @@ EXPORT void longleaf_stack(const stack *s, const pass *p, int threads) {
         a.keys = l->keys, a.values = l->values;
         longleaf_attend(&a, threads);
         add_since(s, begin);
-        product(s, p, l->out, mixed, p->hidden, p->hidden, threads);
-        longleaf_norm(p->hidden, NULL, l->ffn_norm, eps, n, width, is_bf16, normed, threads);
+        product(s, p, l->out, mixed, hidden, hidden, threads);
+        longleaf_norm(hidden, NULL, l->ffn_norm, eps, n, width, is_bf16, normed, threads);
         product(s, p, l->gate_up, normed, NULL, gate_up, threads);
         longleaf_gate(gate_up, n, ffn, is_bf16, gated, threads);
-        product(s, p, l->down, gated, p->hidden, p->hidden, threads);
+        product(s, p, l->down, gated, hidden, hidden, threads);
     }
-}
-
-// logits [n, vocabulary] of hidden states [n, hidden].
-EXPORT void longleaf_head(const stack *s, void *hidden, int64_t n, float *logits, int threads) {
-    const int is_bf16 = (int)s->is_bf16;
-    const int64_t width = s->output->cols;
-    char *normed = scratch(SCRATCH_STACK, (size_t)(n * width * (is_bf16 ? 2 : 4)));
-    longleaf_norm(hidden, NULL, s->norm, (float)s->eps, n, width, is_bf16, normed, threads);
+    if (!p->wanted) return;
+    const int64_t bytes = width * (is_bf16 ? 2 : 4);
+    for (int64_t i = 0; i < p->wanted; i++)  // ascending, so that none is overwritten before it is moved
+        memmove(hidden + i * bytes, hidden + p->rows[i] * bytes, (size_t)bytes);
+    longleaf_norm(hidden, NULL, s->norm, eps, p->wanted, width, is_bf16, normed, threads);
     const int64_t begin = clock_of(s);
-    longleaf_linear(s->output, normed, is_bf16, n, NULL, logits, 0, threads);
+    longleaf_linear(s->output, normed, is_bf16, p->wanted, NULL, p->logits, 0, threads);
     add_since(s, begin);
 }
