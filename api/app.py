@@ -73,6 +73,37 @@ FREE = (openai, mcp, oidc)
 """Rooms whose clients are other people's programs, or come from them, and may add what is theirs."""
 
 
+def create_worker_app(settings: Settings, service: Service) -> FastAPI:
+    """Return the application of a process that only takes jobs: health, readiness and metrics.
+
+    Its lifespan starts and stops the worker. Raises BadMetricsToken.
+    """
+    token_of(settings)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await run_in_threadpool(service.start_worker)
+        try:
+            yield
+        finally:
+            await run_in_threadpool(service.stop)
+
+    app = FastAPI(
+        title="Longleaf's worker",
+        version=version(),
+        lifespan=lifespan,
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.state.service = service
+    errors.install(app)
+    for room in (health, metrics):
+        app.include_router(room.router, dependencies=[ONLY_KNOWN])
+    _frame(app, service)
+    return app
+
+
 def create_app(settings: Settings, service: Service | None = None) -> FastAPI:
     """Return the application; its lifespan starts and stops `service`, by default one made from `settings`.
 
@@ -106,17 +137,26 @@ def create_app(settings: Settings, service: Service | None = None) -> FastAPI:
         app.include_router(room.router, dependencies=[] if room in FREE else [ONLY_KNOWN])
     app.include_router(reference.router)
     pages.install(app)
-    routes = declared(app)
-    public = is_public(routes)
+    public = is_public(declared(app))
     # the last one added is the first to see a request
     app.add_middleware(BodyLimit, max_upload_bytes=settings.max_upload_bytes + OVERHEAD_BYTES)
     if owned.auditor is not None:
         app.add_middleware(Auditing, auditor=owned.auditor)
         app.add_middleware(Limiting, service=owned, public=public)
     app.add_middleware(Admission, service=owned)
-    app.add_middleware(Authentication, service=owned, public=public)
-    app.add_middleware(HostAndOrigin, settings=settings)
-    app.add_middleware(
-        RequestFrame, metrics=owned.metrics, template=template_in(routes), tracing=owned.tracing
-    )
+    _frame(app, owned)
     return app
+
+
+def _frame(app: FastAPI, service: Service) -> None:
+    """What stands before everything else; the last one added is the first to see a request."""
+    routes = declared(app)
+    app.add_middleware(Authentication, service=service, public=is_public(routes))
+    app.add_middleware(HostAndOrigin, settings=service.settings)
+    app.add_middleware(
+        RequestFrame,
+        metrics=service.metrics,
+        template=template_in(routes),
+        tracing=service.tracing,
+        leaving=service.leaving,
+    )

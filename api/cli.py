@@ -86,6 +86,17 @@ def serve(
 
 
 @app.command()
+def worker(
+    host: Annotated[str | None, typer.Option(help="Address of its health and metrics.")] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Their port; 0 takes a free one.")] = 8001,
+) -> None:
+    """Read documents that servers on the same store take in, until interrupted."""
+    from api.commands.worker import run  # noqa: PLC0415
+
+    run(settings(host=host, port=port))
+
+
+@app.command()
 def mcp(model: Model = None) -> None:
     """Serve the documents to an assistant that speaks MCP, over standard input and output."""
     from api.commands.mcp import run  # noqa: PLC0415

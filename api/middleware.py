@@ -6,6 +6,7 @@ import ipaddress
 import logging
 import re
 import secrets
+import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -62,8 +63,10 @@ class RequestFrame:
         metrics: Metrics,
         template: Callable[[str], str | None],
         tracing: Tracing | None = None,
+        leaving: threading.Event | None = None,
     ) -> None:
         self.app = app
+        self._leaving = leaving or threading.Event()
         self._tracing = tracing
         self._metrics = metrics
         self._template = template
@@ -86,6 +89,8 @@ class RequestFrame:
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
                 headers["X-Request-ID"] = identity
+                if self._leaving.is_set():
+                    headers["Connection"] = "close"  # so that the next request opens one, elsewhere
                 for name, value in SECURITY_HEADERS.items():
                     headers.setdefault(name, value)
                 if scope["path"].startswith(_UNSTORED):

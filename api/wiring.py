@@ -39,7 +39,7 @@ from rag.store.scope import DEFAULT_SCOPE, Scope
 from rag.store.session import Database
 
 if TYPE_CHECKING:
-    from ingest.worker import Worker
+    from ingest.worker import OnPublished, Worker
     from model import Engine
     from rag.answering import Answerer
     from rag.embedders.base import Embedder
@@ -151,7 +151,10 @@ class Service:
         )
         # one process alone writes to SQLite as a rule, and each write of it waits for the disk
         self.rates: Rates = SharedRates(self.db) if self.db.dialect == "postgresql" else OwnRates()
+        self.leaving = threading.Event()
+        """Set when nothing more should be sent here; what comes all the same is answered until `stopping`."""
         self.stopping = threading.Event()
+        self._only_worker = False
         self._threads: list[threading.Thread] = []
 
     def acting_for(
@@ -182,6 +185,12 @@ class Service:
             self._run("load-engine", self._load_engine)
             self._run("follow", lambda: Follower(self.db, self._forget_text).run(self.stopping))
 
+    def start_worker(self) -> None:
+        """Open the store and begin to take jobs; no question is answered. Raises Unmigrated, Unavailable."""
+        self._only_worker = True
+        self.open()
+        self._run("load-worker", self._load_worker)
+
     def stop(self) -> None:
         """End what runs: work in threads is cancelled, jobs are given back, indexes are saved."""
         self.stopping.set()
@@ -209,8 +218,11 @@ class Service:
         except LongleafError as error:
             checks["schema" if error.code == "unmigrated" else "database"] = error.detail
         checks["embedder"] = self.embedder.state
-        checks["engine"] = self.engine.state if self.engine_failure is None else str(self.engine_failure)
+        if not self._only_worker:
+            checks["engine"] = self.engine.state if self.engine_failure is None else str(self.engine_failure)
         checks["worker"] = self.worker.state if self.settings.ingest_workers else "ok"
+        if self.leaving.is_set():
+            checks["service"] = "stopping"
         return checks
 
     def collection(self, name: str) -> CollectionRow:
@@ -305,9 +317,15 @@ class Service:
         if not ingest or self.stopping.is_set():
             return
         if self.settings.ingest_workers:
-            self.worker.load(self._make_worker)
+            self.worker.load(lambda: self._make_worker(self._published))
         else:
             self._clear_up()
+
+    def _load_worker(self) -> None:
+        self.embedder.load(lambda: self.loaders.embedder(self.settings))
+        if not self.stopping.is_set():
+            # it has no indexes; those who search follow the log of changes
+            self.worker.load(lambda: self._make_worker(None))
 
     def _clear_up(self) -> None:
         """Remove what crashes left, as a worker does when it starts."""
@@ -347,14 +365,14 @@ class Service:
             observer=self.observer,
         )
 
-    def _make_worker(self) -> Worker:
+    def _make_worker(self, on_published: OnPublished | None) -> Worker:
         from ingest.worker import Worker  # noqa: PLC0415
 
         worker = Worker(
             self.db,
             self.settings,
             self.embedder.wait(),
-            self._published,
+            on_published,
             on_step=self.metrics.ingest_step,
             on_outcome=self.metrics.ingest_ended,
         )

@@ -176,8 +176,8 @@ class Settings(BaseSettings):
     log_format: Literal["text", "json"] = Field("text", description="Form of the log lines.")
     metrics_token_file: str = Field(
         "",
-        description="File with a token that reads `/metrics` and nothing else, for a Prometheus; empty means "
-        "that operators alone read them.",
+        description="File with a token that reads `/metrics` and nothing else, for a Prometheus; made "
+        "at the start where it is missing. Empty means that operators alone read them.",
     )
     traces: Literal["off", "otlp"] = Field(
         "off",
@@ -194,8 +194,14 @@ class Settings(BaseSettings):
         description="Whether webhooks may be sent to addresses of this machine and of private networks; "
         "otherwise to public ones alone.",
     )
+    drain_seconds: float = Field(
+        0.0,
+        ge=0,
+        description="How long a server that is asked to stop still takes requests while `/readyz` says that "
+        "it leaves: what a proxy in front needs to notice. A second signal ends it.",
+    )
     shutdown_seconds: float = Field(
-        5.0, gt=0, description="How long streams may go on when the server is asked to stop."
+        5.0, gt=0, description="How long answers and streams may go on after that."
     )
 
     @field_validator("data_dir")

@@ -7,12 +7,16 @@ import os
 import signal
 import socket
 import sys
+import time
+from collections.abc import Callable
 from types import FrameType
 
 import uvicorn
+from fastapi import FastAPI
 
 from api.app import create_app
 from api.logs import configure
+from api.metrics.scraper import make_token
 from api.middleware import is_loopback
 from api.terminal import USAGE, fail, warn
 from api.wiring import Service
@@ -20,18 +24,20 @@ from rag.settings import Settings
 
 
 class _Server(uvicorn.Server):
-    """Prints the address once it listens; tells the service at once when it is asked to stop."""
+    """Prints the address once it listens; tells the service at once when it is asked to stop, and stops to
+    listen only when a proxy in front has had the time to notice."""
 
-    def __init__(self, config: uvicorn.Config, service: Service, url: str) -> None:
+    def __init__(self, config: uvicorn.Config, service: Service, greeting: str) -> None:
         super().__init__(config)
         self._service = service
-        self._url = url
+        self._greeting = greeting
+        self._leave: tuple[float, int] | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start listening."""
         await super().startup(sockets)
         if self.started:
-            sys.stdout.write(f"Longleaf is at {self._url}\n")
+            sys.stdout.write(f"{self._greeting}\n")
             sys.stdout.flush()
 
     async def on_tick(self, counter: int) -> bool:
@@ -39,10 +45,23 @@ class _Server(uvicorn.Server):
         if self._service.engine_failure is not None:
             self._service.stopping.set()
             return True
+        if self._leave is not None and time.monotonic() >= self._leave[0]:
+            self._stop(self._leave[1], None)
         return await super().on_tick(counter)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Begin to stop: no new connections, streams that only watch end, answers may finish."""
+        """Begin to leave: not ready any more, but at work for `drain_seconds`. Again: stop at once."""
+        drain = self._service.settings.drain_seconds
+        if drain and self.started and not self._service.leaving.is_set():
+            self._service.leaving.set()
+            self._leave = (time.monotonic() + drain, sig)
+            return
+        self._stop(sig, frame)
+
+    def _stop(self, sig: int, frame: FrameType | None) -> None:
+        """No new connections; streams that only watch end, answers may finish."""
+        self._leave = None
+        self._service.leaving.set()
         self._service.stopping.set()
         super().handle_exit(sig, frame)
 
@@ -50,10 +69,16 @@ class _Server(uvicorn.Server):
 def run(settings: Settings) -> None:
     """Serve until SIGINT or SIGTERM. Raises Unmigrated, Unavailable; exits with 1 when the port is taken
     or the engine fails for good."""
+    run_server(settings, create_app, "Longleaf is at")
+
+
+def run_server(settings: Settings, make: Callable[[Settings, Service], FastAPI], greeting: str) -> None:
+    """The same for any application around a service; `greeting` stands before its address."""
     configure(settings.log_level, settings.log_format)
     _refuse_open_doors(settings)
     service = Service(settings)
     service.open()
+    make_token(settings)
     listener = _listen(settings)
     port = listener.getsockname()[1]
     if settings.auth == "open" and not is_loopback(settings.host):
@@ -62,7 +87,7 @@ def run(settings: Settings) -> None:
             "let nobody reach it but a proxy that signs people in."
         )
     config = uvicorn.Config(
-        create_app(settings, service),
+        make(settings, service),
         log_config=None,
         access_log=False,
         server_header=False,
@@ -70,7 +95,7 @@ def run(settings: Settings) -> None:
         timeout_keep_alive=30,
         lifespan="on",
     )
-    server = _Server(config, service, f"http://{_shown_host(settings.host)}:{port}")
+    server = _Server(config, service, f"{greeting} http://{_shown_host(settings.host)}:{port}")
     try:
         server.run(sockets=[listener])
     except KeyboardInterrupt:

@@ -127,8 +127,11 @@ def secrets(case: Case) -> Finding:
     """Files that hold a secret: who else can read them, and whether one was left lying."""
     left = case.settings.data_dir / FILE_NAME
     token = Path(case.settings.metrics_token_file).expanduser() if case.settings.metrics_token_file else None
-    files = [left, *([token] if token is not None else []), *([Path(".env")] if _env_has_secret() else [])]
+    files = [left, *([Path(".env")] if _env_has_secret() else [])]
     seen = [path for path in files if path.is_file() and _others_read(path)]
+    # a Prometheus may read it as one of the group
+    if token is not None and token.is_file() and token.stat().st_mode & stat.S_IRWXO:
+        seen.append(token)
     if seen:
         names = " ".join(str(path) for path in seen)
         return failure(f"other users of this machine can read {names}", f"chmod 600 {names}")

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hmac
+import os
+import secrets
+from contextlib import suppress
 from pathlib import Path
 
 from rag.errors import LongleafError
@@ -40,6 +43,30 @@ def token_of(settings: Settings) -> str | None:
             f"{LEAST} or more into it, without spaces: openssl rand -hex 32"
         )
     return token
+
+
+def make_token(settings: Settings) -> None:
+    """Write a token into the file that the settings name, where there is no such file yet.
+
+    The user's group may read it, which is how it gets to a Prometheus of another user. Of several processes
+    that start at once one writes it. What can't be written is left to `token_of`, which says so.
+    """
+    if not settings.metrics_token_file:
+        return
+    path = Path(settings.metrics_token_file).expanduser()
+    if path.exists():
+        return
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    with suppress(OSError):
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o640)
+        try:
+            with os.fdopen(descriptor, "w") as file:
+                file.write(secrets.token_hex(32) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+            os.link(draft, path)  # unlike a rename, it leaves a token that is there already
+        finally:
+            draft.unlink()
 
 
 def scraper(settings: Settings, method: str, path: str, given: str | None) -> Principal | None:

@@ -29,7 +29,7 @@ def readyz(service: Anyone, response: Response) -> schemas.Readiness:
     checks = service.checks()
     ready = all(state == "ok" for state in checks.values())
     if service.principal is None:  # reasons name paths and servers
-        known = {"ok", "loading", "stopped"}
+        known = {"ok", "loading", "stopped", "stopping"}
         checks = {part: state if state in known else "not ready" for part, state in checks.items()}
     if not ready:
         response.status_code = 503

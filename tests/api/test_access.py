@@ -167,7 +167,7 @@ VERBS: dict[str, str] = dict.fromkeys(
     (
         *("serve", "ingest", "ask", "search", "status", "doctor", "models", "quantize", "eval"),
         *("migrate", "backup", "restore", "export", "import", "verify", "gc", "reembed", "sync"),
-        *("keys", "users", "workspaces", "mcp", "audit"),
+        *("keys", "users", "workspaces", "mcp", "audit", "worker"),
     ),
     KEEPER,
 )
