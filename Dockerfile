@@ -11,7 +11,7 @@ ENV PYTHONUNBUFFERED=1 \
     PIP_ROOT_USER_ACTION=ignore
 
 RUN useradd --system --uid 10001 --user-group --home-dir /data --shell /usr/sbin/nologin longleaf \
-    && install -d -o longleaf -g longleaf -m 0750 /data
+    && install -d -o longleaf -g longleaf -m 0750 /data /secrets
 
 # One layer for what others wrote: it changes with the versions, not with the source.
 COPY scripts/dependencies.py pyproject.toml constraints.txt requirements-models.txt /build/
@@ -38,6 +38,6 @@ USER longleaf
 WORKDIR /data
 VOLUME /data
 EXPOSE 8000
-HEALTHCHECK --interval=10s --timeout=5s --start-period=120s --retries=3 \
+HEALTHCHECK --interval=5s --timeout=5s --start-period=120s --retries=3 \
     CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/readyz', timeout=4)"]
 CMD ["longleaf", "serve"]

@@ -23,9 +23,10 @@ class CallFailed(Exception):
 class Service:
     """Calls to the service at `base`, e.g. `http://127.0.0.1:8000`; with an API key where it has one."""
 
-    def __init__(self, base: str, key: str = "") -> None:
+    def __init__(self, base: str, key: str = "", opener: urllib.request.OpenerDirector = PROXYLESS) -> None:
         self.base = base.rstrip("/")
         self.key = key
+        self._opener = opener
 
     def fetch(
         self, method: str, path: str, body: bytes | None = None, content_type: str = "", seconds: float = 600
@@ -36,7 +37,7 @@ class Service:
             headers["Authorization"] = f"Bearer {self.key}"
         request = urllib.request.Request(self.base + path, data=body, headers=headers, method=method)
         try:
-            with PROXYLESS.open(request, timeout=seconds) as response:
+            with self._opener.open(request, timeout=seconds) as response:
                 answer: bytes = response.read()
         except urllib.error.HTTPError as error:
             said = error.read().decode("utf-8", "replace")

@@ -26,11 +26,13 @@ class Stack:
 
     def __init__(self) -> None:
         self.port = free_port()
-        project = f"longleaf-try-{os.getpid()}"
+        project = self.image = f"longleaf-try-{os.getpid()}"
         self.command = [*compose_command(), "-p", project, "-f", str(ROOT / "docker-compose.yml")]
         self.environment = os.environ | {
             "LONGLEAF_HOST": "127.0.0.1",
+            "COMPOSE_PROFILES": "",
             "LONGLEAF_PORT": str(self.port),
+            "LONGLEAF_IMAGE": self.image,
             # Not the default, and with characters that a URL would have to escape.
             "POSTGRES_PASSWORD": f"try:{os.getpid()}@/#?",
         }
@@ -50,6 +52,12 @@ class Stack:
         if result.returncode:
             raise CallFailed(f"{' '.join(arguments)} ended with {result.returncode}\n{result.stdout or ''}")
         return result.stdout or ""
+
+    def remove(self, *, keep_image: bool = False) -> None:
+        """Remove containers, volumes, networks and the image."""
+        self.run("down", "-v", "--remove-orphans")
+        if not keep_image:
+            subprocess.run(["docker", "image", "rm", self.image], capture_output=True, check=False)
 
 
 def compose_command() -> list[str]:
@@ -110,7 +118,7 @@ def say(text: str) -> None:
 def attempt(stack: Stack) -> None:
     """The whole try; raises `CallFailed` at the first thing that does not hold."""
     say("build")
-    stack.run("build", quiet=False)
+    stack.run("build", "service", quiet=False)
     say(f"start on port {stack.port}")
     stack.run("up", "-d")
     service = Service(f"http://127.0.0.1:{stack.port}")
@@ -166,8 +174,7 @@ def main() -> None:
         print(logs.stdout, file=sys.stderr)
         sys.exit(f"try-compose: {error}")
     finally:
-        images = () if keep_image else ("--rmi", "local")
-        stack.run("down", "-v", "--remove-orphans", *images)
+        stack.remove(keep_image=keep_image)
     say(f"all held; removed again; {time.monotonic() - started:.0f} s")
 
 
