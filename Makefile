@@ -8,7 +8,7 @@ PYTHON ?= $(shell for python in python3.11 python3 python; do \
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: help run test soak long demo setup setup-dev python lint format types imports bare compose lock clean
+.PHONY: help run test soak long demo setup setup-dev python lint format types imports bare docs wheel profiles compose lock clean
 
 help: ## Print the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,6 +60,16 @@ imports: setup-dev ## The import rule: model <- rag <- ingest <- api
 
 bare: python ## model/ alone, with torch, tokenizers, safetensors and numpy
 	@$(PYTHON) scripts/bare.py
+
+docs: setup-dev ## Build the documentation's site into build/site
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	@echo "build/site/index.html"
+
+wheel: setup-dev ## Build the wheel, install it elsewhere, serve from it; leaves it in dist/
+	@$(BIN)/python scripts/try_wheel.py $(ARGS)
+
+profiles: python ## Start the compose file's profiles, restart one process after the other under load
+	@scripts/try-profiles
 
 compose: python ## Build the image, start the stack, upload, ask, restart, ask again
 	@scripts/try-compose
