@@ -123,20 +123,24 @@ def passages(documents: Sequence[tuple[Path, ParsedDocument]], embedder: Any, co
 def embedding(paths: Sequence[Path], count: int, rounds: int) -> None:
     """Print chunks a second of the service's way and the peers', in turn; the median over rounds."""
     from rag.embedders import load_embedder  # noqa: PLC0415
+    from rag.embedders.bundled import build_pipeline  # noqa: PLC0415
+    from rag.embedders.precision import choose  # noqa: PLC0415
+    from rag.embedders.q4file import Q4File, find_bundled  # noqa: PLC0415
     from rag.embedders.sentence import SentenceEmbedder  # noqa: PLC0415
 
     embedder = load_embedder(Settings())
     assert isinstance(embedder, SentenceEmbedder)
+    device, dtype = choose("cpu", "auto")
+    pipeline = build_pipeline(Q4File(find_bundled()), dtype, device)
     texts = passages(
         [(path, parse_document(path, path.name, ParseLimits())) for path in paths], embedder, count
     )
     tokens = sum(len(embedder.token_spans(text)) for text in texts)
     prefixed = [f"passage: {text}" for text in texts]
-    pipeline: Any = embedder._pipeline
 
     def in_order() -> None:
         for first in range(0, len(prefixed), IN_ORDER):
-            embedder._forward(prefixed[first : first + IN_ORDER])
+            pipeline.encode(prefixed[first : first + IN_ORDER], show_progress_bar=False)
 
     ways: dict[str, Callable[[], object]] = {
         "Longleaf": lambda: embedder.embed_passages(texts),

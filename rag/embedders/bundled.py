@@ -10,42 +10,15 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
-from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import InputModule
 from sentence_transformers.sentence_transformer.modules import Normalize, Pooling
 from torch import Tensor, nn
 from transformers import BertConfig, BertModel
 
-from rag.embedders.q4file import BLOCK_BYTES, Q4File
+from rag.embedders.light import QuantisedEmbedding, weights
+from rag.embedders.q4file import Q4File
 from rag.embedders.unigram import UnigramTokenizer
-
-_LAYER_NAMES = {
-    "q": "attention.self.query",
-    "k": "attention.self.key",
-    "v": "attention.self.value",
-    "ao": "attention.output.dense",
-    "aln": "attention.output.LayerNorm",
-    "fi": "intermediate.dense",
-    "fo": "output.dense",
-    "oln": "output.LayerNorm",
-}
-
-
-class QuantisedEmbedding(nn.Module):
-    """An embedding table kept as Q4_0 blocks, uint8[rows, blocks * 18]; rows are dequantised when read."""
-
-    def __init__(self, blocks: NDArray[Any], dtype: torch.dtype) -> None:
-        super().__init__()
-        self.table = torch.from_numpy(blocks)
-        self.out_dtype = dtype
-
-    def forward(self, ids: Tensor) -> Tensor:
-        """Turn ids[...] into embeddings[..., hidden]."""
-        rows = self.table[ids.cpu()].reshape(*ids.shape, -1, BLOCK_BYTES)
-        scales = rows[..., :2].contiguous().view(torch.float16).float()
-        nibbles = torch.cat([rows[..., 2:] & 15, rows[..., 2:] >> 4], dim=-1).float() - 8.0
-        return (nibbles * scales).flatten(-2).to(ids.device, self.out_dtype)
 
 
 class BundledInput(InputModule):
@@ -102,23 +75,7 @@ def _build_encoder(file: Q4File, dtype: torch.dtype) -> nn.Module:
     embeddings.position_ids = torch.arange(shape.positions).unsqueeze(0)
     embeddings.token_type_ids = torch.zeros(1, shape.positions, dtype=torch.long)
 
-    hidden, ffn = shape.hidden, shape.ffn
-    sizes = {"fi": (ffn, hidden), "fo": (hidden, ffn)}
-    state = {
-        "embeddings.position_embeddings.weight": file.tensor("emb.pos", shape.positions, hidden),
-        "embeddings.token_type_embeddings.weight": file.tensor("emb.type", shape.types, hidden),
-        "embeddings.LayerNorm.weight": file.tensor("emb.ln.w", hidden),
-        "embeddings.LayerNorm.bias": file.tensor("emb.ln.b", hidden),
-    }
-    for layer in range(shape.layers):
-        for short, name in _LAYER_NAMES.items():
-            rows, columns = sizes.get(short, (hidden, hidden))
-            weight = (rows,) if short.endswith("ln") else (rows, columns)
-            target = f"encoder.layer.{layer}.{name}"
-            state[f"{target}.weight"] = file.tensor(f"l{layer}.{short}.w", *weight)
-            state[f"{target}.bias"] = file.tensor(f"l{layer}.{short}.b", rows)
-    tensors = {name: torch.from_numpy(array).to(dtype) for name, array in state.items()}
-    encoder.load_state_dict(tensors, assign=True)
+    encoder.load_state_dict(weights(file, dtype), assign=True)
     module: nn.Module = encoder
     return module.eval().requires_grad_(False)
 

@@ -15,6 +15,7 @@ from rag.settings import Settings
 
 if TYPE_CHECKING:
     import torch
+    from sentence_transformers import SentenceTransformer
 
 _E5_PREFIXES = ("query: ", "passage: ")
 _WEIGHTS = (".safetensors", ".bin", ".pt")
@@ -39,12 +40,19 @@ def load_embedder(settings: Settings) -> Embedder:
 
 
 def _bundled(device: str, dtype: torch.dtype) -> Embedder:
-    from rag.embedders.bundled import build_pipeline  # noqa: PLC0415
+    from rag.embedders.light import LightPipeline  # noqa: PLC0415
     from rag.embedders.sentence import SentenceEmbedder  # noqa: PLC0415
 
     path = find_bundled()
+    pipeline: SentenceTransformer | LightPipeline
+    if device == "cpu":
+        pipeline = LightPipeline(Q4File(path), dtype)
+    else:
+        from rag.embedders.bundled import build_pipeline  # noqa: PLC0415
+
+        pipeline = build_pipeline(Q4File(path), dtype, device)
     return SentenceEmbedder(
-        build_pipeline(Q4File(path), dtype, device),
+        pipeline,
         name="multilingual-e5-small",
         fingerprint=_fingerprint("multilingual-e5-small", [path], *_E5_PREFIXES),
         query_prefix=_E5_PREFIXES[0],

@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-from sentence_transformers import SentenceTransformer
-from sentence_transformers.sentence_transformer.modules import Normalize, Pooling
 from torch import Tensor
 from torch.nn import functional
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
 
 PASS_TOKENS = 2048
 """Tokens of one pass, which keeps its activations within the caches."""
@@ -39,18 +40,22 @@ class Layer:
 class PackedEncoder:
     """Token ids of several texts to one pooled vector each; holds no state, threads may call at once."""
 
-    def __init__(self, model: Any, pooled: Pooled) -> None:
-        """Take the weights of `model`, a BertModel, RobertaModel or XLMRobertaModel of transformers."""
+    def __init__(self, model: Any, pooled: Pooled, first_place: int | None = None) -> None:
+        """Take the weights of `model`, a BertModel, RobertaModel or XLMRobertaModel of transformers.
+
+        `first_place` is the row of the table of places that the first token takes, by default as of its kind.
+        """
         config, tables = model.config, model.embeddings
         self._pooled = pooled
         self.heads = int(config.num_attention_heads)
         self.eps = float(config.layer_norm_eps)
         self._words = tables.word_embeddings
         # RoBERTa numbers positions from the one after the padding token's; token type 0 is everybody's
-        offset = 0 if type(model).__name__ == "BertModel" else int(tables.padding_idx) + 1
+        if first_place is None:
+            first_place = 0 if type(model).__name__ == "BertModel" else int(tables.padding_idx) + 1
         with torch.inference_mode():
             self._places = (
-                tables.position_embeddings.weight[offset:] + tables.token_type_embeddings.weight[0]
+                tables.position_embeddings.weight[first_place:] + tables.token_type_embeddings.weight[0]
             ).contiguous()
         self._norm = _pair(tables.LayerNorm)
         self.layers = [_layer(layer) for layer in model.encoder.layer]
@@ -62,6 +67,8 @@ class PackedEncoder:
         It must be a BERT on the CPU with GELU and absolute positions, pooled by mean or first token, and
         nothing but normalisation after that.
         """
+        from sentence_transformers.sentence_transformer.modules import Normalize, Pooling  # noqa: PLC0415
+
         modules: list[Any] = list(pipeline)
         config = getattr(model, "config", None)
         if (

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from sentence_transformers import SentenceTransformer
 from torch.nn import functional
 
 from rag.embedders.base import Vectors
-from rag.embedders.bundled import BundledInput
+from rag.embedders.light import LightPipeline
 from rag.embedders.packed import PASS_TOKENS, PackedEncoder, passes
 from rag.embedders.threads import Lanes
 from rag.embedders.unigram import UnigramTokenizer
 from rag.errors import Unavailable
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
 
 BATCH_TOKENS = 2048
 """Padded tokens of a batch where the pipeline itself runs; its activations stay within the caches."""
@@ -28,7 +30,7 @@ class SentenceEmbedder:
 
     def __init__(
         self,
-        pipeline: SentenceTransformer,
+        pipeline: SentenceTransformer | LightPipeline,
         *,
         name: str,
         fingerprint: str,
@@ -36,17 +38,25 @@ class SentenceEmbedder:
         passage_prefix: str,
         dtype: torch.dtype,
     ) -> None:
-        self._pipeline = pipeline.eval()
-        self._first: Any = pipeline[0]
         self.name = name
         self.fingerprint = fingerprint
         self.dtype = str(dtype).removeprefix("torch.")
-        encoder = self._first.encoder if isinstance(self._first, BundledInput) else None
         self._lanes = Lanes()
-        self._packed = PackedEncoder.of(pipeline, encoder or getattr(self._first, "auto_model", None))
         self._prefixes = {"query": query_prefix, "passage": passage_prefix}
-        dimension = pipeline.get_embedding_dimension()
+        self._pipeline: Any = pipeline
+        self._unigram: UnigramTokenizer | None
+        self._packed: PackedEncoder | None
         limit = pipeline.max_seq_length
+        if isinstance(pipeline, LightPipeline):
+            self._unigram, self._packed = pipeline.unigram, pipeline.packed
+            dimension: int | None = pipeline.dimension
+        else:
+            pipeline.eval()
+            first: Any = pipeline[0]
+            self._unigram = getattr(first, "unigram", None)
+            encoder = getattr(first, "auto_model", None) if self._unigram is None else first.encoder
+            self._packed = PackedEncoder.of(pipeline, encoder)
+            dimension = pipeline.get_embedding_dimension()
         if not dimension or not limit:
             raise Unavailable(
                 f"The embedding model {name} does not say its dimension and longest input: add "
@@ -55,7 +65,7 @@ class SentenceEmbedder:
             )
         self.dimension = int(dimension)
         self.max_tokens = int(limit)
-        if not isinstance(self._first, BundledInput) and not getattr(pipeline.tokenizer, "is_fast", False):
+        if self._unigram is None and not getattr(self._pipeline.tokenizer, "is_fast", False):
             raise Unavailable(
                 f"The embedding model {name} has no fast tokenizer (tokenizer.json), which is needed to know "
                 "where each token stands in the text.",
@@ -65,14 +75,14 @@ class SentenceEmbedder:
     @property
     def bundled(self) -> tuple[PackedEncoder, UnigramTokenizer] | None:
         """Encoder and tokenizer of the bundled model on a CPU; None of another."""
-        if self._packed is None or not isinstance(self._first, BundledInput):
+        if self._packed is None or self._unigram is None:
             return None
-        return self._packed, self._first.unigram
+        return self._packed, self._unigram
 
     def token_spans(self, text: str) -> list[tuple[int, int]]:
         """Return (start, end) in code points of `text` for each token, without prefix and special tokens."""
-        if isinstance(self._first, BundledInput):
-            return self._first.unigram.spans(text)
+        if self._unigram is not None:
+            return self._unigram.spans(text)
         encoded = self._pipeline.tokenizer.backend_tokenizer.encode(text, add_special_tokens=False)
         return [(start, end) for start, end in encoded.offsets]
 
@@ -123,15 +133,15 @@ class SentenceEmbedder:
 
     def _ids(self, texts: list[str]) -> list[list[int]]:
         """Token ids of each text, special tokens included, as the pipeline cuts them."""
-        if isinstance(self._first, BundledInput):
-            return [self._first.unigram.encode(text, self.max_tokens) for text in texts]
+        if self._unigram is not None:
+            return [self._unigram.encode(text, self.max_tokens) for text in texts]
         features = self._pipeline.preprocess(texts)
         kept = features["attention_mask"].bool()
         return [ids[mask].tolist() for ids, mask in zip(features["input_ids"], kept, strict=True)]
 
     def _tokens(self, text: str) -> int:
-        if isinstance(self._first, BundledInput):
-            return len(self._first.unigram.encode(text, self.max_tokens))
+        if self._unigram is not None:
+            return len(self._unigram.encode(text, self.max_tokens))
         return min(len(self._pipeline.tokenizer.backend_tokenizer.encode(text).ids), self.max_tokens)
 
     def _forward(self, texts: list[str]) -> Vectors:

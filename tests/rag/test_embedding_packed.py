@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -16,6 +18,7 @@ from transformers import BertConfig, BertModel, XLMRobertaConfig, XLMRobertaMode
 
 from rag.embedders import load_embedder
 from rag.embedders.bundled import build_pipeline
+from rag.embedders.light import LightPipeline
 from rag.embedders.packed import PackedEncoder, passes
 from rag.embedders.q4file import Q4File, find_bundled
 from rag.embedders.threads import Lanes
@@ -59,6 +62,30 @@ def test_bundled_vectors_are_those_of_the_library_in_float32(dtype: torch.dtype)
         vectors = packed([first.unigram.encode(text, 512) for text in texts]).numpy()
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     assert float((vectors * expected).sum(axis=1).min()) > (0.99999 if dtype is torch.float32 else 0.999)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_what_is_built_without_the_library_is_the_same(dtype: torch.dtype) -> None:
+    file = Q4File(find_bundled())
+    pipeline = build_pipeline(file, dtype, "cpu")
+    first: Any = pipeline[0]
+    with_library = PackedEncoder.of(pipeline, first.encoder)
+    assert with_library is not None
+    light = LightPipeline(file, dtype)
+    rows = [light.unigram.encode(text, 512) for text in ("x", "the long river " * 40, "Kernspaltung 1938")]
+    with torch.inference_mode():
+        assert torch.equal(light.packed(rows), with_library(rows))
+    assert (light.dimension, light.max_seq_length) == (384, 512)
+
+
+def test_the_bundled_embedder_starts_without_the_libraries_of_others() -> None:
+    program = (
+        "import sys; from rag.embedders import load_embedder; from rag.settings import Settings\n"
+        "load_embedder(Settings(_env_file=None, device='cpu')).embed_query('x')\n"
+        "print(*{'transformers', 'sentence_transformers', 'sklearn', 'scipy'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
 
 
 @given(st.lists(st.integers(1, 512), max_size=60), st.integers(1, 2048))
