@@ -87,15 +87,24 @@ def _model_proto(pieces: Pieces) -> bytes:
 
     Normalisation is identity: it happened before. Special tokens are control pieces, which no text matches.
     """
-    out = bytearray()
-    scores = pieces.scores.astype("<f4").tobytes()
     special = {pieces.bos: _CONTROL, pieces.eos: _CONTROL, pieces.pad: _CONTROL, pieces.unk: _UNKNOWN}
-    for index, piece in enumerate(pieces.pieces):
-        kind = special.get(index, _CONTROL if piece == b"<mask>" else _NORMAL)
-        body = b"\x0a" + _varint(len(piece)) + piece + b"\x15" + scores[4 * index : 4 * index + 4]
-        if kind != _NORMAL:
-            body += _field(3, kind)
-        out += b"\x0a" + _varint(len(body)) + body
+    special |= {index: _CONTROL for index, piece in enumerate(pieces.pieces) if piece == b"<mask>"}
+    tails = np.full((len(pieces.pieces), 5), 0x15, dtype=np.uint8)
+    tails[:, 1:] = pieces.scores.astype("<f4").view(np.uint8).reshape(-1, 4)
+    scored = tails.tobytes()
+    # the same bytes stand before every piece of a length, and there are hundreds of thousands of pieces
+    longest = max(map(len, pieces.pieces), default=0)
+    starts = [b"\x0a" + _varint(length) for length in range(longest + 1)]
+    heads = [b"\x0a" + _varint(len(start) + n + 5) + start for n, start in enumerate(starts)]
+    written = [
+        heads[len(piece)] + piece + scored[5 * index : 5 * index + 5]
+        for index, piece in enumerate(pieces.pieces)
+    ]
+    for index, kind in special.items():
+        piece = pieces.pieces[index]
+        body = starts[len(piece)] + piece + scored[5 * index : 5 * index + 5] + _field(3, kind)
+        written[index] = b"\x0a" + _varint(len(body)) + body
+    out = bytearray(b"".join(written))
     trainer = _field(3, 1) + b"".join(
         _field(number, value)
         for number, value in ((40, pieces.unk), (41, pieces.bos), (42, pieces.eos), (43, pieces.pad))
