@@ -60,4 +60,8 @@ def _half(raw: Tensor) -> Tensor:
 
 def _nibbles(raw: Tensor) -> Tensor:
     """All low nibbles, then all high ones: [..., k] -> [..., 2k]."""
-    return torch.cat([raw & 0x0F, raw >> 4], dim=-1)
+    run = raw.shape[-1]
+    out = raw.new_empty(*raw.shape[:-1], 2 * run)
+    torch.bitwise_and(raw, 0x0F, out=out[..., :run])
+    torch.bitwise_right_shift(raw, 4, out=out[..., run:])
+    return out
