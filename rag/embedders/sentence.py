@@ -50,6 +50,7 @@ class SentenceEmbedder:
         if isinstance(pipeline, LightPipeline):
             self._unigram, self._packed = pipeline.unigram, pipeline.packed
             dimension: int | None = pipeline.dimension
+            fast = True
         else:
             pipeline.eval()
             first: Any = pipeline[0]
@@ -57,6 +58,7 @@ class SentenceEmbedder:
             encoder = getattr(first, "auto_model", None) if self._unigram is None else first.encoder
             self._packed = PackedEncoder.of(pipeline, encoder)
             dimension = pipeline.get_embedding_dimension()
+            fast = self._unigram is not None or getattr(pipeline.tokenizer, "is_fast", False)
         if not dimension or not limit:
             raise Unavailable(
                 f"The embedding model {name} does not say its dimension and longest input: add "
@@ -65,7 +67,7 @@ class SentenceEmbedder:
             )
         self.dimension = int(dimension)
         self.max_tokens = int(limit)
-        if self._unigram is None and not getattr(self._pipeline.tokenizer, "is_fast", False):
+        if not fast:
             raise Unavailable(
                 f"The embedding model {name} has no fast tokenizer (tokenizer.json), which is needed to know "
                 "where each token stands in the text.",

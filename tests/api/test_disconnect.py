@@ -102,3 +102,21 @@ def test_a_client_that_stays_gets_the_whole(port: int, watched: Watched) -> None
     )
     assert b"event: done" in body
     assert watched.ended in (["length"], ["stop"])
+
+
+def test_many_that_leave_in_the_middle_of_a_stream_leave_nothing_behind(
+    port: int, watched: Watched, engine: Engine
+) -> None:
+    body = json.dumps(QUESTION | {"stream": True}).encode()
+    connections = [send(port, "POST", "/query", body) for _ in range(12)]
+    assert watched.began.wait(60)
+    assert engine.stats().blocks_free < engine.stats().blocks
+    for number, connection in enumerate(connections):
+        for _ in range(number % 4):  # some before the first byte, some within
+            connection.recv(64)
+        connection.close()
+    until(lambda: engine.stats().running == 0 == engine.stats().waiting)
+    # what was read may be found again; nobody holds it
+    until(lambda: engine.stats().blocks_free == engine.stats().blocks)
+    until(lambda: b"longleaf_http_requests_in_progress 1.0" in read(send(port, "GET", "/metrics")))
+    assert b'"ready":true' in read(send(port, "GET", "/readyz"))
