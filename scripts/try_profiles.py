@@ -8,6 +8,7 @@ Needs what try_compose.py needs.
 
 from __future__ import annotations
 
+import argparse
 import json
 import re
 import ssl
@@ -168,11 +169,14 @@ def check_prometheus(port: int) -> None:
     say(f"{asked} queries of the dashboard answered, {empty} of them with no data yet; {len(rules)} alerts")
 
 
-def attempt(stack: Stack, folder: Path) -> None:
-    """The whole try; raises `CallFailed` at the first thing that does not hold."""
+def attempt(stack: Stack, folder: Path, image: str) -> None:
+    """The whole try, with the image named or one built now; raises `CallFailed` where it does not hold."""
     missing = choose_images(stack)
-    say("build")
-    stack.run("build", "service", quiet=False)
+    if image:
+        stack.environment["LONGLEAF_IMAGE"] = image
+    else:
+        say("build")
+        stack.run("build", "service", quiet=False)
     https, prometheus = free_port(), free_port()
     stack.environment |= {
         "LONGLEAF_HTTPS_PORT": str(https),
@@ -206,6 +210,11 @@ def attempt(stack: Stack, folder: Path) -> None:
 
 def main() -> None:
     """Run the try and clean up, also after a failure."""
+    parser = argparse.ArgumentParser(description="Try the profiles of docker-compose.yml for real.")
+    parser.add_argument(
+        "--image", default="", help="an image of Longleaf that is here, in place of building one"
+    )
+    image: str = parser.parse_args().image
     started = time.monotonic()
     try:
         stack = Stack()
@@ -213,7 +222,7 @@ def main() -> None:
         sys.exit(f"try-profiles: {error}")
     try:
         with tempfile.TemporaryDirectory() as folder:
-            attempt(stack, Path(folder))
+            attempt(stack, Path(folder), image)
     except CallFailed as error:
         print(stack.run("logs", "--tail=40"), file=sys.stderr)
         sys.exit(f"try-profiles: {error}")
