@@ -14,7 +14,7 @@ import yaml
 
 from api.loaders import Loaders
 from rag.settings import Settings
-from tests.api.conftest import ready, running, until
+from tests.api.conftest import ready, running, until, upload, wait_for
 from tests.api.test_scrape import QUESTION, Scrape
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
@@ -58,7 +58,7 @@ def selected(node: Any, by: frozenset[str] = frozenset()) -> Iterator[tuple[str,
 
 @pytest.fixture(scope="module")
 def shown(tmp_path_factory: pytest.TempPathFactory, loaders: Loaders) -> dict[str, set[str]]:
-    """The labels of each sample that a service shows after a document and a question."""
+    """The labels of each sample that a service shows after documents, good and bad, and a question."""
     settings = Settings(
         _env_file=None,
         data_dir=tmp_path_factory.mktemp("shown"),
@@ -68,6 +68,7 @@ def shown(tmp_path_factory: pytest.TempPathFactory, loaders: Loaders) -> dict[st
     found: dict[str, set[str]] = {"up": set()}  # Prometheus' own
     for client in running(settings, Loaders(embedder=loaders.embedder)):
         ready(client)
+        assert wait_for(client, upload(client, "broken.pdf", b"%PDF-1.4 nothing")["id"])["status"] == "failed"
         client.post("/query", json=QUESTION)
         until(lambda: client.get("/readyz").status_code == 200)  # noqa: B023
         for family in Scrape(client).families:
