@@ -3,7 +3,10 @@ begun. What was let in is finished."""
 
 from __future__ import annotations
 
+import asyncio
+import os
 from collections import Counter
+from contextlib import nullcontext
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -17,6 +20,9 @@ from rag.errors import Unavailable
 
 SEARCH_THREADS = 40
 """Requests that the server's threads work on at a time (anyio's default)."""
+SEARCHES_AT_ONCE = max(4, 2 * (os.cpu_count() or 1))
+"""Searches that are worked on at a time. More would finish none sooner: they would share the cores, and the
+interpreter's lock with the loop that has to refuse others at once."""
 _RETRY_SECONDS = 2
 
 
@@ -33,6 +39,7 @@ class Admission:
             "uploads": settings.max_uploads,
         }
         self._inside: Counter[Lane] = Counter()
+        self._turns = asyncio.Semaphore(SEARCHES_AT_ONCE)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run one request (ASGI)."""
@@ -50,7 +57,8 @@ class Admission:
                 detail = "Too many documents are waiting to be read; try again later."
                 await _overloaded(detail, scope, receive, send)
                 return
-            await self.app(scope, receive, send)
+            async with self._turns if lane == "searches" else nullcontext():
+                await self.app(scope, receive, send)
         finally:
             self._inside[lane] -= 1
 

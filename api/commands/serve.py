@@ -22,6 +22,10 @@ from api.terminal import USAGE, fail, warn
 from api.wiring import Service
 from rag.settings import Settings
 
+SWITCH_SECONDS = 0.0005
+"""How long a thread may keep the interpreter while others wait. With Python's own 5 ms, the loop waits that
+long for each thread that searches or answers before it can refuse one request."""
+
 
 class _Server(uvicorn.Server):
     """Prints the address once it listens; tells the service at once when it is asked to stop, and stops to
@@ -75,6 +79,7 @@ def run(settings: Settings) -> None:
 def run_server(settings: Settings, make: Callable[[Settings, Service], FastAPI], greeting: str) -> None:
     """The same for any application around a service; `greeting` stands before its address."""
     configure(settings.log_level, settings.log_format)
+    sys.setswitchinterval(SWITCH_SECONDS)
     _refuse_open_doors(settings)
     service = Service(settings)
     service.open()

@@ -38,8 +38,8 @@ def test_the_tutorial_holds(longleaf: Run, tmp_path: Path, monkeypatch: pytest.M
         assert done.returncode == 0, (line, done.stderr)
         said[line.removeprefix("longleaf ")] = done.stdout
     assert said[next(line for line in said if line.startswith("ingest"))].startswith("2 read")
-    assert "£4 a week" in " ".join(
-        said['ask "How many pounds a week did the Red-Headed League pay?"'].split()
-    )
+    answered = said['ask "What is the weekly cut-off time for BMFOLB requests?"']
+    assert "5:00 pm Wednesday" in " ".join(answered.split())
+    assert "do not say" in said['ask "What is the capital of Mongolia?"']
     assert '"citations"' in said['ask --json "Who is the pawnbroker?"']
     assert "ncyclop" in said['search "copying the encyclopaedia"']
