@@ -56,7 +56,7 @@ class Stack:
     def remove(self, *, keep_image: bool = False) -> None:
         """Remove containers, volumes, networks and the image."""
         self.run("down", "-v", "--remove-orphans")
-        if not keep_image:
+        if not keep_image:  # its own name: another image that was tried stays
             subprocess.run(["docker", "image", "rm", self.image], capture_output=True, check=False)
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import signal
 import ssl
 import sys
 import tempfile
@@ -215,6 +216,7 @@ def main() -> None:
         "--image", default="", help="an image of Longleaf that is here, in place of building one"
     )
     image: str = parser.parse_args().image
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     started = time.monotonic()
     try:
         stack = Stack()
