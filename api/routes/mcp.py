@@ -50,7 +50,7 @@ class _Server:
     async def stop(self) -> None:
         """End what runs, if anything does."""
         self._over.set()
-        if self._task is not None:
+        if self._task is not None and not self._task.done():
             await self._task
 
 
