@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from api.errors import problem_of
 from api.metrics.scraper import scraper
 from api.middleware import refuse, same_origin
+from api.revoking import while_known
 from api.threads import shortly
 from api.wiring import Service
 from rag.errors import Forbidden, LongleafError, Unauthenticated
@@ -51,6 +52,9 @@ class Authentication:
                 if not self._public(scope["method"], scope["path"]):
                     await refuse(problem_of(error, scope["path"]), scope, receive, send)
                     return
+        if self._asks and state["principal"] is not None:
+            await while_known(self.app, scope, receive, send, lambda: self._principal(scope))
+            return
         await self.app(scope, receive, send)
 
     async def _principal(self, scope: Scope) -> Principal | None:

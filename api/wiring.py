@@ -16,6 +16,7 @@ from api.auditor import Auditor
 from api.deed import Deed
 from api.first_key import ensure_first_key
 from api.following import Follower
+from api.lines import Lines
 from api.loaders import Loaders
 from api.metrics.recorder import Metrics
 from api.metrics.watching import ServiceCollector
@@ -151,6 +152,7 @@ class Service:
         )
         # one process alone writes to SQLite as a rule, and each write of it waits for the disk
         self.rates: Rates = SharedRates(self.db) if self.db.dialect == "postgresql" else OwnRates()
+        self.lines = Lines(settings, self.db, ANSWER_THREADS)
         self.leaving = threading.Event()
         """Set when nothing more should be sent here; what comes all the same is answered until `stopping`."""
         self.stopping = threading.Event()

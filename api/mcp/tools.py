@@ -165,6 +165,12 @@ def add_document(service: Service, asked: AddDocument, _gone: threading.Event) -
             data = base64.b64decode(data, validate=True)
         except binascii.Error as error:
             raise InvalidRequest(f"content is not base64: {error}.") from None
+    with service.lines.inside("uploads"):  # not by its address, which all tools have together
+        service.lines.check_queue()
+        return _take_in(service, asked, data)
+
+
+def _take_in(service: Service, asked: AddDocument, data: bytes) -> dict[str, Any]:
     collection = service.ensure_collection(asked.collection)
     with UploadSink(service.settings) as sink:
         sink.write(data)

@@ -246,3 +246,35 @@ def test_uploads_are_refused_while_too_many_documents_wait(
         assert int(refused.headers["retry-after"]) >= 1
         client.delete(f"/documents/{taken.json()['documents'][0]['id']}")
         assert client.post("/documents", files={"file": ("three.txt", b"three")}).status_code == 202
+
+
+def test_the_same_lines_hold_for_documents_that_come_by_mcp(
+    database_url: str, make_settings: Callable[..., Settings], loaders: Loaders
+) -> None:
+    settings = make_settings(
+        database_url=database_url, max_queued_documents=2, max_uploads=1, ingest_workers=0
+    )
+    service = Service(settings, loaders)
+
+    def add(client: TestClient, name: str) -> dict[str, Any]:
+        params = {"name": "add_document", "arguments": {"filename": f"{name}.txt", "content": name}}
+        response = client.post(
+            "/mcp",
+            json={"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params},
+            headers={"Accept": "application/json, text/event-stream", "MCP-Protocol-Version": "2025-06-18"},
+        )
+        data = next(line for line in response.text.splitlines() if '"jsonrpc"' in line)
+        result: dict[str, Any] = json.loads(data.removeprefix("data: "))["result"]
+        return result
+
+    def refused(result: dict[str, Any]) -> bool:
+        return bool(result.get("isError")) and result["content"][0]["text"].startswith("overloaded: ")
+
+    with TestClient(create_app(settings, service), raise_server_exceptions=False) as client:
+        with service.lines.inside("uploads"):
+            assert refused(add(client, "one"))
+        taken = [add(client, name) for name in ("one", "two")]
+        assert not any(each.get("isError") for each in taken), taken
+        assert refused(add(client, "three"))
+        client.delete(f"/documents/{taken[0]['structuredContent']['id']}")
+        assert not add(client, "three").get("isError")
