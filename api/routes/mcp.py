@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 from fastapi import APIRouter, FastAPI, Request, Response
+from starlette.concurrency import run_in_threadpool
 from starlette.types import Receive, Scope, Send
 
 from api.access import Reads, editing
@@ -19,26 +21,64 @@ router = APIRouter(include_in_schema=False)
 _SERVICE = "longleaf.service"
 
 
-@asynccontextmanager
-async def running(app: FastAPI) -> AsyncIterator[None]:
-    """Let `/mcp` be answered while this lasts."""
-    # the start of the command does not wait for the library
+class _Server:
+    """The library's manager, made and started when the first message comes: it takes seconds to import."""
+
+    def __init__(self) -> None:
+        self._lock = asyncio.Lock()
+        self._manager: StreamableHTTPSessionManager | None = None
+        self._over = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    async def manager(self) -> StreamableHTTPSessionManager:
+        """The manager, running."""
+        async with self._lock:
+            # where a request has a loop of its own, as in tests, what it started is gone with it
+            if self._manager is None or (self._task is not None and self._task.done()):
+                manager = await run_in_threadpool(_make_manager)
+                running = asyncio.Event()
+                # the library's group of tasks must be left by the task that entered it
+                self._task = asyncio.create_task(self._run(manager, running))
+                await running.wait()
+                self._manager = manager
+            return self._manager
+
+    async def _run(self, manager: StreamableHTTPSessionManager, running: asyncio.Event) -> None:
+        async with manager.run():
+            running.set()
+            await self._over.wait()
+
+    async def stop(self) -> None:
+        """End what runs, if anything does."""
+        self._over.set()
+        if self._task is not None and not self._task.done():
+            await self._task
+
+
+def _make_manager() -> StreamableHTTPSessionManager:
     from mcp.server.streamable_http_manager import StreamableHTTPSessionManager  # noqa: PLC0415
 
     from api.mcp.server import make_server  # noqa: PLC0415
 
     # Host and origin were looked at by our own middleware.
-    manager = StreamableHTTPSessionManager(make_server(_service_of), stateless=True)
-    async with manager.run():
-        app.state.mcp = manager
+    return StreamableHTTPSessionManager(make_server(_service_of), stateless=True)
+
+
+@asynccontextmanager
+async def running(app: FastAPI) -> AsyncIterator[None]:
+    """Let `/mcp` be answered while this lasts."""
+    app.state.mcp = server = _Server()
+    try:
         yield
+    finally:
+        await server.stop()
 
 
 @router.post("/mcp")
 async def mcp(request: Request, service: Reads) -> Response:
     """Answer one message of the protocol."""
     request.scope[_SERVICE] = service
-    return _Handed(request.app.state.mcp)
+    return _Handed(await request.app.state.mcp.manager())
 
 
 class _Handed(Response):
