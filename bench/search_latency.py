@@ -34,7 +34,9 @@ from api.app import create_app
 from api.loaders import Loaders
 from api.wiring import Service
 from rag.embedders import Embedder, load_embedder
+from rag.index.lexical import LexicalIndex
 from rag.index.live import LiveIndexes
+from rag.retrieval import DEPTH
 from rag.settings import Settings
 from rag.store.migrate import upgrade
 from rag.store.records import ChunkDraft
@@ -102,11 +104,11 @@ class Store:
         return row.id
 
 
-def timed(action: Callable[[], object]) -> float:
-    """Return the milliseconds that `action` takes."""
-    began = time.perf_counter()
+def timed(action: Callable[[], object], clock: Callable[[], float] = time.perf_counter) -> float:
+    """Return the milliseconds that `action` takes by the clock."""
+    began = clock()
     action()
-    return (time.perf_counter() - began) * 1000
+    return (clock() - began) * 1000
 
 
 def spread(samples: list[float]) -> str:
@@ -181,6 +183,11 @@ def ask(connected: httpx.Client, question: str, filters: dict[str, object] | Non
         raise SystemExit(f"nothing was found for {question!r}")
 
 
+def _words(lexical: LexicalIndex, question: str) -> object:
+    scored = lexical.score(question)
+    return scored.of(scored.best(DEPTH)[0])
+
+
 def measure(store: Store, settings: Settings, chunks: int, questions: int) -> None:
     """Fill one store and print its rows."""
     db, texts, collection = store.db, store.texts, store.collection
@@ -193,6 +200,13 @@ def measure(store: Store, settings: Settings, chunks: int, questions: int) -> No
     print(f"{'index from its snapshot':38} {timed(lambda: again.follow(collection)):8.1f} ms")
     print(f"{'milliseconds':38} {'median':>8} {'p95':>8} {'p99':>8}")
     asked = [texts.draw(12) + "?" for _ in range(questions)]
+    held, vector = again.follow(collection), np.full(store.embedder.dimension, 0.05, dtype=np.float32)
+    legs: dict[str, Callable[[str], object]] = {
+        "CPU of the index: both legs": lambda question: held.search(question, vector, DEPTH),
+        "CPU of its words alone": lambda question: _words(held.lexical, question),
+    }
+    for name, leg in legs.items():
+        print(f"{name:38} {spread([timed(partial(leg, q), time.thread_time) for q in asked])}")
     whole, without, filtered = [], [], []
     with client(settings) as connected:
         for _ in range(10):

@@ -11,7 +11,7 @@ import ctypes
 import torch
 from torch import Tensor
 
-from model.native.library import library
+from model.native.library import call, library
 from model.native.matrix import Matrix
 
 _BF16 = torch.bfloat16
@@ -137,15 +137,3 @@ def attend(  # noqa: PLR0917
     )  # fmt: skip
     call().longleaf_attend(ctypes.addressof(arguments), torch.get_num_threads())
     return out
-
-
-def call() -> ctypes.CDLL:
-    """The library whose functions these are.
-
-    Raises:
-        RuntimeError: there is none.
-    """
-    found = library()
-    if found is None:
-        raise RuntimeError("there is no native library: run python -m model.native.build")
-    return found

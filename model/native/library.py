@@ -21,6 +21,7 @@ _SIGNATURES: dict[str, tuple[type, ...]] = {
     "longleaf_rotate": (*[_POINTER] * 3, *[_LONG] * 4, _INT, *[_POINTER] * 3, _INT),
     "longleaf_attend": (_POINTER, _INT),
     "longleaf_logits": (_POINTER, _POINTER, _INT),
+    "longleaf_lists": (_POINTER,),
 }
 
 
@@ -37,6 +38,18 @@ def library() -> ctypes.CDLL | None:
             if found is not None:
                 return found
     return None
+
+
+def call() -> ctypes.CDLL:
+    """The library whose functions these are.
+
+    Raises:
+        RuntimeError: there is none.
+    """
+    found = library()
+    if found is None:
+        raise RuntimeError("there is no native library: run python -m model.native.build")
+    return found
 
 
 def available() -> bool:

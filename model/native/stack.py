@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from model.attention.layout import Layout
-from model.native.kernels import call
+from model.native.library import call
 from model.native.matrix import Matrix
 
 

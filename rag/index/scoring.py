@@ -8,13 +8,15 @@ would give, to the bit.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rag.index.analysis import CODE_BIT, GRAM_BIT, NAME_BIT, PAIR_BIT, Terms, is_word
+from rag.index.postings import Floats, Part, Units
 from rag.index.rows import Ids, Rows, ascending
 from rag.index.segments import Segment
 
@@ -24,81 +26,12 @@ GRAM_WEIGHT = 0.4
 SHARE, RARE, PAIRS, NAMES = range(4)
 """Rows of the tables of scores."""
 FIRST_STEP = 20_000
-"""Postings before the first look at what can be passed over, or as many as there are chunks."""
-LONG, LOOK_UP = 30_000, 8
-"""A list of more postings, and so many times as many as rows that matter, is not scanned but searched."""
+"""Postings before the first look at what can be passed over, or as many as `OF_EACH` of every chunk."""
+OF_EACH = 5
 UNIT = 1 << 30
 """Scores are summed in whole units, 1 being so many: then no order of the terms changes a sum."""
 
-Floats = NDArray[np.float32]
-Sums = NDArray[np.float64]
-
-
-_NONE = np.zeros(0, dtype=np.intp), np.zeros(0, dtype=np.intp), np.zeros(0, dtype=np.float32)
-
-
-@dataclass(frozen=True, eq=False)
-class Part:
-    """A segment and where in it the postings of each of the question's terms are."""
-
-    segment: Segment
-    first: NDArray[np.int64]
-    last: NDArray[np.int64]
-    norm: Floats
-    """What BM25 adds to a count, by row."""
-
-    def postings(self, terms: slice | Rows, rows: Rows | None) -> tuple[Rows, Rows, Floats]:
-        """Return row, term and count of each posting of some terms, among `rows`, ascending, if given.
-
-        They come by term.
-        """
-        chosen = np.arange(len(self.first))[terms]
-        sizes = (self.last - self.first)[chosen]
-        chosen, sizes = chosen[sizes > 0], sizes[sizes > 0]
-        if not len(chosen):
-            return _NONE
-        if rows is None:
-            slices = [slice(self.first[term], self.last[term]) for term in chosen]
-            found = np.concatenate([self.segment.rows[each] for each in slices]).astype(np.intp)
-            counts = np.concatenate([self.segment.counts[each] for each in slices]).astype(np.float32)
-            return found, np.repeat(chosen, sizes), counts
-        scanned = sizes <= max(LONG, LOOK_UP * len(rows))
-        at, term = self._scanned(chosen[scanned], rows)
-        if not scanned.all():
-            parts = [(at, term), *(self._looked_up(each, rows) for each in chosen[~scanned])]
-            at, term = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-            order = np.argsort(term, kind="stable")
-            at, term = at[order], term[order]
-        return self.segment.rows[at].astype(np.intp), term, self.segment.counts[at].astype(np.float32)
-
-    def _scanned(self, terms: Rows, rows: Rows) -> tuple[Rows, Rows]:
-        """Where the postings of short lists are that belong to `rows`, and of which term each is."""
-        if not len(terms):
-            return _NONE[:2]
-        mask = np.zeros(len(self.segment.ids), dtype=bool)
-        mask[rows] = True
-        first, sizes = self.first[terms], (self.last - self.first)[terms]
-        lists = [self.segment.rows[self.first[term] : self.last[term]] for term in terms]
-        kept = np.flatnonzero(mask.take(np.concatenate(lists)))
-        ends = np.cumsum(sizes)
-        of = np.searchsorted(ends, kept, side="right")
-        return kept - (ends - sizes)[of] + first[of], terms[of]
-
-    def _looked_up(self, term: int, rows: Rows) -> tuple[Rows, Rows]:
-        """The same for one long list."""
-        own = self.segment.rows[self.first[term] : self.last[term]]
-        at = np.searchsorted(own, rows.astype(np.int32))  # of one type, or the list is copied
-        at = at[own[np.minimum(at, len(own) - 1)] == rows]
-        return at + self.first[term], np.full(len(at), term)
-
-    def saturated(self, rows: Rows, counts: Floats, weights: Floats) -> Floats:
-        """BM25's part of a count (Robertson and Zaragoza 2009, eq. 3.15) without its factor k1 + 1, weighted
-        and in whole units."""
-        below = self.norm.take(rows)
-        below += counts
-        values: Floats = counts / below
-        values *= weights
-        return np.rint(values, out=values)
+Sums = NDArray[np.int64] | Units
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,7 +63,7 @@ class Scored:
         average = sum(segment.total_length for segment in segments) / total
         order = np.lexsort((terms, frequency))
         parts = tuple(
-            Part(segment, first[order], last[order], _norm(segment, average))
+            Part(segment, first[order], last[order], segment.norm(K1, B, average))
             for segment, (first, last) in zip(segments, places, strict=True)
         )
         coverage = float(weights[SHARE][frequency > 0].sum())
@@ -141,55 +74,43 @@ class Scored:
         weights = self.weights[SHARE]
         left = weights.sum(dtype=np.float64) - np.cumsum(weights, dtype=np.float64)
         among = self._rows(allowed)
-        sums = [np.zeros(len(part.segment.ids)) for part in self.parts]
-        kth = 1.0
-        for step in _doubling(np.cumsum(self.frequency), max(FIRST_STEP, sum(map(len, sums)))):
+        sums: list[Units] = [part.nothing(1, rows)[0] for part, rows in zip(self.parts, among, strict=True)]
+        kth, first_step = 1, max(FIRST_STEP, OF_EACH * sum(map(len, sums)))
+        for step in _doubling(np.cumsum(self.frequency), first_step):
             terms = step.start + np.flatnonzero(weights[step])
             for part, own, rows in zip(self.parts, sums, among, strict=True):
-                found, term, counts = part.postings(terms, rows)
-                values = part.saturated(found, counts, weights[term])
-                if rows is None:
-                    own += np.bincount(found, values, len(own))  # noqa: PLW2901
-                elif len(found):
-                    own[rows] += np.bincount(np.searchsorted(rows, found), values, len(rows))
+                part.add(own[None], terms, weights[None, terms], (True,), rows)
             kth = _kth(sums, k, kth)
-            least = kth - left[step.stop - 1]
-            if least > 1:
-                among = [
-                    np.flatnonzero(own >= least) if rows is None else rows[own[rows] >= least]
-                    for own, rows in zip(sums, among, strict=True)
-                ]
-        return self._ranked(sums, k, kth)
+            least = kth - math.floor(left[step.stop - 1])
+            for number, (own, rows) in enumerate(zip(sums, among, strict=True)):
+                kept = np.flatnonzero(own >= least)
+                if least > 1 and len(kept) <= len(own) // 2:  # else to tell them apart takes longer
+                    sums[number], among[number] = own[kept], kept if rows is None else rows[kept]
+        return self._ranked(sums, among, k, kth)
 
     def holding(self, k: int, allowed: Ids | None = None) -> Ids:
         """Return the `k` chunks that most likely hold the question word for word: most words, in order."""
-        sums = []
-        for part, within in zip(self.parts, self._rows(allowed), strict=True):
-            own = np.zeros(len(part.segment.ids))
-            for line in (RARE, PAIRS):
-                rows, term, counts = part.postings(np.flatnonzero(self.weights[line]), within)
-                values = self.weights[line][term]
-                if line == PAIRS:
-                    values = part.saturated(rows, counts, values)
-                own += np.bincount(rows, values, len(own))
-            sums.append(own)
-        return self._ranked(sums, k, _kth(sums, k, 1.0))[0]
+        lines = [RARE, PAIRS]
+        terms = np.flatnonzero(self.weights[lines].any(axis=0))
+        among, sums = self._rows(allowed), list[Sums]()
+        for part, rows in zip(self.parts, among, strict=True):
+            own = part.nothing(2, rows)
+            part.add(own, terms, self.weights[lines][:, terms], (False, True), rows)
+            sums.append(own.sum(axis=0, dtype=np.int64))
+        return self._ranked(sums, among, k, _kth(sums, k, 1))[0]
 
     def of(self, wanted: Ids) -> Floats:
         """Return the shares of the chunks `wanted`, float32[4, len(wanted)], 0 for an unknown one."""
         out = np.zeros((4, len(wanted)))
+        terms = np.arange(len(self.frequency))
         for part in self.parts:
             places, held = part.segment.rows_of(wanted)
             if not len(places):
                 continue
             held, again = np.unique(held, return_inverse=True)
-            rows, term, counts = part.postings(slice(None), held)
-            at = np.searchsorted(held, rows)
-            for line in range(4):
-                values = self.weights[line][term]
-                if line in (SHARE, PAIRS):
-                    values = part.saturated(rows, counts, values)
-                out[line, places] = np.bincount(at, values, len(held))[again]
+            own = part.nothing(4, held)
+            part.add(own, terms, self.weights, _SATURATED, held)
+            out[:, places] = own[:, again]
         return (out / UNIT).astype(np.float32)
 
     def _rows(self, allowed: Ids | None) -> list[Rows | None]:
@@ -199,15 +120,22 @@ class Scored:
         wanted = ascending(allowed)
         return [part.segment.rows_among(wanted) for part in self.parts]
 
-    def _ranked(self, sums: list[Sums], k: int, least: float) -> tuple[Ids, Floats]:
+    def _ranked(
+        self, sums: Sequence[Sums], among: Sequence[Rows | None], k: int, least: int
+    ) -> tuple[Ids, Floats]:
         """The `k` best of all sums, of which none is below `least`; equal scores go by id."""
-        tops = [np.flatnonzero(own >= least) for own in sums]
-        none = np.zeros(0, dtype=np.int64), np.zeros(0)
-        found = [(p.segment.ids[top], own[top]) for p, own, top in zip(self.parts, sums, tops, strict=True)]
-        ids, units = (np.concatenate(parts) for parts in zip(none, *found, strict=True))
-        order = np.lexsort((ids, -units))[:k]
-        return ids[order], (units[order] / UNIT).astype(np.float32)
+        ids, units = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.int64)]
+        for part, own, rows in zip(self.parts, sums, among, strict=True):
+            top = np.flatnonzero(own >= least)
+            ids.append(part.segment.ids[top if rows is None else rows[top]])
+            units.append(own[top].astype(np.int64))
+        found, score = np.concatenate(ids), np.concatenate(units)
+        order = np.lexsort((found, -score))[:k]
+        return found[order], (score[order] / UNIT).astype(np.float32)
 
+
+_SATURATED = (True, False, True, False)
+"""Rows of the tables in which a term's count counts."""
 
 NOTHING = Scored((), np.zeros((4, 0), dtype=np.float32), np.zeros(0, dtype=np.int64), 0.0)
 """What an index without chunks, or a question without terms, comes to."""
@@ -237,11 +165,6 @@ def _weights(terms: Terms, frequency: NDArray[np.int64], total: int) -> Floats:
     return (weights / np.where(sums > 0, sums, 1)).astype(np.float32)
 
 
-def _norm(segment: Segment, average: float) -> Floats:
-    norm: Floats = np.float32(K1) * (np.float32(1 - B) + np.float32(B / max(average, 1e-9)) * segment.lengths)
-    return norm
-
-
 def _doubling(postings: NDArray[np.int64], step: int) -> Iterator[slice]:
     """Cut terms with so many postings up to each into steps of `step`, twice that, and so on."""
     at = 0
@@ -252,9 +175,9 @@ def _doubling(postings: NDArray[np.int64], step: int) -> Iterator[slice]:
         at, step = end, 2 * step
 
 
-def _kth(sums: list[Sums], k: int, least: float) -> float:
+def _kth(sums: Sequence[Sums], k: int, least: int) -> int:
     """The k-th best of all sums, if it is above `least`; that otherwise."""
-    best = np.concatenate([np.zeros(0), *(own[own >= least] for own in sums)])
+    best = np.concatenate([np.zeros(0, dtype=np.int32), *(own[own >= least] for own in sums)])
     if len(best) < k:
         return least
-    return max(least, float(np.partition(best, len(best) - k)[len(best) - k]))
+    return max(least, int(np.partition(best, len(best) - k)[len(best) - k]))

@@ -30,6 +30,9 @@ class Segment:
     counts: NDArray[np.uint8]
     key: str = field(default_factory=lambda: new_id("lex"))
     """Names this very content, for files."""
+    _norms: tuple[tuple[float, float, float], NDArray[np.float32]] | None = field(
+        default=None, init=False, repr=False
+    )
 
     def find(self, terms: Terms) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return (first, last) postings of each of `terms`; equal where the segment lacks it."""
@@ -62,6 +65,16 @@ class Segment:
     def total_length(self) -> float:
         """Sum of the lengths of its chunks."""
         return float(self.lengths.sum(dtype=np.float64))
+
+    def norm(self, k1: float, b: float, average: float) -> NDArray[np.float32]:
+        """What BM25 adds to a count, by row, where chunks have `average` length; remembered for the last."""
+        asked = (k1, b, average)
+        known = self._norms
+        if known is None or known[0] != asked:
+            scale = np.float32(b / max(average, 1e-9))
+            known = asked, np.float32(k1) * (np.float32(1 - b) + scale * self.lengths)
+            object.__setattr__(self, "_norms", known)
+        return known[1]
 
     @cached_property
     def _order(self) -> tuple[Rows, Ids]:

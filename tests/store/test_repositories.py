@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sqlalchemy import insert
+from sqlalchemy import event, insert
 from sqlalchemy.orm import Session
 
 from ingest import jobs
@@ -28,6 +28,7 @@ from rag.store.repositories import (
     SyncedFiles,
     Versions,
 )
+from rag.store.repositories.documents import read_ranges
 from rag.store.scope import Repository, utc_now
 from rag.store.session import Database
 from rag.store.tables import TEXT_SEGMENT, Workspace
@@ -286,6 +287,28 @@ def test_slices_are_those_of_the_text(filled: Filled) -> None:
         assert Chunks(session, MINE).texts(keys) == {
             key: TEXT[n * 50 : n * 50 + 50] for n, key in enumerate(keys)
         }
+
+
+def test_ranges_are_found_by_their_key_however_many_texts_there_are(filled: Filled) -> None:
+    ranges = [(filled.ready[scope], 1, start, start + 5) for scope in (MINE, THEIRS) for start in (0, 70_000)]
+    ranges += [("doc_of_nobody", 1, 0, 3), (filled.ready[MINE], 1, 7, 7)]
+    asked: list[tuple[str, Any]] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        asked.append((statement, parameters))
+
+    with filled.db.read() as session:
+        connection = session.connection()
+        event.listen(connection, "before_cursor_execute", note)
+        texts = read_ranges(session, ranges)
+        event.remove(connection, "before_cursor_execute", note)
+        assert texts == [*[TEXT[start : start + 5] for _ in "ab" for start in (0, 70_000)], "", ""]
+        assert len(asked) == 1
+        if filled.db.dialect == "sqlite":
+            plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {asked[0][0]}", asked[0][1]).all()
+            steps = [str(row[-1]) for row in plan]
+            assert any("document_id=? AND generation=?" in step for step in steps), steps
+            assert not any(step.startswith("SCAN") for step in steps), steps
 
 
 def test_chunks_come_back_as_written(filled: Filled) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Select, func, select
+from sqlalchemy import Row, Select, func, select
 
 from rag.errors import NotFound
 from rag.store.records import ChunkRow, Half, LiveChunk
@@ -15,6 +16,16 @@ from rag.store.scope import Repository
 from rag.store.tables import Chunk, Document
 
 _SOME_IDS = 500
+_Columns = Row[*tuple[Any, ...]]
+# What a record needs, without the objects and the vectors of whole rows.
+_OF_CHUNK = (
+    *(Chunk.id, Chunk.document_id, Chunk.generation, Chunk.ordinal, Chunk.start, Chunk.end),
+    *(Chunk.page_start, Chunk.page_end, Chunk.headings, Chunk.tokens),
+)
+_OF_DOCUMENT = (
+    *(Document.id, Document.collection_id, Document.generation),
+    *(Document.title, Document.filename, Document.media_type, Document.meta),
+)
 
 
 class Chunks(Repository):
@@ -53,13 +64,13 @@ class Chunks(Repository):
         for first in range(0, len(ids), _SOME_IDS):
             wanted = [int(key) for key in ids[first : first + _SOME_IDS]]
             # two statements: one join lets SQLite start from the documents and walk through all their chunks
-            chunks = self._session.scalars(select(Chunk).where(Chunk.id.in_(wanted))).all()
-            query = select(Document).where(
+            chunks = self._session.execute(select(*_OF_CHUNK).where(Chunk.id.in_(wanted))).all()
+            query = select(*_OF_DOCUMENT).where(
                 Document.workspace_id == self._workspace,
                 self._seen(Document.collection_id),
                 Document.id.in_({chunk.document_id for chunk in chunks}),
             )
-            documents = {document.id: document for document in self._session.scalars(query)}
+            documents = {document.id: document for document in self._session.execute(query)}
             for chunk in chunks:
                 document = documents.get(chunk.document_id)
                 if document is not None and document.generation == chunk.generation:
@@ -150,7 +161,7 @@ def chunk_record(row: Chunk) -> ChunkRow:
     )
 
 
-def _live_record(chunk: Chunk, document: Document) -> LiveChunk:
+def _live_record(chunk: Chunk | _Columns, document: Document | _Columns) -> LiveChunk:
     return LiveChunk(
         chunk.id,
         chunk.document_id,

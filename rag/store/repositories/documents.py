@@ -6,7 +6,7 @@ import builtins
 from collections.abc import Iterator, Sequence
 from typing import Any, TypedDict, Unpack, cast
 
-from sqlalchemy import CursorResult, Select, and_, delete, func, select, tuple_, update
+from sqlalchemy import CursorResult, Select, and_, delete, func, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -278,13 +278,20 @@ def read_ranges(session: Session, ranges: Sequence[tuple[str, int, int, int]]) -
         if end > start:
             numbers = range(start // TEXT_SEGMENT, (end - 1) // TEXT_SEGMENT + 1)
             wanted.setdefault((document_id, generation), set()).update(numbers)
-    keys = sorted((*text, number * TEXT_SEGMENT) for text, numbers in wanted.items() for number in numbers)
     segments: dict[tuple[str, int], dict[int, str]] = {text: {} for text in wanted}
-    place = tuple_(TextSegment.document_id, TextSegment.generation, TextSegment.start)
-    for first in range(0, len(keys), 300):
+    # One condition for each text: SQLite looks a list of rows `IN` up by walking through all texts there are.
+    places = [
+        and_(
+            TextSegment.document_id == document_id,
+            TextSegment.generation == generation,
+            TextSegment.start.in_([number * TEXT_SEGMENT for number in sorted(numbers)]),
+        )
+        for (document_id, generation), numbers in sorted(wanted.items())
+    ]
+    for first in range(0, len(places), 100):
         query = select(
             TextSegment.document_id, TextSegment.generation, TextSegment.start, TextSegment.text
-        ).where(place.in_(keys[first : first + 300]))
+        ).where(or_(*places[first : first + 100]))
         for document_id, generation, start, text in session.execute(query):
             segments[document_id, generation][start // TEXT_SEGMENT] = text
     return [
