@@ -23,6 +23,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.costs import largest_reader, watch_readers
 from ingest.chunking import chunk_document
 from ingest.errors import ParseError
 from ingest.ocr import find_ocr
@@ -48,15 +49,14 @@ class Outcome:
 def measured(path: Path, limits: ParseLimits) -> Outcome:
     """Parse in the sandbox from a small process of its own, so that the child's peak memory is its own."""
     document, code, detail = None, "", ""
+    watch_readers()
     began = time.perf_counter()
     try:
         document = parse_document(path, path.name, limits)
     except ParseError as error:
         code, detail = error.code, error.detail
     seconds = time.perf_counter() - began
-    return Outcome(
-        document, code, detail, seconds, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss << 10
-    )
+    return Outcome(document, code, detail, seconds, largest_reader())
 
 
 def printable(name: str) -> str:

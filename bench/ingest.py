@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.costs import largest_reader, watch_readers
 from ingest.chunking import chunk_document, embedding_text
 from ingest.parsers.base import ParsedDocument
 from ingest.sandbox import ParseLimits, parse_document
@@ -77,6 +78,7 @@ PARSERS: dict[str, Callable[[Path], tuple[int, int]]] = {
 
 def measured(name: str, path: Path) -> Measured:
     """Run one parser on one file; called in a fresh process."""
+    watch_readers()
     began = time.perf_counter()
     pages, characters = PARSERS[name](path)
     seconds = time.perf_counter() - began
@@ -85,7 +87,8 @@ def measured(name: str, path: Path) -> Measured:
 
 def _peaks() -> tuple[int, int]:
     own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return own >> 10, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss >> 10
+    children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    return own >> 10, max(children, largest_reader() >> 10) >> 10
 
 
 def parsing(paths: Sequence[Path], rounds: int) -> None:

@@ -30,6 +30,7 @@ from pypdf import PdfReader, PdfWriter
 from sentence_transformers import SentenceTransformer
 from torch import nn
 
+from bench.costs import cpu_seconds
 from ingest.uploads import NewDocument, UploadSink, accept
 from ingest.worker import Worker
 from rag.embedders import load_embedder
@@ -108,20 +109,13 @@ def measured(ways: dict[str, Callable[[], object]], rounds: int) -> dict[str, tu
     taken: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
     for _ in range(rounds):
         for name, way in ways.items():
-            began, spent = time.perf_counter(), _cpu()
+            began, spent = time.perf_counter(), cpu_seconds()
             way()
-            taken[name].append((time.perf_counter() - began, _cpu() - spent))
+            taken[name].append((time.perf_counter() - began, cpu_seconds() - spent))
     return {
         name: (statistics.median(wall for wall, _ in runs), statistics.median(cpu for _, cpu in runs))
         for name, runs in taken.items()
     }
-
-
-def _cpu() -> float:
-    import resource  # noqa: PLC0415
-
-    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(each.ru_utime + each.ru_stime for each in used)
 
 
 def table(title: str, counts: dict[str, str], times: dict[str, tuple[float, float]]) -> None:

@@ -67,6 +67,12 @@ def die_with_parent(parent: int) -> None:
         os._exit(1)
 
 
+def hide_memory() -> None:
+    """On Linux: other processes of the same user cannot look into this one's memory (PR_SET_DUMPABLE)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+
 def forbid_system_calls() -> bool:
     """On Linux: no socket, no new process, no look into other ones, by a seccomp filter (seccomp(2)).
 
@@ -79,7 +85,7 @@ def forbid_system_calls() -> bool:
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
         return False
-    libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+    hide_memory()
     return bool(libc.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.byref(program), 0, 0) == 0)
 
 

@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 
-from ingest.sandbox import ROOT
+from ingest.forking import ROOT
 
 FORBIDDEN = ("open sockets", "start processes", "write files", "take more memory")
 """What a parsing child must not be able to do."""

@@ -1,18 +1,16 @@
 """Parses a document in a process of its own, within limits, and takes its pages from a pipe.
 
-The child is a fresh interpreter with an empty environment, in an empty folder, in a process group of its own
-that is killed as a whole. What it sends is checked; what kills it becomes an error code.
+The child is forked from a process that has loaded the parsers and seen no document (`forking.py`), with an
+empty environment, in an empty folder, in a process group of its own that is killed as a whole. What it sends
+is checked; what kills it becomes an error code.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import selectors
 import signal
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -21,16 +19,14 @@ from pathlib import Path
 from typing import IO
 
 from ingest.errors import PARSE_CODES, ParseCancelled, ParseError, ParserKilled
+from ingest.forking import SERVER, Child
 from ingest.ocr import NO_OCR, Ocr
 from ingest.parsers.base import Block, DocumentAssembler, ParsedDocument
 from ingest.wire import FrameReader, WireError, read_blocks, read_json
 
-ROOT = str(Path(__file__).resolve().parent.parent)
 _POLL_SECONDS = 0.1
 _READ_BYTES = 1 << 18
 _KEPT_STDERR = 4096
-# -I: nothing of the user's environment or folder; a checkout needs the package's own folder added.
-_START = "import sys; sys.path.append(sys.argv[1]); from ingest.sandbox_child import main; main(sys.argv[2])"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +62,11 @@ def parse_document(
             _kill(child)
 
 
-def _start(path: Path, filename: str, limits: ParseLimits, folder: str) -> subprocess.Popen[bytes]:
+def _start(path: Path, filename: str, limits: ParseLimits, folder: str) -> Child:
     specification = json.dumps(
         {
             "path": str(path.resolve()),
             "filename": filename,
-            "parent": os.getpid(),
             "memory_bytes": limits.memory_bytes,
             "seconds": max(1, round(limits.seconds + limits.ocr.seconds)),
             "max_pages": limits.max_pages,
@@ -79,27 +74,12 @@ def _start(path: Path, filename: str, limits: ParseLimits, folder: str) -> subpr
             "ocr": asdict(limits.ocr),
         }
     )
-    return subprocess.Popen(  # noqa: S603  # our own interpreter and program; the document is data in a file
-        [sys.executable, "-I", "-B", "-X", "utf8", "-c", _START, ROOT, specification],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        bufsize=0,
-        cwd=folder,
-        env={"OMP_NUM_THREADS": "1", "OMP_THREAD_LIMIT": "1"},
-        close_fds=True,
-        start_new_session=True,
-    )
+    return SERVER.start(specification, folder)
 
 
-def _kill(child: subprocess.Popen[bytes]) -> None:
-    """Ends the whole process group and reaps the child."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(child.pid, signal.SIGKILL)
-    for pipe in (child.stdout, child.stderr):
-        if pipe is not None:
-            pipe.close()
-    child.wait()
+def _kill(child: Child) -> None:
+    """Ends the whole process group; the child is reaped when this returns."""
+    child.end()
 
 
 class _Receiver:
@@ -107,7 +87,7 @@ class _Receiver:
 
     def __init__(
         self,
-        child: subprocess.Popen[bytes],
+        child: Child,
         limits: ParseLimits,
         deadline: float,
         on_progress: Callable[[int, int | None], None] | None,
@@ -128,12 +108,9 @@ class _Receiver:
 
     def run(self) -> ParsedDocument:
         """The document. Raises ParseError, ParseCancelled."""
-        out, err = self._child.stdout, self._child.stderr
-        assert out is not None  # noqa: S101  # both were asked for as pipes
-        assert err is not None  # noqa: S101
         with selectors.DefaultSelector() as selector:
-            selector.register(out, selectors.EVENT_READ, self._take)
-            selector.register(err, selectors.EVENT_READ, self._take_stderr)
+            selector.register(self._child.stdout, selectors.EVENT_READ, self._take)
+            selector.register(self._child.stderr, selectors.EVENT_READ, self._take_stderr)
             while selector.get_map():
                 if self._cancelled is not None and self._cancelled():
                     raise ParseCancelled("Parsing was cancelled.")

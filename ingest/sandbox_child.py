@@ -1,20 +1,22 @@
-"""The program that parses one document and writes it to a pipe. Started by `sandbox.py`, never imported."""
+"""The program that parses one document and writes it to a pipe. Run in a fork of `fork_server.py` alone."""
 
 from __future__ import annotations
 
 import json
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
 
-def main(specification: str) -> None:
-    """`specification`: JSON with path, filename, parent, memory_bytes, seconds, max_pages, max_characters."""
+def main(specification: str, parent: int) -> None:
+    """`specification`: JSON with path, filename, memory_bytes, seconds, max_pages, max_characters, ocr.
+
+    `parent` is the process with which this one ends.
+    """
     wanted: dict[str, Any] = json.loads(specification)
     from ingest import confine  # noqa: PLC0415  # limits come before anything else is loaded
 
-    confine.die_with_parent(int(wanted["parent"]))
+    confine.die_with_parent(parent)
     confine.limit_resources(int(wanted["memory_bytes"]), int(wanted["seconds"]) + 1)
     confine.forbid_system_calls()
 
@@ -58,7 +60,3 @@ def _send(writer: Any, wanted: dict[str, Any]) -> None:
     for page in reading.pages:
         writer.page(page)
     writer.end()
-
-
-if __name__ == "__main__":
-    main(sys.argv[1])

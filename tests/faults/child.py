@@ -2,7 +2,7 @@
 
 A start of the service costs seconds, nearly all of them imports; a fork of one that is past them costs
 hundredths. What runs afterwards is the service itself: the HTTP application, the worker, the real embedder,
-the parser in a fresh interpreter of its own.
+the parser in a process of its own.
 """
 
 from __future__ import annotations

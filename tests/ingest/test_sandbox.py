@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
@@ -9,13 +10,15 @@ import threading
 import time
 import zipfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
 import pytest
 from ingesting import tiny_pdf
 
-from ingest.errors import ParseCancelled, ParseError
+from ingest.errors import ParseCancelled, ParseError, ParserKilled
+from ingest.forking import SERVER
 from ingest.sandbox import ParseLimits, parse_document
 from ingest.wire import MAX_FRAME, FrameReader, WireError, read_blocks, read_json
 
@@ -29,7 +32,7 @@ def no_child_is_left() -> Iterator[None]:
     before = {child.pid for child in psutil.Process().children(recursive=True)}
     yield
     after = {child.pid for child in psutil.Process().children(recursive=True)}
-    assert after <= before
+    assert after - {SERVER.pid} <= before
 
 
 def stored(tmp_path: Path, content: bytes) -> Path:
@@ -82,8 +85,9 @@ def test_a_page_that_outgrows_memory_is_not_read_in_part(tmp_path: Path) -> None
     assert failure(path, "a.html", ParseLimits(seconds=60, memory_bytes=128 << 20)).code == "out_of_memory"
 
 
-def test_memory_too_small_for_the_reader_itself_is_said_so(tmp_path: Path) -> None:
-    error = failure(stored(tmp_path, b"hello"), "a.txt", ParseLimits(seconds=60, memory_bytes=16 << 20))
+def test_memory_below_that_of_the_reader_itself_leaves_none_for_the_document(tmp_path: Path) -> None:
+    path = stored(tmp_path, b"hello " * 1_000_000)
+    error = failure(path, "a.txt", ParseLimits(seconds=60, memory_bytes=16 << 20))
     assert error.code == "out_of_memory"
 
 
@@ -117,6 +121,86 @@ def test_cancelling_ends_the_child(tmp_path: Path) -> None:
     threading.Timer(0.3, asked.set).start()
     with pytest.raises(ParseCancelled):
         parse_document(path, "a.md", LIMITS, cancelled=asked.is_set)
+
+
+def parsing(tmp_path: Path, caught: list[BaseException]) -> tuple[threading.Thread, psutil.Process]:
+    """A thread that reads a document of some seconds, and the process that does so for it."""
+    path = stored(tmp_path, ("# heading\n\n- item\n\n" * 400_000).encode())
+
+    def read() -> None:
+        try:
+            parse_document(path, "a.md", LIMITS)
+        except ParseError as error:
+            caught.append(error)
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        for child in psutil.Process(SERVER.pid).children() if SERVER.pid else ():
+            if os.getpgid(child.pid) == child.pid:
+                return thread, child
+        time.sleep(0.01)
+    raise AssertionError("no process reads the document")
+
+
+def test_each_document_has_a_process_of_its_own_with_nothing_open_but_its_pipes(tmp_path: Path) -> None:
+    parse_document(stored(tmp_path, b"hello"), "a.txt", LIMITS)
+    caught: list[BaseException] = []
+    thread, child = parsing(tmp_path, caught)
+    server = psutil.Process(SERVER.pid)
+    try:
+        assert os.getpgid(child.pid) == os.getsid(child.pid) == child.pid
+        assert os.getpgid(server.pid) != os.getpgid(0)
+        assert server.num_threads() == 1
+        if os.geteuid() == 0:  # who else may not look
+            names = {os.readlink(f"/proc/{child.pid}/fd/{fd}") for fd in os.listdir(f"/proc/{child.pid}/fd")}
+            assert sum(name.startswith("pipe:") for name in names) == 2
+            assert not any(name.startswith("socket:") for name in names)
+            assert str(tmp_path / "blob") not in {file.path for file in server.open_files()}
+    finally:
+        child.kill()
+        thread.join(30)
+    assert [type(error) for error in caught] == [ParserKilled]
+    assert not server.children()
+
+
+def test_a_server_that_is_gone_takes_its_documents_along_and_is_replaced(tmp_path: Path) -> None:
+    caught: list[BaseException] = []
+    thread, child = parsing(tmp_path, caught)
+    first = SERVER.pid
+    psutil.Process(first).kill()
+    thread.join(30)
+    assert [type(error) for error in caught] == [ParserKilled]
+    assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
+    for name in ("a", "b"):
+        assert parse_document(stored(tmp_path, name.encode()), f"{name}.txt", LIMITS).text == name
+    assert SERVER.pid not in (None, first)
+
+
+def test_the_server_ends_with_the_service(tmp_path: Path) -> None:
+    program = f"""import sys; sys.path.insert(0, {str(ROOT)!r})
+from pathlib import Path
+from ingest.forking import SERVER
+from ingest.sandbox import ParseLimits, parse_document
+parse_document(Path({str(stored(tmp_path, b"hello"))!r}), "a.txt", ParseLimits())
+print(SERVER.pid, flush=True)
+import os; os.kill(os.getpid(), 9)"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    deadline = time.monotonic() + 30
+    while psutil.pid_exists(int(done.stdout)) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not psutil.pid_exists(int(done.stdout))
+
+
+def test_documents_are_read_side_by_side(tmp_path: Path) -> None:
+    paths = []
+    for number in range(12):
+        paths.append(tmp_path / f"{number}.txt")
+        paths[-1].write_text(f"This is document {number}.")
+    with ThreadPoolExecutor(6) as pool:
+        texts = [found.text for found in pool.map(lambda p: parse_document(p, p.name, LIMITS), paths)]
+    assert texts == [path.read_text() for path in paths]
 
 
 def test_a_name_is_never_a_path_or_an_option(tmp_path: Path) -> None:
