@@ -12,28 +12,23 @@ from pydantic import AfterValidator, Field, PlainSerializer, TypeAdapter, Valida
 from ingest.uploads import METADATA_LIMIT, check_metadata
 from rag.errors import InvalidRequest, NotFound
 from rag.filters import parse_filter
+from rag.store.repositories.collections import NAME_PATTERN, check_collection_name
 
 MAX_SEED = 2**63 - 1
 _ID = re.compile(r"(doc|ans)_[0-9a-hjkmnp-tv-z]{26}")
 
-_OUTER = r"\x00-\x20\x7f-\xa0\u2028\u2029/\\"
-_INNER = r"\x00-\x1f\x7f-\x9f\u2028\u2029/\\"
-COLLECTION_PATTERN = rf"^[^{_OUTER}.]([^{_INNER}]{{0,98}}[^{_OUTER}])?$"
 CURSOR_PATTERN = r"^doc_[0-9a-hjkmnp-tv-z]{26}$"
 TEXT_PATTERN = r"^[^\x00]*\S[^\x00]*$"
 
 
-_COLLECTION = re.compile(COLLECTION_PATTERN)
 _MAX_QUESTION = 8000
 
 
 def _check_name(name: str) -> str:
-    if not _COLLECTION.fullmatch(name) or not name.isprintable():
-        raise ValueError(
-            "a collection's name has 1 to 100 printable characters, no slash, no space at its ends, "
-            "and does not begin with a dot"
-        )
-    return name
+    try:
+        return check_collection_name(name)
+    except InvalidRequest as refused:
+        raise ValueError(refused.detail) from refused
 
 
 def _check_question(text: str) -> str:
@@ -48,7 +43,7 @@ CollectionName = Annotated[
     Field(
         description="Name of a collection: printable, without slashes, not beginning with a dot.",
         examples=["default", "contracts"],
-        json_schema_extra={"minLength": 1, "maxLength": 100, "pattern": COLLECTION_PATTERN},
+        json_schema_extra={"minLength": 1, "maxLength": 100, "pattern": NAME_PATTERN},
     ),
 ]
 

@@ -34,7 +34,7 @@ from rag.settings import Settings
 from rag.store.migrate import check, prepare_for_serving
 from rag.store.records import CollectionRow
 from rag.store.repositories import Collections
-from rag.store.repositories.collections import owner_of
+from rag.store.repositories.collections import check_collection_name, owner_of
 from rag.store.repositories.rates import SharedRates
 from rag.store.scope import DEFAULT_SCOPE, Scope
 from rag.store.session import Database
@@ -254,6 +254,7 @@ class Service:
         if found is not None:
             return found
         self.check_may_add_to(name)
+        check_collection_name(name)
         fingerprint = self.embedder.wait().fingerprint
         with self.db.session() as session:
             return Collections(session, self.scope).ensure(name, fingerprint)

@@ -16,7 +16,7 @@ from ingest.mirroring.look import How, compare
 from ingest.mirroring.mirror import Done, Mirror, preview
 from rag.settings import Settings
 from rag.store.migrate import check, current_revision
-from rag.store.repositories import Collections
+from rag.store.repositories import Collections, check_collection_name
 from rag.store.scope import DEFAULT_SCOPE
 from rag.store.session import normalise_url
 
@@ -40,13 +40,17 @@ class Work:
     """A mirror at work, with as much of a service as it needs: a run without news loads no model."""
 
     def __init__(self, service: Service, folder: Path, collection: str, options: Options) -> None:
-        """Finds the collection or makes it. Raises InvalidRequest, Unavailable."""
+        """Finds the collection or makes it.
+
+        Raises InvalidRequest (`invalid_collection_name`), Unavailable.
+        """
         self.service, self.options = service, options
         self.stop = threading.Event()
         self._started = False
         with service.db.read() as session:
             found = Collections(session, service.scope).find(collection)
         if found is None:
+            check_collection_name(collection)  # before a model is loaded for it
             self.start()
             found = service.ensure_collection(collection)
         self._collection_id = found.id
@@ -117,6 +121,7 @@ def dry_run(settings: Settings, folder: Path, collection: str, options: Options)
     """Say what a run would do; writes nothing. Raises NotFound, Unmigrated, Unavailable."""
     url = normalise_url(settings.resolved_database_url)
     if url.get_backend_name() == "sqlite" and not Path(str(url.database)).is_file():
+        check_collection_name(collection)
         done, failed = preview(compare(folder, {}, [], How(settings.max_upload_bytes))), 0
     else:
         done, failed = _previewed(settings, folder, collection, options)
@@ -131,6 +136,7 @@ def _previewed(settings: Settings, folder: Path, collection: str, options: Optio
             with db.read() as session:
                 found = Collections(session, DEFAULT_SCOPE).find(collection)
         if found is None:
+            check_collection_name(collection)
             return preview(compare(folder, {}, [], How(settings.max_upload_bytes))), 0
         mirror = Mirror(db, settings, DEFAULT_SCOPE, found.id, folder, root=options.name)
         return mirror.preview(mirror.look(checksum=options.checksum)), len(mirror.failed())

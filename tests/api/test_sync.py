@@ -136,6 +136,8 @@ def test_a_folder_is_mirrored_by_the_program(stored: dict[str, str], folder: Pat
         (["sync", "nowhere"], 1, "there is no folder nowhere"),
         (["sync", "nowhere", "--dry-run"], 1, "there is no folder nowhere"),
         (["sync", ".", "--watch", "--dry-run"], 2, "exclude each other"),
+        (["sync", ".", "-c", "a/b"], 1, "'a/b' can't be a collection's name: it has 1 to 100"),
+        (["sync", ".", "-c", "a/b", "--dry-run"], 1, "no slash"),
     ],
 )
 def test_messages_are_plain(

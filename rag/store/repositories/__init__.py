@@ -8,7 +8,7 @@ from rag.store.repositories.answers import Answers
 from rag.store.repositories.audit import AuditLog
 from rag.store.repositories.changes import Changes
 from rag.store.repositories.chunks import Chunks
-from rag.store.repositories.collections import Collections
+from rag.store.repositories.collections import Collections, check_collection_name
 from rag.store.repositories.credentials import Credentials
 from rag.store.repositories.documents import Documents
 from rag.store.repositories.generations import Generations
@@ -43,4 +43,5 @@ __all__ = [
     "Versions",
     "Webhooks",
     "Workspaces",
+    "check_collection_name",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal, cast
 
 from sqlalchemy import ColumnElement, delete, func, select, update
@@ -14,9 +15,24 @@ from rag.store.records import CollectionRow, Status
 from rag.store.scope import Repository, utc_now
 from rag.store.tables import Collection, Document, Version
 
-NAME_LIMIT = 200
+_OUTER = r"\x00-\x20\x7f-\xa0\u2028\u2029/\\"
+_INNER = r"\x00-\x1f\x7f-\x9f\u2028\u2029/\\"
+NAME_PATTERN = rf"^[^{_OUTER}.]([^{_INNER}]{{0,98}}[^{_OUTER}])?$"
+"""A collection's name goes into addresses and folders: hence no slash and no dot before it."""
+_NAME = re.compile(NAME_PATTERN)
 Limit = Literal["max_documents", "max_bytes"]
 LEAST_BUDGET, MOST_BUDGET = 64, 2**31 - 1
+
+
+def check_collection_name(name: str) -> str:
+    """Return a name that a collection may have. Raises InvalidRequest (`invalid_collection_name`)."""
+    if not _NAME.fullmatch(name) or not name.isprintable():
+        raise InvalidRequest(
+            f"{name[:100]!r} can't be a collection's name: it has 1 to 100 printable characters, no slash, "
+            "no space at its ends, and does not begin with a dot",
+            code="invalid_collection_name",
+        )
+    return name
 
 
 class Collections(Repository):
@@ -66,16 +82,11 @@ class Collections(Repository):
     def create(self, name: str, embedder: str) -> CollectionRow:
         """Make a collection bound to the embedder with this fingerprint.
 
-        Raises Conflict (`duplicate_collection`) for a name that is taken, InvalidRequest
-        (`invalid_collection_name`) for one that is empty, too long or has control characters, Forbidden for
-        who may not do so in the whole workspace.
+        Raises Conflict (`duplicate_collection`) for a name that is taken, InvalidRequest as
+        `check_collection_name` does, Forbidden for who may not do so in the whole workspace.
         """
         self._permit_all("make collections")
-        if not name.strip() or len(name) > NAME_LIMIT or not name.isprintable():
-            raise InvalidRequest(
-                f"collection name {name[:NAME_LIMIT]!r} can't be used: take 1 to {NAME_LIMIT} printable ones",
-                code="invalid_collection_name",
-            )
+        check_collection_name(name)
         row = Collection(
             id=new_id("col"),
             workspace_id=self._workspace,
