@@ -5,7 +5,7 @@ from __future__ import annotations
 import resource
 from functools import cache
 
-import psutil  # type: ignore[import-untyped]
+import psutil
 
 from ingest import sandbox
 from ingest.forking import SERVER, Child

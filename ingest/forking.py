@@ -123,7 +123,7 @@ class ForkServer:
         with theirs:
             self._process = subprocess.Popen(  # noqa: S603  # our own interpreter and program
                 [sys.executable, "-I", "-B", "-X", "utf8", "-c", _START, ROOT],
-                stdin=theirs,
+                stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 env={"OMP_NUM_THREADS": "1", "OMP_THREAD_LIMIT": "1", "OPENBLAS_NUM_THREADS": "1"},
                 close_fds=True,

@@ -139,7 +139,7 @@ def test_limits_of_reading_are_those_of_the_settings(
     database: Database, settings: Settings, limit: dict[str, float], code: str
 ) -> None:
     desk = Desk(database, settings.model_copy(update=limit))
-    document_id = desk.upload(tiny_pdf(["text"] * 3)).document.id
+    document_id = desk.upload(b"hello " * 1_000_000, "hello.txt").document.id
     assert _run(desk) == "failed"
     assert desk.get(document_id).error_code == code
 
