@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
+from api.conversing import append, conversation_of, said_before
 from api.routes.shared import search_scope
 from api.schemas import QueryRequest
 from api.sse import ServerEvent
@@ -25,12 +26,19 @@ from rag.finding import Turn
 
 
 def answer_request(service: Service, asked: QueryRequest) -> AnswerRequest:
-    """Fill in what the request leaves to the settings. Raises NotFound, InvalidRequest, Unavailable."""
+    """Fill in what the request leaves to the settings. Raises NotFound, InvalidRequest, Unavailable;
+    what `api.conversing.conversation_of` raises."""
     settings = service.settings
     mode = asked.mode or settings.answer_mode
+    conversation = conversation_of(service, asked)
+    history = tuple(Turn(turn.question, turn.answer) for turn in asked.history)
+    collection = asked.collection
+    if conversation is not None:
+        history, collection = said_before(service, conversation), conversation.collection
+        service.deed.of(conversation.id)
     return AnswerRequest(
         question=asked.question or asked.query,
-        scope=search_scope(service, asked.collection, asked.document_ids, asked.filters),
+        scope=search_scope(service, collection, asked.document_ids, asked.filters),
         top_k=asked.top_k,
         max_context_tokens=asked.max_context_tokens,
         max_tokens=asked.max_tokens or settings.max_tokens,
@@ -40,7 +48,7 @@ def answer_request(service: Service, asked: QueryRequest) -> AnswerRequest:
         unsupported=asked.unsupported,
         receipts=asked.receipts,
         filters=asked.filters,
-        history=tuple(Turn(turn.question, turn.answer) for turn in asked.history),
+        history=history,
         steps=asked.steps,
     )
 
@@ -56,6 +64,9 @@ def ask(service: Service, asked: QueryRequest, cancel: threading.Event) -> Itera
             service.deed.of(event.answer.answer_id)
             service.metrics.answered(event.answer)
             service.deed.tokens = before + tokens_of(event.answer)
+            if asked.conversation_id is not None:
+                question = asked.question or asked.query
+                append(service, asked.conversation_id, event.answer.answer_id, question)
         elif isinstance(event, ProgressEvent):  # of an answer that is broken off, this was used
             service.deed.tokens += max(0, event.read - read)
             read = max(read, event.read)

@@ -49,7 +49,16 @@ SECURITY_HEADERS = {
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _UPLOADS = re.compile(r"POST /documents|PUT /documents/[^/]+|POST /uploads|(PATCH|POST) /uploads/[^/]+")
-_UNSTORED = ("/documents", "/query", "/search", "/collections", "/answers", "/uploads", "/v1")
+_UNSTORED = (
+    "/documents",
+    "/query",
+    "/search",
+    "/collections",
+    "/answers",
+    "/conversations",
+    "/uploads",
+    "/v1",
+)
 _QUIET_PATHS = frozenset({"/healthz", "/readyz", "/metrics"})
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from api import schemas
-from rag.store.records import CollectionRow, DocumentRow, LiveChunk, Status, VersionRow
+from rag.store.records import CollectionRow, ConversationRow, DocumentRow, LiveChunk, Status, VersionRow
 from rag.store.repositories.audit import AuditRow, Done
 
 if TYPE_CHECKING:
@@ -173,3 +173,17 @@ def audit_row(entry: schemas.AuditEntry) -> AuditRow:
     """What an entry was made of."""
     done = Done(entry.actor, entry.action, entry.target, entry.status, entry.request_id)
     return AuditRow(entry.workspace, entry.seq, entry.at, done, entry.previous, entry.hash)
+
+
+def conversation(row: ConversationRow, owner: str) -> schemas.Conversation:
+    """A conversation without its turns, as `owner` sees it."""
+    return schemas.Conversation(
+        id=row.id,
+        title=row.title,
+        collection=row.collection,
+        own=row.owner == owner,
+        shared=row.shared_at is not None,
+        turns=row.turns,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+    )

@@ -72,6 +72,7 @@ class Options(TypedDict, total=False):
     document_ids: Sequence[str] | None
     filters: Mapping[str, Any] | None
     history: Sequence[types.Turn]
+    conversation_id: str | None
     mode: Literal["auto", "quotes", "answer"] | None
     unsupported: Literal["remove", "mark"]
     top_k: int

@@ -13,6 +13,13 @@ from api.schemas.collections import (
     NewCollection,
     Reembedding,
 )
+from api.schemas.conversations import (
+    Conversation,
+    ConversationChange,
+    ConversationList,
+    NewConversation,
+    WholeConversation,
+)
 from api.schemas.documents import (
     Accepted,
     Chunk,
@@ -88,6 +95,9 @@ __all__ = [
     "Collection",
     "CollectionChange",
     "CollectionList",
+    "Conversation",
+    "ConversationChange",
+    "ConversationList",
     "Delivery",
     "DeliveryList",
     "Disagreement",
@@ -108,6 +118,7 @@ __all__ = [
     "Member",
     "MemberList",
     "NewCollection",
+    "NewConversation",
     "NewKey",
     "NewMember",
     "NewUser",
@@ -146,6 +157,7 @@ __all__ = [
     "WebhookList",
     "WebhookRotation",
     "WebhookWithSecret",
+    "WholeConversation",
     "Workspace",
     "WorkspaceChange",
     "WorkspaceList",

@@ -66,6 +66,12 @@ class QueryRequest(Scoped):
         max_length=20,
         description="The conversation before, oldest turn first: a question that leans on it is made whole.",
     )
+    conversation_id: str | None = Field(
+        default=None,
+        pattern=r"^cnv_[0-9a-hjkmnp-tv-z]{26}$",
+        description="The conversation that it is asked in: what was said there goes along instead of "
+        "`history`, and the answer is kept there.",
+    )
     steps: int | None = Field(
         default=None,
         ge=1,
@@ -83,6 +89,8 @@ class QueryRequest(Scoped):
     def _one_question(self) -> Self:
         if self.question and self.query and self.question != self.query:
             raise ValueError("question and query are two names of one thing, and they differ: send one")
+        if self.history and self.conversation_id is not None:
+            raise ValueError("history is that of the conversation where conversation_id is given: send one")
         return self
 
 

@@ -215,3 +215,18 @@ class AnswerRow:
     question: str
     recipe: dict[str, Any]
     words: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ConversationRow:
+    """A conversation of `turns` questions about a collection; `owner` is the id of a key or user."""
+
+    id: str
+    collection_id: str
+    collection: str
+    owner: str
+    title: str
+    created_at: datetime
+    updated_at: datetime
+    shared_at: datetime | None
+    turns: int

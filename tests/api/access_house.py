@@ -69,6 +69,12 @@ class House:
         assert begun.status_code == 201, begun.text
         return str(begun.headers["location"].rsplit("/", 1)[1])
 
+    def conversation(self, who: str) -> str:
+        """A conversation of somebody's own; the admin's where they can have none."""
+        client = self.clients[who if who in {*ACME, "operator"} else "admin"]
+        made = client.post("/conversations", json={"collection": "mill", "title": f"{CANARY} talk"})
+        return str(made.json()["id"])
+
     def webhook(self) -> str:
         """A webhook of `acme` that nobody minds losing; nothing ever arrives there."""
         made = self.clients["admin"].post("/webhooks", json={"url": f"https://{CANARY}.invalid/"})

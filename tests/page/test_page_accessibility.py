@@ -47,3 +47,11 @@ def test_axe_finds_nothing(open_page: Opened, collection: str, options: dict[str
     expect(page.locator("#about-versions li")).to_have_count(1)
     page.get_by_role("button", name="Add a line").click()
     assert faults(page) == []
+    page.keyboard.press("Escape")
+    if not page.locator("#talks-open").is_visible():
+        page.locator("#library-toggle").click()
+    page.get_by_role("button", name="Conversations").click()
+    expect(page.locator("#talks-list li").first).to_be_visible()
+    assert faults(page) == []
+    page.get_by_role("button", name=re.compile("^Rename")).first.click()
+    assert faults(page) == []

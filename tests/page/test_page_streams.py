@@ -98,11 +98,13 @@ def test_quotes_stand_there_while_it_still_reads(open_page: Opened) -> None:
     page = open_page()
     page.evaluate("""() => {
       const real = window.fetch;
+      window.asked = new Promise((resolve) => { window.begun = resolve; });
       window.fetch = (path, options) => {
         if (path !== "query") return real(path, options);
         const body = new ReadableStream({ start(controller) {
           window.feed = (kind, data) => controller.enqueue(
             new TextEncoder().encode(`event: ${kind}\\ndata: ${JSON.stringify(data)}\\n\\n`));
+          window.begun();
           options.signal.addEventListener("abort", () => {
             window.aborted = true;
             controller.error(options.signal.reason);
@@ -112,6 +114,7 @@ def test_quotes_stand_there_while_it_still_reads(open_page: Opened) -> None:
       };
     }""")
     ask(page)
+    page.evaluate("() => window.asked")  # the conversation that it is asked in is made first
     turn, stage = page.locator(".turn"), page.locator(".turn-stage")
 
     def feed(kind: str, data: Any) -> None:

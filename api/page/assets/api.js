@@ -110,6 +110,13 @@ function sendFile(method, path, form, file, { progress, signal }) {
   });
 }
 
+export const listConversations = (cursor) => getJson(`conversations?limit=50${cursor ? `&cursor=${segment(cursor)}` : ""}`);
+export const createConversation = async (collection) => (await postJson("conversations", { collection })).json();
+export const getConversation = (id) => getJson(`conversations/${segment(id)}`);
+export const changeConversation = async (id, change) => (await postJson(`conversations/${segment(id)}`, change, { method: "PATCH" })).json();
+export const deleteConversation = (id) => send(`conversations/${segment(id)}`, { method: "DELETE" });
+export const exportOf = (id) => `conversations/${segment(id)}/export?format=markdown`;
+
 export const replayAnswer = async (id) => (await send(`answers/${segment(id)}/replay`, { method: "POST" })).json();
 
 // Asks and yields {type, data} with parsed data until `done`; an `error` event or a broken stream is thrown.

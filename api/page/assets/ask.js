@@ -1,12 +1,9 @@
 // The question field, the stream of one question at a time, and the list of this session's answers.
 
-import { Problem, ask } from "./api.js";
+import { Problem, ask, createConversation } from "./api.js";
 import { byId, setText } from "./dom.js";
 import { Turn } from "./turn.js";
 import { plural } from "./words.js";
-
-const TURNS = 6;
-const SAID = 4000;
 
 export class Asking {
   #field = byId("question");
@@ -17,7 +14,9 @@ export class Asking {
   #place = 0;
   #scope;
   #cite;
-  #talk = [];
+  #talk = 0;
+  #held = null;
+  #id = "";
   #of = "";
 
   // `scope()` gives {collection, chosen, ready, total}; `cite(citations, index, opener)` shows a quote.
@@ -27,7 +26,7 @@ export class Asking {
     byId("ask").addEventListener("submit", (event) => { event.preventDefault(); this.#submit(); });
     this.#weigh.checked = localStorage.getItem("longleaf.weigh") === "yes";
     this.#weigh.addEventListener("change", () => localStorage.setItem("longleaf.weigh", this.#weigh.checked ? "yes" : "no"));
-    byId("ask-anew").addEventListener("click", () => { this.#talk = []; this.describe(); this.#field.focus(); });
+    byId("ask-anew").addEventListener("click", () => { this.#anew(); this.describe(); this.#field.focus(); });
     byId("ask-stop").addEventListener("click", () => { this.#running?.abort.abort(); this.#field.focus(); });
     this.#field.addEventListener("keydown", (event) => this.#key(event));
     this.#field.addEventListener("input", () => this.#fit());
@@ -48,10 +47,10 @@ export class Asking {
     else if (!total) text = "Add a document first, then ask about it";
     else if (!ready) text = "None of the documents is ready yet";
     setText(byId("ask-scope"), text);
-    if (this.#of !== collection) this.#talk = [];
+    if (this.#of !== collection) this.#anew();
     this.#of = collection;
-    byId("ask-talk").hidden = !this.#talk.length;
-    setText(byId("ask-talk-text"), `Follows on from ${plural(this.#talk.length, "question")}`);
+    byId("ask-talk").hidden = !this.#talk;
+    setText(byId("ask-talk-text"), `Follows on from ${plural(this.#talk, "question")}`);
   }
 
   #key(event) {
@@ -103,12 +102,12 @@ export class Asking {
     const { collection, chosen } = this.#scope();
     const body = { question, collection };
     if (chosen.length) body.document_ids = chosen;
-    if (this.#talk.length) body.history = this.#talk.slice(-TURNS);
     if (this.#weigh.checked) body.receipts = true;
     try {
+      body.conversation_id = await this.#conversation(collection);
       for await (const event of ask(body, run.abort.signal)) {
         turn.take(event);
-        if (event.type === "done" && event.data.answer_status === "answered") this.#said(question, event.data.answer, collection);
+        if (event.type === "done") this.#said(collection);
       }
     } catch (error) {
       if (run.abort.signal.aborted) turn.fail("Stopped.", true);
@@ -122,10 +121,60 @@ export class Asking {
     }
   }
 
-  // Keeps a turn of the conversation, for questions that lean on it.
-  #said(question, answer, collection) {
-    if (collection !== this.#scope().collection) return;
-    this.#talk.push({ question, answer: answer.slice(0, SAID) });
+  // Shows a conversation that was kept; one's own goes on with the next question.
+  show({ id, own, answers }) {
+    this.#running?.abort.abort();
+    this.#answers.replaceChildren();
+    for (const answer of answers) {
+      const turn = new Turn(answer.question, { again: (text) => this.start(text), cite: this.#cite });
+      turn.restore(answer);
+      this.#answers.prepend(turn.element);
+    }
+    document.body.classList.add("has-answers");
+    this.#anew();
+    this.#of = this.#scope().collection;
+    if (own) this.#hold(id, answers.length);
+    this.describe();
+    this.#field.focus();
+  }
+
+  // Forgets a conversation that was deleted.
+  leave(id) {
+    if (id !== this.#id) return;
+    this.#answers.replaceChildren();
+    this.#anew();
+    this.describe();
+  }
+
+  #hold(id, turns) {
+    this.#held = Promise.resolve(id);
+    this.#id = id;
+    this.#talk = turns;
+  }
+
+  #anew() {
+    this.#held = null;
+    this.#id = "";
+    this.#talk = 0;
+  }
+
+  // The id of the conversation that questions are asked in; the first one begins it.
+  async #conversation(collection) {
+    const held = this.#held ??= createConversation(collection).then(({ id }) => id);
+    try {
+      const id = await held;
+      if (held === this.#held) this.#id = id;
+      return id;
+    } catch (error) {
+      if (held === this.#held) this.#held = null;
+      throw error;
+    }
+  }
+
+  // A question more that the next one can lean on.
+  #said(collection) {
+    if (collection !== this.#scope().collection || !this.#held) return;
+    this.#talk += 1;
     this.describe();
   }
 

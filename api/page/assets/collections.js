@@ -66,6 +66,13 @@ export class Collections {
     this.#onChange(this.current);
   }
 
+  // Looks at another collection; one that is not there is not looked at.
+  choose(name) {
+    if (name === this.current || !this.#all.some((each) => each.name === name)) return;
+    this.#select.value = name;
+    this.#chosen();
+  }
+
   #show(open) {
     this.#form.hidden = !open;
     this.#error.hidden = true;

@@ -8,6 +8,7 @@ import { byId, setText } from "./dom.js";
 import { Reader } from "./reader.js";
 import { watchReadiness } from "./readiness.js";
 import { watchSignIn } from "./signin.js";
+import { Talks } from "./talks.js";
 import { Uploads } from "./uploads.js";
 import { plural } from "./words.js";
 
@@ -23,6 +24,10 @@ const documents = new Documents({
 const asking = new Asking({
   scope: () => ({ collection: collections.current, chosen: documents.chosen, ready: documents.ready, total: documents.total }),
   cite: (citations, index, opener) => reader.showQuote(citations, index, opener),
+});
+const talks = new Talks({
+  onOpen: (talk) => { collections.choose(talk.collection); asking.show(talk); },
+  onGone: (id) => asking.leave(id),
 });
 new Uploads({
   collection: () => collections.current,
@@ -49,5 +54,5 @@ function changed() {
 
 watchSignIn();
 watchReadiness(() => { collections.load().catch(() => {}); documents.refresh(); });
-collections.load().catch(() => {});
+collections.load().catch(() => {}).finally(() => talks.followLink());
 documents.refresh();

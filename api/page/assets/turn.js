@@ -7,6 +7,8 @@ import { replayOf } from "./replay.js";
 import { showWorth } from "./worth.js";
 import { VERDICTS, count, pagesLabel, plural, seconds } from "./words.js";
 
+const time = new Intl.DateTimeFormat("en", { dateStyle: "medium", timeStyle: "short" });
+
 export class Turn {
   #citations = [];
   #text = "";
@@ -115,7 +117,25 @@ export class Turn {
     this.prose.hidden = !this.#text.trim();
   }
 
+  // Shows an answer that was given before, as far as its documents are still there.
+  restore(answer) {
+    this.#show(answer);
+    if (answer.withdrawn) {
+      setText(this.verdict, "A document that was read for this is gone or was replaced, and the answer with it.");
+      this.verdict.hidden = false;
+    }
+    this.#end(time.format(new Date(answer.created_at)));
+    this.#footer(answer);
+  }
+
   #done(answer) {
+    this.#show(answer);
+    this.#end(`Took ${seconds(performance.now() - this.#from)}`);
+    this.#footer(answer);
+    announce(this.#spoken());
+  }
+
+  #show(answer) {
     this.answer = answer;
     this.#citations = answer.citations;
     this.quotes.replaceChildren(...answer.citations.map((citation) => this.#quote(citation)));
@@ -126,9 +146,6 @@ export class Turn {
     showWorth(this.quotes, answer.receipts ?? this.#receipts);
     this.#note(answer);
     this.#conclude(answer.answer_status);
-    this.#end(`Took ${seconds(performance.now() - this.#from)}`);
-    this.#footer(answer);
-    announce(this.#spoken());
   }
 
   // An answer that is nothing but its quotes is not shown twice.
@@ -190,7 +207,8 @@ export class Turn {
     } }, "Copy with quotes");
     if (this.#text || this.#citations.length) this.foot.append(copy);
     const [check, outcome] = replayOf(answer.answer_id);
-    this.foot.append(this.#againButton(), check, outcome, ledgerOf(answer));
+    this.foot.append(this.#againButton(), check, outcome);
+    if (answer.context) this.foot.append(ledgerOf(answer));
     this.foot.hidden = false;
   }
 

@@ -9,6 +9,7 @@ from rag.store.repositories.audit import AuditLog
 from rag.store.repositories.changes import Changes
 from rag.store.repositories.chunks import Chunks
 from rag.store.repositories.collections import Collections, check_collection_name
+from rag.store.repositories.conversations import Conversations
 from rag.store.repositories.credentials import Credentials
 from rag.store.repositories.documents import Documents
 from rag.store.repositories.generations import Generations
@@ -30,6 +31,7 @@ __all__ = [
     "Changes",
     "Chunks",
     "Collections",
+    "Conversations",
     "Credentials",
     "Documents",
     "Generations",
