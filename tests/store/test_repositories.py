@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
@@ -21,12 +22,14 @@ from rag.store.repositories import (
     Changes,
     Chunks,
     Collections,
+    Conversations,
     Documents,
     Generations,
     Jobs,
     Scope,
     SyncedFiles,
     Versions,
+    Webhooks,
 )
 from rag.store.repositories.documents import read_ranges
 from rag.store.scope import Repository, utc_now
@@ -34,6 +37,7 @@ from rag.store.session import Database
 from rag.store.tables import TEXT_SEGMENT, Workspace
 
 TEXT = "Ägypten 𝒳 grüßt. " * 9_000  # more than two segments, with characters of one to four bytes
+OWNER = "usr_same"  # in both workspaces, so that nothing but the workspace keeps them apart
 MINE, THEIRS = Scope("ws_mine"), Scope("ws_theirs")
 
 
@@ -48,11 +52,14 @@ class Filled:
     job: dict[Scope, str]
     answer: dict[Scope, str]
     chunks: dict[Scope, list[int]]
+    conversation: dict[Scope, str]
+    webhook: dict[Scope, str]
+    delivery: dict[Scope, str]
 
 
 @pytest.fixture
 def filled(database: Database) -> Filled:
-    store = Filled(database, {}, {}, {}, {}, {}, {})
+    store = Filled(database, *({} for _ in range(9)))
     for scope in (MINE, THEIRS):
         with database.session() as session:
             session.execute(
@@ -79,6 +86,14 @@ def filled(database: Database) -> Filled:
             ]
             store.answer[scope] = Answers(session, scope).add("Why?", {"seed": 1}).id
             store.collection[scope] = collection
+            conversations = Conversations(session, scope, OWNER)
+            store.conversation[scope] = conversations.create(collection).id
+            conversations.append(store.conversation[scope], store.answer[scope], "Why?")
+            webhooks = Webhooks(session, scope)
+            hook, _ = webhooks.create("https://example.org/", ["document.ready"], created_by=OWNER)
+            webhooks.announce("document.ready", store.ready[scope], collection, generation=1)
+            store.webhook[scope] = hook.id
+            [store.delivery[scope]] = [row.id for row in webhooks.deliveries(hook.id)]
     return store
 
 
@@ -95,6 +110,13 @@ def _write(session: Session, scope: Scope, document_id: str, generation: int) ->
 
 DRAFT = [ChunkDraft(0, 0, 1, None, None, (), 1)]
 Call = Callable[[Session, Filled, Scope], Any]
+
+
+def _announced(session: Session, filled: Filled, of: Scope) -> bool:
+    before = len(Webhooks(session, of).deliveries(filled.webhook[of]))
+    Webhooks(session, MINE).announce("document.ready", filled.ready[of], filled.collection[of], generation=2)
+    return len(Webhooks(session, of).deliveries(filled.webhook[of])) > before
+
 
 # How each public method is asked, by `MINE`, for something of the workspace `of`.
 REFUSED: dict[str, Call] = {
@@ -169,6 +191,28 @@ REFUSED: dict[str, Call] = {
     ),
     "Versions.supersede": lambda s, f, of: Versions(s, MINE).supersede(f.ready[of]),
     "Versions.advance": lambda s, f, of: Versions(s, MINE).advance(f.ready[of], 1, status="ready"),
+    "Conversations.get": lambda s, f, of: Conversations(s, MINE, OWNER).get(f.conversation[of]),
+    "Conversations.answers": lambda s, f, of: Conversations(s, MINE, OWNER).answers(f.conversation[of]),
+    "Conversations.create": lambda s, f, of: Conversations(s, MINE, OWNER).create(f.collection[of]),
+    "Conversations.append": lambda s, f, of: Conversations(s, MINE, OWNER).append(
+        f.conversation[of], Answers(s, MINE).add("And?", {}).id, "And?"
+    ),
+    "Conversations.check_may_append": lambda s, f, of: Conversations(s, MINE, OWNER).check_may_append(
+        f.conversation[of]
+    ),
+    "Conversations.change": lambda s, f, of: Conversations(s, MINE, OWNER).change(
+        f.conversation[of], title="t", shared=True
+    ),
+    "Conversations.delete": lambda s, f, of: Conversations(s, MINE, OWNER).delete(f.conversation[of]),
+    "Webhooks.get": lambda s, f, of: Webhooks(s, MINE).get(f.webhook[of]),
+    "Webhooks.create": lambda s, _, of: Webhooks(s, of).get(
+        Webhooks(s, MINE).create("https://example.org/", [], created_by=OWNER)[0].id
+    ),
+    "Webhooks.change": lambda s, f, of: Webhooks(s, MINE).change(f.webhook[of], url="https://example.org/a"),
+    "Webhooks.rotate": lambda s, f, of: Webhooks(s, MINE).rotate(f.webhook[of], timedelta(hours=1)),
+    "Webhooks.deliveries": lambda s, f, of: Webhooks(s, MINE).deliveries(f.webhook[of]),
+    "Webhooks.resend": lambda s, f, of: Webhooks(s, MINE).resend(f.webhook[MINE], f.delivery[of]),
+    "Webhooks.delete": lambda s, f, of: Webhooks(s, MINE).delete(f.webhook[of]),
     # last, for they take away what others ask for
     "Collections.delete": lambda s, f, of: _emptied(s, f, of).delete(f.collection[of]),
     "Documents.delete": lambda s, f, of: Documents(s, MINE).delete(f.queued[of]),
@@ -198,6 +242,11 @@ SILENT: dict[str, Call] = {
     ),
     "Documents.count": lambda s, f, of: Documents(s, MINE).count(collection_id=f.collection[of]),
     "Versions.pending_with": lambda s, f, of: Versions(s, MINE).pending_with(f.collection[of], "b" * 64),
+    "Conversations.list": lambda s, f, of: [
+        row for row in Conversations(s, MINE, OWNER).list() if row.id == f.conversation[of]
+    ],
+    "Webhooks.list": lambda s, f, of: [row for row in Webhooks(s, MINE).list() if row.id == f.webhook[of]],
+    "Webhooks.announce": _announced,
     "Jobs.list": lambda s, f, of: [row for row in Jobs(s, MINE).list() if row.document_id == f.ready[of]],
 }
 
