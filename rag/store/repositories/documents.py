@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import Iterator, Sequence
+from functools import cache
 from typing import Any, TypedDict, Unpack, cast
 
-from sqlalchemy import CursorResult, Select, and_, delete, func, or_, select, update
+from sqlalchemy import CursorResult, Select, and_, bindparam, delete, func, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -273,31 +274,49 @@ def read_ranges(session: Session, ranges: Sequence[tuple[str, int, int, int]]) -
 
     The caller has checked whose documents they are.
     """
-    wanted: dict[tuple[str, int], set[int]] = {}
-    for document_id, generation, start, end in ranges:
-        if end > start:
-            numbers = range(start // TEXT_SEGMENT, (end - 1) // TEXT_SEGMENT + 1)
-            wanted.setdefault((document_id, generation), set()).update(numbers)
-    segments: dict[tuple[str, int], dict[int, str]] = {text: {} for text in wanted}
-    # One condition for each text: SQLite looks a list of rows `IN` up by walking through all texts there are.
-    places = [
-        and_(
-            TextSegment.document_id == document_id,
-            TextSegment.generation == generation,
-            TextSegment.start.in_([number * TEXT_SEGMENT for number in sorted(numbers)]),
-        )
-        for (document_id, generation), numbers in sorted(wanted.items())
-    ]
-    for first in range(0, len(places), 100):
-        query = select(
-            TextSegment.document_id, TextSegment.generation, TextSegment.start, TextSegment.text
-        ).where(or_(*places[first : first + 100]))
-        for document_id, generation, start, text in session.execute(query):
-            segments[document_id, generation][start // TEXT_SEGMENT] = text
+    places = {
+        (document_id, generation, number * TEXT_SEGMENT)
+        for document_id, generation, start, end in ranges
+        if end > start
+        for number in range(start // TEXT_SEGMENT, (end - 1) // TEXT_SEGMENT + 1)
+    }
+    segments: dict[tuple[str, int], dict[int, str]] = {}
+    wanted = sorted(places)
+    for first in range(0, len(wanted), _MOST_PLACES):
+        some = wanted[first : first + _MOST_PLACES]
+        count = 1 << (len(some) - 1).bit_length()
+        values = {
+            f"{name}_{number}": value
+            for number, place in enumerate([*some, *[("", 0, 0)] * (count - len(some))])
+            for name, value in zip(("document", "generation", "start"), place, strict=True)
+        }
+        for document_id, generation, start, text in session.execute(_segments_at(count), values):
+            segments.setdefault((document_id, generation), {})[start // TEXT_SEGMENT] = text
     return [
         _cut(segments.get((document_id, generation), {}), start, end)
         for document_id, generation, start, end in ranges
     ]
+
+
+_MOST_PLACES = 128
+
+
+@cache
+def _segments_at(count: int) -> Select[str, int, int, str]:
+    """Segments at so many places; to build the statement takes longer than to run it.
+
+    One condition for each place: SQLite looks a list of rows `IN` up by walking through all texts there are.
+    """
+    places = (
+        and_(
+            TextSegment.document_id == bindparam(f"document_{number}"),
+            TextSegment.generation == bindparam(f"generation_{number}"),
+            TextSegment.start == bindparam(f"start_{number}"),
+        )
+        for number in range(count)
+    )
+    columns = TextSegment.document_id, TextSegment.generation, TextSegment.start, TextSegment.text
+    return select(*columns).where(or_(*places))
 
 
 def _cut(segments: dict[int, str], start: int, end: int) -> str:
