@@ -21,7 +21,8 @@ from rag.store.state import identity_of
 WAITING_SECONDS = 600.0
 BEHIND = 500
 """Changes that a start reads anew without anybody noticing."""
-_SAMPLE = "# A sample\n\nThe mill was let for nine years.\n"
+_SAMPLE = "# A sample\n" + "\nThe mill was let for nine years.\n" * 30_000
+"""A megabyte: a parser that has loaded all it needs reads a line in no memory at all."""
 
 
 def parser(case: Case) -> Finding:

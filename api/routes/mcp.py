@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, cast
+from weakref import WeakKeyDictionary
 
 from fastapi import APIRouter, FastAPI, Request, Response
 from starlette.concurrency import run_in_threadpool
@@ -33,7 +34,6 @@ class _Server:
     async def manager(self) -> StreamableHTTPSessionManager:
         """The manager, running."""
         async with self._lock:
-            # where a request has a loop of its own, as in tests, what it started is gone with it
             if self._manager is None or (self._task is not None and self._task.done()):
                 manager = await run_in_threadpool(_make_manager)
                 running = asyncio.Event()
@@ -55,6 +55,23 @@ class _Server:
             await self._task
 
 
+class _Servers:
+    """One for each event loop: an application may be served on several, as tests do."""
+
+    def __init__(self) -> None:
+        self._of: WeakKeyDictionary[asyncio.AbstractEventLoop, _Server] = WeakKeyDictionary()
+
+    def here(self) -> _Server:
+        """The one of the loop that this runs on."""
+        return self._of.setdefault(asyncio.get_running_loop(), _Server())
+
+    async def stop(self) -> None:
+        """End what runs on this loop."""
+        server = self._of.pop(asyncio.get_running_loop(), None)
+        if server is not None:
+            await server.stop()
+
+
 def _make_manager() -> StreamableHTTPSessionManager:
     from mcp.server.streamable_http_manager import StreamableHTTPSessionManager  # noqa: PLC0415
 
@@ -67,18 +84,19 @@ def _make_manager() -> StreamableHTTPSessionManager:
 @asynccontextmanager
 async def running(app: FastAPI) -> AsyncIterator[None]:
     """Let `/mcp` be answered while this lasts."""
-    app.state.mcp = server = _Server()
+    servers: _Servers = getattr(app.state, "mcp", None) or _Servers()
+    app.state.mcp = servers
     try:
         yield
     finally:
-        await server.stop()
+        await servers.stop()
 
 
 @router.post("/mcp")
 async def mcp(request: Request, service: Reads) -> Response:
     """Answer one message of the protocol."""
     request.scope[_SERVICE] = service
-    return _Handed(await request.app.state.mcp.manager())
+    return _Handed(await request.app.state.mcp.here().manager())
 
 
 class _Handed(Response):

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from serving import small, tokens
 
 from model import Engine, EngineOptions, SamplingParams
+from model.speculate import StepTimes
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,11 @@ def test_the_same_tokens_alone_batched_preempted_cut_cold_or_cached(
         assert stats.blocks_free == stats.blocks, name
 
 
-def test_the_property_saw_what_it_is_about(engines: dict[str, Engine]) -> None:
+def test_the_property_saw_what_it_is_about(
+    engines: dict[str, Engine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Whether drafts pay is measured, and on a busy machine they may not.
+    monkeypatch.setattr(StepTimes, "line", lambda _: (1.0, 0.05))
     requests = [Ask(120, 4, 24, None), Ask(120, 9, 24, 1), Ask(120, 30, 24, None), Ask(120, 30, 24, 2)]
     expected = [alone(engines["alone"], ask) for ask in requests]
     for name in ("roomy", "tight"):
