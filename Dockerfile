@@ -10,7 +10,9 @@ ENV PYTHONUNBUFFERED=1 \
     PIP_DISABLE_PIP_VERSION_CHECK=1 \
     PIP_ROOT_USER_ACTION=ignore
 
-RUN useradd --system --uid 10001 --user-group --home-dir /data --shell /usr/sbin/nologin longleaf \
+# The group has the user's number, by which compose and Kubernetes let others read the token for metrics.
+RUN groupadd --system --gid 10001 longleaf \
+    && useradd --system --uid 10001 --gid longleaf --home-dir /data --shell /usr/sbin/nologin longleaf \
     && install -d -o longleaf -g longleaf -m 0750 /data /secrets
 
 # One layer for what others wrote: it changes with the versions, not with the source.

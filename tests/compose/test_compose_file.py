@@ -54,6 +54,12 @@ def test_profiles(compose: dict[str, Any]) -> None:
     }
 
 
+def test_who_may_read_the_token_for_metrics(compose: dict[str, Any], dockerfile: str) -> None:
+    """It is the group's, which `useradd` numbers as it likes where nobody says."""
+    groups = re.findall(r"groupadd --system --gid (\d+) longleaf", dockerfile)
+    assert groups == [compose["services"]["prometheus"]["user"].partition(":")[2]]
+
+
 def test_those_who_use_the_database_wait_until_it_is_healthy(compose: dict[str, Any]) -> None:
     for name in ("service", "worker", "gpu"):
         assert compose["services"][name]["depends_on"] == {"database": {"condition": "service_healthy"}}, name
