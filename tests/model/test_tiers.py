@@ -638,7 +638,7 @@ def test_two_processes_and_a_killed_one(tiers: Open, folder: Path) -> None:
         assert second.get(name(0)) is None
         second.put(name(1), content(1), ["mine"])
         assert same(second.get(name(1)), 1)
-        until(lambda: len(files(folder)) > 20)
+        until(lambda: len(files(folder)) > 30)  # one is purged, and another may be cut short by the kill
         # Tags that were added after the file was written are found by whoever reads the folder.
         assert second.purge("later") == 1
         assert not has(folder, 0)
