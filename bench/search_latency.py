@@ -2,13 +2,13 @@
 
     python -m bench.search_latency --chunks 20000
 
-Texts are drawn from a vocabulary with Zipf's distribution, the commonest words being the shortest as in real
-languages; vectors are random, questions are sentences of twelve such words. The work is that of real
-documents or a little more (a chunk has 865 postings, one of squad2's 820; the terms of a question are found in
-15 times as many chunks as there are, those of squad2's in 12 times); quality is measured elsewhere. The service runs in
-its own process behind uvicorn; one client asks one question at a time over one connection and times the
-whole answer. Every question is asked twice: the server's embedder is made to remember it, so that the second
-time is what is left without the embedding.
+Texts are drawn from a vocabulary with Zipf's distribution, the commonest words being the shortest as in
+real languages; vectors are random, questions are sentences of twelve such words. The work is that of real
+documents or a little more (a chunk has 865 postings, one of squad2's 820; the terms of a question are found
+in 15 times as many chunks as there are, those of squad2's in 12 times); quality is measured elsewhere. The
+service runs in its own process behind uvicorn; one client asks one question at a time over one connection
+and times the whole answer. Every question is asked twice: the server's embedder is made to remember it, so
+that the second time is what is left without the embedding.
 """
 
 from __future__ import annotations
