@@ -2,9 +2,7 @@
 
 import { changeMetadata, listVersions, replaceFile } from "./api.js";
 import { announce, bdi, byId, h, iconButton, setText } from "./dom.js";
-import { bytes, isBusy, plural, remedyFor, stateLine } from "./words.js";
-
-const time = new Intl.DateTimeFormat("en", { dateStyle: "medium", timeStyle: "short" });
+import { bytes, isBusy, moment, plural, remedyFor, stateLine } from "./words.js";
 
 export class About {
   #dialog = byId("about");
@@ -68,7 +66,7 @@ export class About {
   #version(version) {
     const answers = version.generation === this.#doc.generation;
     const state = answers ? "answers now" : version.status === "superseded" ? "replaced" : isBusy(version) ? stateLine(version) : version.status;
-    const facts = [bytes(version.bytes), version.pages_total ? plural(version.pages_total, "page") : null, time.format(new Date(version.created_at))];
+    const facts = [bytes(version.bytes), version.pages_total ? plural(version.pages_total, "page") : null, moment(version.created_at)];
     return h("li", { value: version.generation, class: answers ? "is-live" : null },
       bdi(version.filename), h("span", { class: "fine" }, ` ${state} · ${facts.filter(Boolean).join(" · ")}`),
       version.error ? h("p", { class: "problem" }, remedyFor(version.error.code) ?? version.error.detail) : null);

@@ -3,9 +3,8 @@
 import { changeConversation, deleteConversation, exportOf, getConversation, listConversations } from "./api.js";
 import { copyText } from "./copy.js";
 import { announce, bdi, byId, h, setText } from "./dom.js";
-import { plural } from "./words.js";
+import { moment, plural } from "./words.js";
 
-const time = new Intl.DateTimeFormat("en", { dateStyle: "medium", timeStyle: "short" });
 const LINK = /^#conversation=(cnv_\w+)$/;
 
 export class Talks {
@@ -86,7 +85,7 @@ export class Talks {
     });
     const describe = () => {
       setText(title.firstChild, name());
-      setText(state, [plural(talk.turns, "question"), talk.collection, time.format(new Date(talk.updated_at)), talk.shared ? "shared" : null].filter(Boolean).join(" · "));
+      setText(state, [plural(talk.turns, "question"), talk.collection, moment(talk.updated_at), talk.shared ? "shared" : null].filter(Boolean).join(" · "));
       setText(share, talk.shared ? "Share no more" : "Share");
       share.ariaLabel = talk.shared ? `Share ${name()} no more` : `Share ${name()}`;
     };

@@ -5,9 +5,7 @@ import { copyText, transcript } from "./copy.js";
 import { ledgerOf } from "./ledger.js";
 import { replayOf } from "./replay.js";
 import { showWorth } from "./worth.js";
-import { VERDICTS, count, pagesLabel, plural, seconds } from "./words.js";
-
-const time = new Intl.DateTimeFormat("en", { dateStyle: "medium", timeStyle: "short" });
+import { VERDICTS, count, moment, pagesLabel, plural, seconds } from "./words.js";
 
 export class Turn {
   #citations = [];
@@ -124,7 +122,7 @@ export class Turn {
       setText(this.verdict, "A document that was read for this is gone or was replaced, and the answer with it.");
       this.verdict.hidden = false;
     }
-    this.#end(time.format(new Date(answer.created_at)));
+    this.#end(moment(answer.created_at));
     this.#footer(answer);
   }
 

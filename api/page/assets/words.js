@@ -1,9 +1,12 @@
 // Plain words for states, codes and numbers.
 
 const number = new Intl.NumberFormat("en");
+const time = new Intl.DateTimeFormat("en", { dateStyle: "medium", timeStyle: "short" });
 
 export const count = (value) => number.format(value ?? 0);
 export const plural = (value, one, many = `${one}s`) => `${count(value)} ${value === 1 ? one : many}`;
+
+export const moment = (text) => time.format(new Date(text));
 
 export function seconds(milliseconds) {
   const value = milliseconds / 1000;
