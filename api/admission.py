@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from contextlib import nullcontext
+from contextlib import AsyncExitStack
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -35,20 +35,14 @@ class Admission:
         if lane is None:
             await self.app(scope, receive, send)
             return
-        place = self._lines.inside(lane)
-        try:
-            place.__enter__()
-        except Unavailable as error:
-            await refuse(problem_of(error, scope["path"]), scope, receive, send)
-            return
-        try:
-            if lane == "uploads" and self._lines.bounds_queue:
-                try:
+        async with AsyncExitStack() as held:
+            try:
+                held.enter_context(self._lines.inside(lane))
+                if lane == "uploads" and self._lines.bounds_queue:
                     await shortly(self._lines.check_queue)
-                except Unavailable as error:
-                    await refuse(problem_of(error, scope["path"]), scope, receive, send)
-                    return
-            async with self._turns if lane == "searches" else nullcontext():
-                await self.app(scope, receive, send)
-        finally:
-            place.__exit__(None, None, None)
+            except Unavailable as error:
+                await refuse(problem_of(error, scope["path"]), scope, receive, send)
+                return
+            if lane == "searches":
+                await held.enter_async_context(self._turns)
+            await self.app(scope, receive, send)

@@ -6,10 +6,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
+from fastapi.routing import RouteContext
 from starlette.concurrency import run_in_threadpool
 
 from api import errors, openapi, pages, reference
-from api.access import declared, is_public, template_in
+from api.access import Need, declared, is_public, template_in
 from api.admission import Admission
 from api.auditing import Auditing
 from api.authentication import Authentication
@@ -102,7 +103,7 @@ def create_worker_app(settings: Settings, service: Service) -> FastAPI:
     errors.install(app)
     for room in (health, metrics):
         app.include_router(room.router, dependencies=[ONLY_KNOWN])
-    _frame(app, service)
+    _frame(app, service, declared(app))
     return app
 
 
@@ -139,20 +140,19 @@ def create_app(settings: Settings, service: Service | None = None) -> FastAPI:
         app.include_router(room.router, dependencies=[] if room in FREE else [ONLY_KNOWN])
     app.include_router(reference.router)
     pages.install(app)
-    public = is_public(declared(app))
+    routes = declared(app)
     # the last one added is the first to see a request
     app.add_middleware(BodyLimit, max_upload_bytes=settings.max_upload_bytes + OVERHEAD_BYTES)
     if owned.auditor is not None:
         app.add_middleware(Auditing, auditor=owned.auditor)
-        app.add_middleware(Limiting, service=owned, public=public)
+        app.add_middleware(Limiting, service=owned, public=is_public(routes))
     app.add_middleware(Admission, service=owned)
-    _frame(app, owned)
+    _frame(app, owned, routes)
     return app
 
 
-def _frame(app: FastAPI, service: Service) -> None:
+def _frame(app: FastAPI, service: Service, routes: list[tuple[RouteContext, Need]]) -> None:
     """What stands before everything else; the last one added is the first to see a request."""
-    routes = declared(app)
     app.add_middleware(Authentication, service=service, public=is_public(routes))
     app.add_middleware(HostAndOrigin, settings=service.settings)
     app.add_middleware(
