@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from sqlalchemy.orm import Session
+
 from api.schemas import QueryRequest
 from api.wiring import Service
 from rag.errors import InvalidRequest, LongleafError
@@ -17,9 +19,9 @@ SAID = 4000
 """Code points of an answer that go along, at most."""
 
 
-def owner_of(service: Service) -> str:
-    """Whose conversations somebody's are."""
-    return "" if service.principal is None else service.principal.id
+def conversations(session: Session, service: Service) -> Conversations:
+    """Those of who asks."""
+    return Conversations(session, service.scope, service.asker)
 
 
 def conversation_of(service: Service, asked: QueryRequest) -> ConversationRow | None:
@@ -31,9 +33,7 @@ def conversation_of(service: Service, asked: QueryRequest) -> ConversationRow | 
     if asked.conversation_id is None:
         return None
     with service.db.read() as session:
-        found = Conversations(session, service.scope, owner_of(service)).check_may_append(
-            asked.conversation_id
-        )
+        found = conversations(session, service).check_may_append(asked.conversation_id)
     if asked.collection is not None and asked.collection != found.collection:
         raise InvalidRequest(
             f"The conversation is about the collection {found.collection!r}, and the question about "
@@ -46,7 +46,7 @@ def conversation_of(service: Service, asked: QueryRequest) -> ConversationRow | 
 def said_before(service: Service, conversation: ConversationRow) -> tuple[Turn, ...]:
     """The last turns: questions, and answers whose words are still there."""
     with service.db.read() as session:
-        ids = Conversations(session, service.scope, owner_of(service)).answers(conversation.id)
+        ids = conversations(session, service).answers(conversation.id)
         rows = [Answers(session, service.scope).get(each) for each in ids[-TURNS:]]
     return tuple(Turn(row.question, _words(row.words, row.recipe)) for row in rows)
 
@@ -58,9 +58,7 @@ def append(service: Service, conversation_id: str, answer_id: str, question: str
     """
     try:
         with service.db.session() as session:
-            Conversations(session, service.scope, owner_of(service)).append(
-                conversation_id, answer_id, question
-            )
+            conversations(session, service).append(conversation_id, answer_id, question)
     except LongleafError:
         with service.db.session() as session:
             Answers(session, service.scope).delete(answer_id)
@@ -72,8 +70,8 @@ def whole(service: Service, conversation_id: str) -> tuple[ConversationRow, list
     from rag.kept import stored  # noqa: PLC0415 (the start does not wait for models)
 
     with service.db.read() as session:
-        conversations = Conversations(session, service.scope, owner_of(service))
-        row, ids = conversations.get(conversation_id), conversations.answers(conversation_id)
+        theirs = conversations(session, service)
+        row, ids = theirs.get(conversation_id), theirs.answers(conversation_id)
     return row, [stored(service.db, service.scope, each) for each in ids]
 
 

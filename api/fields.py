@@ -15,13 +15,18 @@ from rag.filters import parse_filter
 from rag.store.repositories.collections import NAME_PATTERN, check_collection_name
 
 MAX_SEED = 2**63 - 1
-_ID = re.compile(r"(doc|ans)_[0-9a-hjkmnp-tv-z]{26}")
+_AFTER_MARK = "_[0-9a-hjkmnp-tv-z]{26}"
+_ID = re.compile(f"(doc|ans){_AFTER_MARK}")
 
-CURSOR_PATTERN = r"^doc_[0-9a-hjkmnp-tv-z]{26}$"
 TEXT_PATTERN = r"^[^\x00]*\S[^\x00]*$"
 
 
 _MAX_QUESTION = 8000
+
+
+def id_pattern(mark: str) -> str:
+    """The form of ids with that mark, such as "doc" (`rag.ids.new_id`)."""
+    return f"^{mark}{_AFTER_MARK}$"
 
 
 def _check_name(name: str) -> str:

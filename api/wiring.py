@@ -159,6 +159,11 @@ class Service:
         self._only_worker = False
         self._threads: list[threading.Thread] = []
 
+    @property
+    def asker(self) -> str:
+        """The id of the key or person that this acts for; "" for nobody."""
+        return "" if self.principal is None else self.principal.id
+
     def acting_for(
         self, principal: Principal | None, needed: Role = "reader", deed: Deed | None = None
     ) -> Service:

@@ -15,7 +15,7 @@ from api import serialize
 from api.answers import ask as answer_events
 from api.answers import body_of
 from api.fields import CollectionName, Filters, Question, document_id
-from api.routes.shared import search_scope
+from api.routes.shared import page, search_scope
 from api.schemas import QueryRequest, SearchRequest
 from api.schemas.base import Request
 from api.wiring import DEFAULT_COLLECTION, Service
@@ -150,10 +150,10 @@ def list_documents(service: Service, asked: ListDocuments, _gone: threading.Even
         rows = Documents(session, service.scope).list(
             collection_id=collection, limit=asked.limit + 1, before=before
         )
-    shown = rows[: asked.limit]
+    shown, after = page(rows, asked.limit)
     return {
         "documents": [serialize.document(row).model_dump(mode="json") for row in shown],
-        "next_cursor": shown[-1].id if len(rows) > asked.limit else None,
+        "next_cursor": after,
     }
 
 

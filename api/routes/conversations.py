@@ -8,11 +8,10 @@ from fastapi import APIRouter, Query, Response
 
 from api import conversing, schemas
 from api.access import Reads
-from api.routes.shared import problems
+from api.fields import id_pattern
+from api.routes.shared import page, problems
 from api.serialize import conversation as shown
-from api.wiring import Service
 from rag.inert import inert
-from rag.store.repositories import Conversations
 
 router = APIRouter(prefix="/conversations", tags=["conversations"])
 
@@ -33,15 +32,15 @@ def list_conversations(
     limit: Annotated[int, Query(ge=1, le=500, description="How many at most.")] = 100,
     cursor: Annotated[
         str | None,
-        Query(pattern=r"^cnv_[0-9a-hjkmnp-tv-z]{26}$", description="`next_cursor` of the page before."),
+        Query(pattern=id_pattern("cnv"), description="`next_cursor` of the page before."),
     ] = None,
 ) -> schemas.ConversationList:
     """One's own conversations, newest first."""
     with service.db.read() as session:
-        rows = _of(session, service).list(limit=limit + 1, before=cursor)
-    more = rows[limit - 1].id if len(rows) > limit else None
+        rows = conversing.conversations(session, service).list(limit=limit + 1, before=cursor)
+    found, after = page(rows, limit)
     return schemas.ConversationList(
-        conversations=[shown(row, conversing.owner_of(service)) for row in rows[:limit]], next_cursor=more
+        conversations=[shown(row, service.asker) for row in found], next_cursor=after
     )
 
 
@@ -56,9 +55,9 @@ def create(service: Reads, body: schemas.NewConversation) -> schemas.Conversatio
     """Begin an empty one; `POST /query` takes its id as `conversation_id`."""
     collection = service.collection(body.collection)
     with service.db.session() as session:
-        row = _of(session, service).create(collection.id, body.title or "")
+        row = conversing.conversations(session, service).create(collection.id, body.title or "")
     service.deed.of(row.id)
-    return shown(row, conversing.owner_of(service))
+    return shown(row, service.asker)
 
 
 @router.get(
@@ -70,7 +69,7 @@ def create(service: Reads, body: schemas.NewConversation) -> schemas.Conversatio
 def get_conversation(service: Reads, id: str) -> schemas.WholeConversation:
     """A conversation with its answers; the words of each are there while the documents that were read are."""
     row, answers = conversing.whole(service, id)
-    about = shown(row, conversing.owner_of(service))
+    about = shown(row, service.asker)
     return schemas.WholeConversation.model_validate({**about.model_dump(), "answers": answers})
 
 
@@ -83,8 +82,8 @@ def get_conversation(service: Reads, id: str) -> schemas.WholeConversation:
 def change(service: Reads, id: str, body: schemas.ConversationChange) -> schemas.Conversation:
     """Rename it; or let everybody of the workspace who sees its collection read it, by its id, or no more."""
     with service.db.session() as session:
-        row = _of(session, service).change(id, title=body.title, shared=body.shared)
-    return shown(row, conversing.owner_of(service))
+        row = conversing.conversations(session, service).change(id, title=body.title, shared=body.shared)
+    return shown(row, service.asker)
 
 
 @router.delete(
@@ -96,7 +95,7 @@ def change(service: Reads, id: str, body: schemas.ConversationChange) -> schemas
 def delete(service: Reads, id: str) -> None:
     """Delete it with its questions and answers. When this returns nothing of it is in the database."""
     with service.db.session() as session:
-        _of(session, service).delete(id)
+        conversing.conversations(session, service).delete(id)
     service.db.scrub()
 
 
@@ -117,10 +116,6 @@ def export(
         "Cache-Control": "no-store",
     }
     return Response(content, media_type=kind, headers=headers)
-
-
-def _of(session: Any, service: Service) -> Conversations:
-    return Conversations(session, service.scope, conversing.owner_of(service))
 
 
 def _markdown(found: schemas.WholeConversation) -> str:

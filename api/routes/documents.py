@@ -8,8 +8,8 @@ from fastapi import APIRouter, Query
 
 from api import schemas, serialize
 from api.access import Edits, Reads
-from api.fields import CURSOR_PATTERN, CollectionName, document_id
-from api.routes.shared import NO_DOCUMENT, load_document, problems
+from api.fields import CollectionName, document_id, id_pattern
+from api.routes.shared import NO_DOCUMENT, load_document, page, problems
 from api.wiring import DEFAULT_COLLECTION
 from ingest import jobs
 from ingest.deletion import delete_document
@@ -33,7 +33,7 @@ def list_documents(
     status: Annotated[Status | None, Query(description="In this state alone.")] = None,
     limit: Annotated[int, Query(ge=1, le=1000, description="Most documents of one page.")] = 100,
     cursor: Annotated[
-        str | None, Query(pattern=CURSOR_PATTERN, description="`next_cursor` of the page before.")
+        str | None, Query(pattern=id_pattern("doc"), description="`next_cursor` of the page before.")
     ] = None,
 ) -> schemas.DocumentList:
     """Documents, newest first."""
@@ -49,11 +49,8 @@ def list_documents(
         rows = Documents(session, service.scope).list(
             collection_id=collection_id, status=status, limit=limit + 1, before=cursor
         )
-    more = len(rows) > limit
-    return schemas.DocumentList(
-        documents=[serialize.document(row) for row in rows[:limit]],
-        next_cursor=rows[limit - 1].id if more else None,
-    )
+    shown, after = page(rows, limit)
+    return schemas.DocumentList(documents=[serialize.document(row) for row in shown], next_cursor=after)
 
 
 @router.get(

@@ -52,7 +52,7 @@ def create(service: Administers, body: schemas.NewKey, workspace: Workspace = No
         made = Keys(session, scope).create(
             body.name,
             body.role,
-            created_by=service.principal.id if service.principal else "",
+            created_by=service.asker,
             user_id=body.user_id,
             operator=body.operator,
             collections=None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from api.errors import PROBLEM_JSON
 from api.fields import document_id as checked_id
@@ -23,6 +23,20 @@ def load_document(service: Service, identity: str) -> DocumentRow:
     """The document of that id. Raises NotFound (`document_not_found`)."""
     with service.db.read() as session:
         return Documents(session, service.scope).get(checked_id(identity))
+
+
+class _Identified(Protocol):
+    @property
+    def id(self) -> str: ...
+
+
+Row = TypeVar("Row", bound=_Identified)
+
+
+def page(rows: Sequence[Row], limit: int) -> tuple[Sequence[Row], str | None]:
+    """The first `limit` of rows of which one more was asked for, and `next_cursor`: the last one's id, if
+    there are more."""
+    return rows[:limit], rows[limit - 1].id if len(rows) > limit else None
 
 
 def problems(**described: str) -> dict[int | str, dict[str, Any]]:

@@ -9,7 +9,8 @@ from fastapi import APIRouter, Query
 
 from api import schemas
 from api.access import Administers
-from api.routes.shared import problems
+from api.fields import id_pattern
+from api.routes.shared import page, problems
 from api.webhooks.addresses import checked_url
 from rag.store.hooked import DeliveryRow, DeliveryStatus, WebhookRow
 from rag.store.repositories import Webhooks
@@ -38,9 +39,7 @@ def create(service: Administers, body: schemas.NewWebhook) -> schemas.WebhookWit
     """Make a webhook. Its secret is in this answer and is not shown again."""
     url = checked_url(body.url, private=service.settings.webhook_private_addresses)
     with service.db.session() as session:
-        row, secret = Webhooks(session, service.scope).create(
-            url, body.events, created_by=service.principal.id if service.principal else ""
-        )
+        row, secret = Webhooks(session, service.scope).create(url, body.events, created_by=service.asker)
     service.deed.of(row.id)
     return schemas.WebhookWithSecret(**_shown(row).model_dump(), secret=secret)
 
@@ -91,14 +90,14 @@ def deliveries(
     limit: Annotated[int, Query(ge=1, le=500, description="How many at most.")] = 100,
     cursor: Annotated[
         str | None,
-        Query(pattern=r"^msg_[0-9a-hjkmnp-tv-z]{26}$", description="`next_cursor` of the page before."),
+        Query(pattern=id_pattern("msg"), description="`next_cursor` of the page before."),
     ] = None,
 ) -> schemas.DeliveryList:
     """What was sent in the last thirty days, or is yet to be, newest first."""
     with service.db.read() as session:
         rows = Webhooks(session, service.scope).deliveries(id, status=status, limit=limit + 1, before=cursor)
-    more = rows[limit - 1].id if len(rows) > limit else None
-    return schemas.DeliveryList(deliveries=[_delivery(row) for row in rows[:limit]], next_cursor=more)
+    found, after = page(rows, limit)
+    return schemas.DeliveryList(deliveries=[_delivery(row) for row in found], next_cursor=after)
 
 
 @router.post(

@@ -6,7 +6,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from api.fields import MAX_SEED, Question
+from api.fields import MAX_SEED, Question, id_pattern
 from api.schemas.base import Request
 from api.schemas.searches import Scoped
 
@@ -68,7 +68,7 @@ class QueryRequest(Scoped):
     )
     conversation_id: str | None = Field(
         default=None,
-        pattern=r"^cnv_[0-9a-hjkmnp-tv-z]{26}$",
+        pattern=id_pattern("cnv"),
         description="The conversation that it is asked in: what was said there goes along instead of "
         "`history`, and the answer is kept there.",
     )

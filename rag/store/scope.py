@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, true
+from sqlalchemy import ColumnElement, select, true
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from rag.errors import Forbidden
 from rag.store.tables import DEFAULT_WORKSPACE
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,14 @@ class Repository:
         self._session = session
         self._scope = scope
         self._workspace = scope.workspace_id
+
+    def _held(self, kind: type[T], identity: str) -> T | None:
+        """The row of a table with that id, if it is this workspace's."""
+        if "\0" in identity:  # which PostgreSQL can't be asked for
+            return None
+        table: Any = kind
+        query = select(kind).where(table.id == identity, table.workspace_id == self._workspace)
+        return self._session.scalar(query)
 
     def _seen(self, collection_id: InstrumentedAttribute[Any]) -> ColumnElement[bool]:
         """The condition that a row is of a collection which this scope sees."""

@@ -137,11 +137,7 @@ class Keys(Repository):
         return self._record(row)
 
     def _row(self, key_id: str) -> ApiKey:
-        row = None
-        if "\0" not in key_id:  # which PostgreSQL can't be asked for
-            row = self._session.scalar(
-                select(ApiKey).where(ApiKey.id == key_id, ApiKey.workspace_id == self._workspace)
-            )
+        row = self._held(ApiKey, key_id)
         if row is None:
             raise NotFound(f"There is no key {key_id[:60]!r}.", code="key_not_found")
         return row

@@ -170,11 +170,7 @@ class Webhooks(Repository):
         return _delivery(row)
 
     def _row(self, webhook_id: str) -> Webhook:
-        row = None
-        if "\0" not in webhook_id:  # which PostgreSQL can't be asked for
-            row = self._session.scalar(
-                select(Webhook).where(Webhook.id == webhook_id, Webhook.workspace_id == self._workspace)
-            )
+        row = self._held(Webhook, webhook_id)
         if row is None:
             raise NotFound(f"There is no webhook {webhook_id[:60]!r}.", code="webhook_not_found")
         return row
