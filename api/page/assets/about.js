@@ -2,7 +2,9 @@
 
 import { changeMetadata, listVersions, replaceFile } from "./api.js";
 import { announce, bdi, byId, h, iconButton, setText } from "./dom.js";
-import { bytes, isBusy, moment, plural, remedyFor, stateLine } from "./words.js";
+import { explained, showProblem } from "./problems.js";
+import { t } from "./speech.js";
+import { bytes, isBusy, moment, percent, stateLine } from "./words.js";
 
 export class About {
   #dialog = byId("about");
@@ -28,7 +30,7 @@ export class About {
     this.#opener = opener;
     this.#doc = doc;
     this.#say("");
-    this.#complain("");
+    this.#complain(null);
     this.#versions.replaceChildren();
     this.#fill();
     this.#dialog.showModal();
@@ -59,17 +61,17 @@ export class About {
       const versions = await listVersions(id);
       if (id === this.#doc.id) this.#versions.replaceChildren(...versions.map((version) => this.#version(version)));
     } catch (error) {
-      this.#say(error.message);
+      showProblem(byId("about-status"), error);
     }
   }
 
   #version(version) {
     const answers = version.generation === this.#doc.generation;
-    const state = answers ? "answers now" : version.status === "superseded" ? "replaced" : isBusy(version) ? stateLine(version) : version.status;
-    const facts = [bytes(version.bytes), version.pages_total ? plural(version.pages_total, "page") : null, moment(version.created_at)];
+    const state = answers ? t("about.answers") : version.status === "superseded" ? t("about.replaced") : stateLine(version);
+    const facts = [bytes(version.bytes), version.pages_total ? t("unit.pages", { n: version.pages_total }) : null, moment(version.created_at)];
     return h("li", { value: version.generation, class: answers ? "is-live" : null },
       bdi(version.filename), h("span", { class: "fine" }, ` ${state} · ${facts.filter(Boolean).join(" · ")}`),
-      version.error ? h("p", { class: "problem" }, remedyFor(version.error.code) ?? version.error.detail) : null);
+      version.error ? h("p", { class: "problem" }, explained(version.error)) : null);
   }
 
   async #replace() {
@@ -82,13 +84,13 @@ export class About {
     try {
       const { unchanged } = await replaceFile(id, file, {
         signal: abort.signal,
-        progress: (fraction) => this.#say(fraction < 1 ? `Sending, ${Math.floor(fraction * 100)} %` : "Sent, being checked"),
+        progress: (fraction) => this.#say(fraction < 1 ? t("uploads.sending_part", { percent: percent(fraction) }) : t("uploads.checked")),
       });
-      this.#say(unchanged ? "That is the file that answers already." : "The new version is being read; the present one answers until it is ready.");
+      this.#say(t(unchanged ? "about.unchanged" : "about.coming"));
       this.#onChange();
       if (id === this.#doc.id) await this.#load();
     } catch (error) {
-      if (error.name !== "AbortError") this.#say(remedyFor(error.code) ?? error.message);
+      if (error.name !== "AbortError") showProblem(byId("about-status"), error);
     } finally {
       byId("about-replace").disabled = false;
     }
@@ -101,9 +103,9 @@ export class About {
 
   #add(name, value) {
     const row = h("div", { class: "pair" },
-      h("input", { type: "text", value: name, maxlength: 200, autocomplete: "off", "aria-label": "Name" }),
-      h("input", { type: "text", value, autocomplete: "off", "aria-label": name ? `Value of ${name}` : "Value", dir: "auto" }),
-      iconButton("close", name ? `Remove ${name}` : "Remove this line", () => { row.remove(); byId("about-add").focus(); }));
+      h("input", { type: "text", value: name, maxlength: 200, autocomplete: "off", "aria-label": t("about.name") }),
+      h("input", { type: "text", value, autocomplete: "off", "aria-label": name ? t("about.value_of", { name }) : t("about.value"), dir: "auto" }),
+      iconButton("close", name ? t("about.remove", { name }) : t("about.remove_line"), () => { row.remove(); byId("about-add").focus(); }));
     this.#rows.append(row);
     return row;
   }
@@ -124,22 +126,23 @@ export class About {
     }
     try {
       this.#doc = await changeMetadata(this.#doc.id, patch);
-      this.#complain("");
+      this.#complain(null);
       this.#fill();
       this.#load();
-      this.#say("Saved");
+      this.#say(t("about.saved"));
       this.#onChange();
     } catch (error) {
-      this.#complain(error.message);
+      this.#complain(error);
     }
   }
 
-  #say(text) { setText(byId("about-status"), text); }
+  #say(text) {
+    byId("about-status").hidden = false;
+    setText(byId("about-status"), text);
+  }
 
-  #complain(text) {
-    const line = byId("about-problem");
-    line.textContent = text;
-    line.hidden = !text;
+  #complain(error) {
+    const text = showProblem(byId("about-problem"), error);
     if (text) announce(text);
   }
 }

@@ -2,18 +2,20 @@
 
 import { eventsOf } from "./sse.js";
 
-// `code` is the service's stable code, or `unreachable`, `interrupted`, `unexpected` for what the page itself saw.
+// `code` is the service's stable code, or `unreachable`, `interrupted`, `unexpected` for what the page itself saw; `detail` what
+// the service says, or nothing.
 export class Problem extends Error {
-  constructor(code, detail, status = 0, body = {}) {
-    super(detail);
+  constructor(code, detail = "", status = 0, body = {}) {
+    super(detail || code);
     this.code = code;
+    this.detail = detail;
     this.status = status;
     this.body = body;
   }
 }
 
 export function problemOf(status, body) {
-  const detail = body?.detail || body?.title || `The server answered with status ${status}.`;
+  const detail = body?.detail || body?.title || "";
   return new Problem(body?.code || "unexpected", String(detail), status, body ?? {});
 }
 
@@ -34,7 +36,7 @@ async function send(path, options = {}) {
     response = await fetch(path, options);
   } catch (error) {
     if (isAbort(error)) throw error;
-    throw new Problem("unreachable", "The server cannot be reached.");
+    throw new Problem("unreachable");
   }
   if (!response.ok) throw refused(response.status, await response.json().catch(() => null));
   return response;
@@ -47,7 +49,8 @@ const postJson = (path, body, options = {}) =>
 // Not by `send`: that the key is wrong is said where it was typed.
 export async function signIn(key) {
   const body = JSON.stringify({ key });
-  const response = await fetch("session", { method: "POST", headers: { "Content-Type": "application/json" }, body });
+  const response = await fetch("session", { method: "POST", headers: { "Content-Type": "application/json" }, body })
+    .catch(() => { throw new Problem("unreachable"); });
   if (!response.ok) throw problemOf(response.status, await response.json().catch(() => null));
 }
 
@@ -103,7 +106,7 @@ function sendFile(method, path, form, file, { progress, signal }) {
       if (request.status >= 200 && request.status < 300) resolve(request.response.documents[0]);
       else reject(refused(request.status, request.response));
     };
-    request.onerror = () => reject(new Problem("unreachable", "The server cannot be reached, or it closed the connection."));
+    request.onerror = () => reject(new Problem("unreachable"));
     request.onabort = () => reject(new DOMException("aborted", "AbortError"));
     signal.addEventListener("abort", () => request.abort());
     request.send(form);
@@ -131,7 +134,7 @@ export async function* ask(body, signal) {
     }
   } catch (error) {
     if (isAbort(error) || error instanceof Problem) throw error;
-    throw new Problem("interrupted", "The connection broke before the answer was complete.");
+    throw new Problem("interrupted");
   }
-  throw new Problem("interrupted", "The connection ended before the answer was complete.");
+  throw new Problem("interrupted");
 }

@@ -2,8 +2,8 @@
 
 import { Problem, ask, createConversation } from "./api.js";
 import { byId, setText } from "./dom.js";
+import { t } from "./speech.js";
 import { Turn } from "./turn.js";
-import { plural } from "./words.js";
 
 export class Asking {
   #field = byId("question");
@@ -42,15 +42,15 @@ export class Asking {
   // Says what a question would be asked of.
   describe() {
     const { collection, chosen, ready, total } = this.#scope();
-    let text = `Asks ${plural(ready, "document")} in “${collection}”`;
-    if (chosen.length) text = `Asks ${chosen.length === 1 ? "the chosen document" : `the ${plural(chosen.length, "chosen document")}`}`;
-    else if (!total) text = "Add a document first, then ask about it";
-    else if (!ready) text = "None of the documents is ready yet";
+    let text = t("ask.scope", { n: ready, collection });
+    if (chosen.length) text = t("ask.scope_chosen", { n: chosen.length });
+    else if (!total) text = t("ask.scope_empty");
+    else if (!ready) text = t("ask.scope_waiting");
     setText(byId("ask-scope"), text);
     if (this.#of !== collection) this.#anew();
     this.#of = collection;
     byId("ask-talk").hidden = !this.#talk;
-    setText(byId("ask-talk-text"), `Follows on from ${plural(this.#talk, "question")}`);
+    setText(byId("ask-talk-text"), t("ask.follows", { n: this.#talk }));
   }
 
   #key(event) {
@@ -110,8 +110,8 @@ export class Asking {
         if (event.type === "done") this.#said(collection);
       }
     } catch (error) {
-      if (run.abort.signal.aborted) turn.fail("Stopped.", true);
-      else turn.fail(error instanceof Problem ? error.message : "Something on this page went wrong. Ask again.");
+      if (run.abort.signal.aborted) turn.stop();
+      else turn.fail(error);
       if (!(error instanceof Problem) && !run.abort.signal.aborted) throw error;
     } finally {
       if (this.#running === run) {
@@ -136,6 +136,11 @@ export class Asking {
     if (own) this.#hold(id, answers.length);
     this.describe();
     this.#field.focus();
+  }
+
+  // Puts the conversation at hand into the page's address, so that it is opened again when the page is loaded anew.
+  keep() {
+    if (this.#talk && this.#id) history.replaceState(null, "", `#conversation=${this.#id}`);
   }
 
   // Forgets a conversation that was deleted.

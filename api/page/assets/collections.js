@@ -1,8 +1,9 @@
 // Which collection is looked at, and making a new one.
 
-import { Problem, createCollection, listCollections } from "./api.js";
+import { createCollection, listCollections } from "./api.js";
 import { announce, byId, h, setText } from "./dom.js";
-import { count, plural } from "./words.js";
+import { showProblem } from "./problems.js";
+import { t } from "./speech.js";
 
 const REMEMBERED = "longleaf.collection";
 const BUSY_MS = 2000;
@@ -47,7 +48,7 @@ export class Collections {
     byId("collection-coming").hidden = !coming;
     if (coming) {
       const { chunks_done: done, chunks_total: total, embedder } = coming;
-      setText(byId("collection-coming-text"), `Passages are being indexed anew: ${count(done)} of ${plural(total, "passage")}. Searches go on meanwhile.`);
+      setText(byId("collection-coming-text"), t("collections.coming", { done, total }));
       byId("collection-coming-text").title = embedder;
       Object.assign(byId("collection-coming-bar"), { max: Math.max(1, total), value: done });
     }
@@ -91,11 +92,9 @@ export class Collections {
       this.#chosen();
       field.value = "";
       this.#show(false);
-      announce(`Collection ${name} created and chosen`);
+      announce(t("collections.created", { name }));
     } catch (error) {
-      if (!(error instanceof Problem)) throw error;
-      this.#error.textContent = error.message;
-      this.#error.hidden = false;
+      showProblem(this.#error, error);
       field.focus();
     }
   }

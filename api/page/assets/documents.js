@@ -2,7 +2,9 @@
 
 import { cancelDocument, deleteDocument, listDocuments, retryDocument } from "./api.js";
 import { announce, bdi, byId, h, iconButton, setText } from "./dom.js";
-import { FINAL, isBusy, newerLine, plural, progressOf, remedyFor, stateLine } from "./words.js";
+import { explained, remedyFor, showProblem } from "./problems.js";
+import { t } from "./speech.js";
+import { FINAL, isBusy, newerLine, progressOf, stateLine } from "./words.js";
 
 const BUSY_MS = 700;
 const IDLE_MS = 10000;
@@ -100,7 +102,7 @@ export class Documents {
     try {
       row.update(await action(row.doc.id));
     } catch (error) {
-      row.complain(error.message);
+      row.complain(error);
     }
     this.refresh();
   }
@@ -110,11 +112,11 @@ export class Documents {
     try {
       await deleteDocument(row.doc.id);
     } catch (error) {
-      if (error.status !== 404) return row.complain(error.message);
+      if (error.status !== 404) return row.complain(error);
     }
     this.#round += 1;
     this.#forget(row.doc.id);
-    announce(`${row.doc.title} deleted`);
+    announce(t("documents.deleted", { name: row.doc.title }));
     (next?.querySelector("button") ?? byId("pick-files")).focus();
     this.#changed();
     return this.refresh();
@@ -134,7 +136,7 @@ export class Documents {
 
   #changed() {
     const some = this.#chosen.size;
-    setText(byId("docs-count"), some ? `${plural(some, "document")} chosen` : plural(this.total, "document") + (this.more ? " shown" : ""));
+    setText(byId("docs-count"), some ? t("documents.chosen", { n: some }) : t(this.more ? "documents.shown" : "unit.documents", { n: this.total }));
     byId("docs-count").hidden = !this.total;
     byId("docs-clear").hidden = !some;
     this.#onChange(new Map([...this.#rows].map(([id, row]) => [id, row.doc])));
@@ -144,7 +146,7 @@ export class Documents {
   async reveal(id) {
     await this.refresh();
     const row = this.#rows.get(id);
-    if (!row) return announce("That document is further down the list");
+    if (!row) return announce(t("documents.further"));
     row.element.scrollIntoView({ block: "nearest" });
     row.focus();
     return undefined;
@@ -166,7 +168,7 @@ class Row {
     this.newer = h("p", { class: "doc-newer", hidden: true });
     this.detail = h("p", { class: "doc-detail", dir: "auto", hidden: true });
     this.actions = h("div", { class: "doc-actions" });
-    this.about = iconButton("more", "About", () => does.about(this.about));
+    this.about = iconButton("more", "", () => does.about(this.about));
     this.element = h("li", { class: "doc" }, this.box, h("div", { class: "doc-main" }, this.title, this.state, this.newer, this.bar, this.detail), this.actions);
   }
 
@@ -178,12 +180,12 @@ class Row {
     this.doc = doc;
     const name = doc.title || doc.filename;
     setText(this.title.firstChild, name);
-    this.about.title = `About ${name}`;
+    this.about.title = t("documents.about", { name });
     this.about.setAttribute("aria-label", this.about.title);
     this.title.title = doc.metadata?.path || doc.filename;
     this.title.disabled = doc.status !== "ready";
     this.box.disabled = doc.status !== "ready";
-    this.box.setAttribute("aria-label", `Ask only ${name}`);
+    this.box.setAttribute("aria-label", t("documents.only", { name }));
     this.element.className = `doc is-${doc.status}`;
     setText(this.state, stateLine(doc));
     const newer = newerLine(doc);
@@ -194,24 +196,24 @@ class Row {
     if (doc.status === "failed") this.#failure(doc.error);
     else this.detail.hidden = true;
     this.#actions(doc, name);
-    if (this.#generation && doc.generation > this.#generation) announce(`${name}: the new version answers`);
+    if (this.#generation && doc.generation > this.#generation) announce(t("documents.renewed", { name }));
     this.#generation = doc.generation;
-    if (this.#said && this.#said !== doc.status && FINAL.has(doc.status)) announce(`${name}: ${doc.status === "ready" ? "ready" : this.state.textContent}`);
+    if (this.#said && this.#said !== doc.status && FINAL.has(doc.status)) announce(doc.status === "ready" ? t("documents.ready", { name }) : t("documents.said", { name, state: this.state.textContent }));
     this.#said = doc.status;
   }
 
   #bar(doc, name) {
     const progress = progressOf(FINAL.has(doc.status) && doc.updating ? doc.updating : doc);
     this.bar.hidden = !isBusy(doc);
-    this.bar.setAttribute("aria-label", `${name}: ${(this.newer.hidden ? this.state : this.newer).textContent}`);
+    this.bar.setAttribute("aria-label", t("documents.said", { name, state: (this.newer.hidden ? this.state : this.newer).textContent }));
     if (progress) [this.bar.value, this.bar.max] = progress;
     else this.bar.removeAttribute("value");
   }
 
   #failure(error) {
-    const remedy = remedyFor(error?.code);
-    setText(this.state, remedy ?? "Could not be read.");
+    setText(this.state, remedyFor(error?.code) ?? t("state.failed"));
     setText(this.detail, error?.detail ?? "");
+    this.detail.lang = "en";
     this.detail.hidden = !error?.detail;
   }
 
@@ -223,28 +225,27 @@ class Row {
     const focused = this.actions.contains(document.activeElement);
     this.#shape = shape;
     const buttons = [];
-    if (shape === "busy") buttons.push(iconButton("close", `Cancel ${name}`, () => this.does.act(cancelDocument)));
-    else if (status !== "ready") buttons.push(iconButton("retry", `Try ${name} again`, () => this.does.act(retryDocument)));
+    if (shape === "busy") buttons.push(iconButton("close", t("documents.cancel", { name }), () => this.does.act(cancelDocument)));
+    else if (status !== "ready") buttons.push(iconButton("retry", t("documents.retry", { name }), () => this.does.act(retryDocument)));
     buttons.push(this.about);
-    if (shape !== "busy") buttons.push(iconButton("bin", `Delete ${name}`, () => this.#confirm(name)));
+    if (shape !== "busy") buttons.push(iconButton("bin", t("documents.delete", { name }), () => this.#confirm(name)));
     this.actions.replaceChildren(...buttons);
     if (focused) this.focus();
   }
 
   #confirm(name) {
     const keep = (focus) => { this.#shape = ""; this.#actions(this.doc, name); if (focus) this.actions.lastElementChild.focus(); };
-    const yes = h("button", { type: "button", class: "small danger", "aria-label": `Delete ${name} for good`, onclick: () => { yes.disabled = true; this.does.remove(); } }, "Delete");
-    const no = h("button", { type: "button", class: "small", "aria-label": `Keep ${name}`, onclick: () => keep(true) }, "Keep");
+    const yes = h("button", { type: "button", class: "small danger", "aria-label": t("documents.delete_really", { name }), onclick: () => { yes.disabled = true; this.does.remove(); } }, t("documents.delete_short"));
+    const no = h("button", { type: "button", class: "small", "aria-label": t("documents.keep", { name }), onclick: () => keep(true) }, t("documents.keep_short"));
     this.actions.replaceChildren(yes, no);
     this.actions.onkeydown = (event) => { if (event.key === "Escape" && no.isConnected) { event.stopPropagation(); keep(true); } };
     no.focus();
   }
 
-  complain(text) {
+  complain(error) {
     this.#shape = "";
     this.#actions(this.doc, this.doc.title);
-    this.detail.textContent = text;
-    this.detail.hidden = false;
-    announce(text);
+    this.detail.removeAttribute("lang");
+    announce(showProblem(this.detail, error));
   }
 }

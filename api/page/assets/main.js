@@ -8,10 +8,11 @@ import { byId, setText } from "./dom.js";
 import { Reader } from "./reader.js";
 import { watchReadiness } from "./readiness.js";
 import { watchSignIn } from "./signin.js";
+import { speak, t } from "./speech.js";
 import { Talks } from "./talks.js";
 import { Uploads } from "./uploads.js";
-import { plural } from "./words.js";
 
+speak({ leave: () => asking.keep() });
 const reader = new Reader();
 const about = new About({ onChange: () => documents.refresh() });
 const collections = new Collections(() => documents.reset());
@@ -46,7 +47,7 @@ byId("ask").addEventListener("submit", () => showLibrary(false));
 let known = false;
 function changed() {
   asking.describe();
-  setText(toggle, documents.total ? plural(documents.total, "document") : "Documents");
+  setText(toggle, documents.total ? t("unit.documents", { n: documents.total }) : t("documents.heading"));
   // On a phone the list starts open only while there is nothing to ask about yet.
   if (!known) showLibrary(documents.total === 0);
   known = true;

@@ -2,7 +2,9 @@
 
 import { getDocument, getPage, getText, originalOf } from "./api.js";
 import { announce, byId, h, setText } from "./dom.js";
-import { count } from "./words.js";
+import { explained } from "./problems.js";
+import { t } from "./speech.js";
+import { percent } from "./words.js";
 
 const AROUND = 1500;
 const STEP = 4000;
@@ -87,13 +89,13 @@ export class Reader {
     byId("reader-steps").hidden = this.#quotes.length < 2;
     byId("reader-previous").disabled = this.#index === 0;
     byId("reader-next").disabled = this.#index >= this.#quotes.length - 1;
-    setText(byId("reader-position"), `Quote ${this.#index + 1} of ${this.#quotes.length}`);
+    setText(byId("reader-position"), t("reader.position", { n: this.#index + 1, total: this.#quotes.length }));
   }
 
   async #load(target) {
     const round = ++this.#round;
     this.#head(target);
-    setText(byId("reader-where"), "Opening…");
+    setText(byId("reader-where"), t("reader.opening"));
     this.#body.replaceChildren();
     byId("reader-title").focus();
     try {
@@ -105,12 +107,11 @@ export class Reader {
       setText(byId("reader-where"), this.#view.where());
       const mark = this.#body.querySelector("mark");
       mark?.scrollIntoView({ block: "center" });
-      announce(mark ? `${this.#view.where()}. Quote: ${mark.textContent}` : this.#view.where());
+      announce(mark ? t("reader.spoken", { where: this.#view.where(), quote: mark.textContent }) : this.#view.where());
     } catch (error) {
       if (round !== this.#round) return;
-      const text = error.status === 404 ? "This document is no longer there; it may have been deleted." : error.message;
-      setText(byId("reader-where"), text);
-      announce(text);
+      byId("reader-where").replaceChildren(...(error.status === 404 ? [t("reader.gone")] : explained(error)));
+      announce(byId("reader-where").textContent);
     }
   }
 }
@@ -133,8 +134,8 @@ const block = (label, pieces) => h("section", { class: "leaf", "aria-label": lab
 class View {
   constructor(doc, target, body) {
     Object.assign(this, { doc, target, body });
-    this.before = this.#button("Earlier", () => this.earlier());
-    this.after = this.#button("Later", () => this.later());
+    this.before = this.#button(t("reader.earlier"), () => this.earlier());
+    this.after = this.#button(t("reader.later"), () => this.later());
   }
 
   #button(label, load) {
@@ -142,7 +143,7 @@ class View {
       button.disabled = true;
       const height = this.body.scrollHeight;
       const top = this.body.scrollTop;
-      try { await load(); } catch (error) { announce(error.message); }
+      try { await load(); } catch (error) { announce(explained(error).map((piece) => piece.textContent ?? piece).join("")); }
       button.disabled = false;
       if (button === this.before) this.body.scrollTop = top + this.body.scrollHeight - height;
       this.edges();
@@ -161,7 +162,7 @@ class PagedView extends View {
     this.edges();
   }
 
-  #leaf(page) { return block(`Page ${count(page.number)}`, marked(page.text, page.start_char_index, this.target)); }
+  #leaf(page) { return block(t("reader.page", { n: page.number }), marked(page.text, page.start_char_index, this.target)); }
 
   async earlier() {
     const page = await getPage(this.doc.id, this.first - 1);
@@ -179,11 +180,11 @@ class PagedView extends View {
   edges() {
     this.before.hidden = this.first <= 1;
     this.after.hidden = this.last >= this.doc.pages_total;
-    setText(this.before, `Page ${count(this.first - 1)}`);
-    setText(this.after, `Page ${count(this.last + 1)}`);
+    setText(this.before, t("reader.page", { n: this.first - 1 }));
+    setText(this.after, t("reader.page", { n: this.last + 1 }));
   }
 
-  where() { return `Page ${count(this.target.page)} of ${count(this.doc.pages_total)}`; }
+  where() { return t("reader.page_of", { n: this.target.page, total: this.doc.pages_total }); }
 }
 
 class RunningView extends View {
@@ -215,8 +216,8 @@ class RunningView extends View {
   }
 
   where() {
-    if (this.start === 0 && this.end === this.doc.characters) return "The whole text";
-    if (!this.target.end) return `${count(this.doc.characters)} characters`;
-    return `${Math.round((100 * this.target.start) / Math.max(1, this.doc.characters))} % into the document`;
+    if (this.start === 0 && this.end === this.doc.characters) return t("reader.whole");
+    if (!this.target.end) return t("reader.characters", { n: this.doc.characters });
+    return t("reader.into", { percent: percent(this.target.start / Math.max(1, this.doc.characters)) });
   }
 }

@@ -2,6 +2,7 @@
 
 import { readiness } from "./api.js";
 import { byId, setText } from "./dom.js";
+import { t } from "./speech.js";
 import { missing } from "./words.js";
 
 const SOON = 1500;
@@ -19,9 +20,9 @@ export function watchReadiness(onReady) {
     try {
       const state = await readiness();
       ready = state.ready === true;
-      text = ready ? "" : missing(state.checks) || "The server is starting.";
+      text = ready ? "" : missing(state.checks) || t("readiness.starting");
     } catch {
-      text = "The server cannot be reached. Trying again…";
+      text = t("readiness.unreachable");
     }
     setText(notice, text);
     notice.hidden = !text;

@@ -2,24 +2,20 @@
 
 import { byId, setText } from "./dom.js";
 import { signedOut, signIn, signInWays } from "./api.js";
+import { remedyFor, showProblem } from "./problems.js";
+import { t } from "./speech.js";
 
 const dialog = byId("signin");
 const key = byId("signin-key");
 const problem = byId("signin-problem");
 const provider = byId("signin-provider");
 
-// What the provider's way back ended with, by the code of the problem.
-const FAILED = {
-  not_admitted: "You are known to the provider and not admitted here. Ask whoever keeps this service.",
-  provider_unavailable: "The provider cannot be reached at the moment.",
-  sign_in_expired: "That took too long, or began in another browser. Sign in again.",
-};
-
+// What the provider's way back ended with.
 function failure() {
   const code = location.hash.match(/^#sign-in=(\w+)$/)?.[1];
   if (!code) return "";
   history.replaceState(null, "", location.pathname);
-  return FAILED[code] ?? "The provider did not confirm the sign-in. Sign in again.";
+  return remedyFor(code) ?? t("problem.sign_in_refused");
 }
 
 async function ask() {
@@ -31,7 +27,7 @@ async function ask() {
   const ways = await signInWays().catch(() => ({}));
   if (!ways.provider) return;
   provider.href = "session/oidc";
-  setText(provider, `Sign in with ${ways.provider}`);
+  setText(provider, t("signin.with", { provider: ways.provider }));
   provider.hidden = false;
 }
 
@@ -41,8 +37,7 @@ byId("signin-form").addEventListener("submit", async (event) => {
   try {
     await signIn(key.value.trim());
   } catch (error) {
-    setText(problem, error.message);
-    problem.hidden = false;
+    showProblem(problem, error);
     key.select();
     return;
   }

@@ -3,7 +3,9 @@
 import { changeConversation, deleteConversation, exportOf, getConversation, listConversations } from "./api.js";
 import { copyText } from "./copy.js";
 import { announce, bdi, byId, h, setText } from "./dom.js";
-import { moment, plural } from "./words.js";
+import { showProblem } from "./problems.js";
+import { t } from "./speech.js";
+import { moment } from "./words.js";
 
 const LINK = /^#conversation=(cnv_\w+)$/;
 
@@ -29,7 +31,7 @@ export class Talks {
   // Opens the conversation that the page's address names, if it names one.
   followLink() {
     const id = location.hash.match(LINK)?.[1];
-    if (id) this.#open(id).catch((error) => { byId("notice").hidden = false; setText(byId("notice"), error.message); });
+    if (id) this.#open(id).catch((error) => showProblem(byId("notice"), error));
   }
 
   show() {
@@ -48,10 +50,10 @@ export class Talks {
       this.#list.append(...conversations.map((talk) => this.#row(talk)));
       this.#cursor = next;
       this.#more.hidden = !next;
-      if (!this.#list.children.length) this.#say("None yet. What you ask is kept here.");
+      if (!this.#list.children.length) this.#say(t("talks.none"));
       else if (before) this.#list.children[before]?.querySelector("button").focus();
     } catch (error) {
-      this.#say(error.message);
+      showProblem(byId("talks-status"), error);
     }
   }
 
@@ -59,11 +61,11 @@ export class Talks {
     const talk = await getConversation(id);
     if (this.#dialog.open) this.#dialog.close();
     this.#onOpen(talk);
-    announce(`Conversation opened: ${talk.title || "untitled"}`);
+    announce(t("talks.opened", { name: talk.title || t("talks.untitled") }));
   }
 
   #row(talk) {
-    const name = () => talk.title || "Untitled";
+    const name = () => talk.title || t("talks.untitled");
     const title = h("button", { type: "button", class: "doc-title", onclick: () => this.#tried(() => this.#open(talk.id)) }, bdi(name()));
     const state = h("p", { class: "doc-state" });
     const button = (text, label, onclick) => h("button", { type: "button", class: "small", "aria-label": label, onclick: () => this.#tried(onclick) }, text);
@@ -71,27 +73,32 @@ export class Talks {
       talk = await changeConversation(talk.id, { shared: !talk.shared });
       if (talk.shared) {
         const link = `${location.origin}${location.pathname}#conversation=${talk.id}`;
-        this.#say(await copyText(link) ? "The link is copied. Whoever is in the workspace and sees the collection can read it." : `Shared within the workspace: ${link}`);
-      } else this.#say("It is yours alone again.");
+        this.#say(await copyText(link) ? t("talks.copied") : t("talks.link", { link }));
+      } else this.#say(t("talks.alone"));
       describe();
     });
-    const remove = button("Delete", `Delete ${name()}`, async () => {
-      if (remove.textContent === "Delete") { setText(remove, "Really delete?"); remove.classList.add("danger"); remove.ariaLabel = `Really delete ${name()}?`; return; }
+    const remove = button(t("talks.delete"), t("talks.delete_one", { name: name() }), async () => {
+      if (!remove.classList.contains("danger")) {
+        setText(remove, t("talks.really"));
+        remove.classList.add("danger");
+        remove.ariaLabel = t("talks.really_one", { name: name() });
+        return;
+      }
       await deleteConversation(talk.id);
       row.remove();
       this.#onGone(talk.id);
-      this.#say("Deleted, with its questions and answers.");
+      this.#say(t("talks.deleted"));
       byId("talks-title").focus();
     });
     const describe = () => {
       setText(title.firstChild, name());
-      setText(state, [plural(talk.turns, "question"), talk.collection, moment(talk.updated_at), talk.shared ? "shared" : null].filter(Boolean).join(" · "));
-      setText(share, talk.shared ? "Share no more" : "Share");
-      share.ariaLabel = talk.shared ? `Share ${name()} no more` : `Share ${name()}`;
+      setText(state, [t("unit.questions", { n: talk.turns }), talk.collection, moment(talk.updated_at), talk.shared ? t("talks.shared") : null].filter(Boolean).join(" · "));
+      setText(share, t(talk.shared ? "talks.unshare" : "talks.share"));
+      share.ariaLabel = t(talk.shared ? "talks.unshare_one" : "talks.share_one", { name: name() });
     };
-    const rename = button("Rename", `Rename ${name()}`, () => {
-      const field = h("input", { type: "text", maxlength: 200, value: talk.title, "aria-label": "Title", autocomplete: "off" });
-      const form = h("form", { class: "collection-row", onsubmit: (event) => { event.preventDefault(); save(field.value.trim()); } }, field, h("button", { type: "submit", class: "small" }, "Save"));
+    const rename = button(t("talks.rename"), t("talks.rename_one", { name: name() }), () => {
+      const field = h("input", { type: "text", maxlength: 200, value: talk.title, "aria-label": t("talks.title"), autocomplete: "off" });
+      const form = h("form", { class: "collection-row", onsubmit: (event) => { event.preventDefault(); save(field.value.trim()); } }, field, h("button", { type: "submit", class: "small" }, t("talks.save")));
       const close = () => { form.replaceWith(title); rename.focus(); };
       const save = (text) => this.#tried(async () => {
         if (text) talk = await changeConversation(talk.id, { title: text });
@@ -103,7 +110,7 @@ export class Talks {
       title.replaceWith(form);
       field.focus();
     });
-    const save = h("a", { class: "fine", href: exportOf(talk.id), download: "", "aria-label": `Export ${name()}` }, "Export");
+    const save = h("a", { class: "fine", href: exportOf(talk.id), download: "", "aria-label": t("talks.export_one", { name: name() }) }, t("talks.export"));
     const row = h("li", { class: "talk" }, title, state, h("div", { class: "talk-does" }, rename, share, save, remove));
     describe();
     return row;
@@ -113,9 +120,12 @@ export class Talks {
     try {
       await work();
     } catch (error) {
-      this.#say(error.message);
+      showProblem(byId("talks-status"), error);
     }
   }
 
-  #say(text) { setText(byId("talks-status"), text); }
+  #say(text) {
+    byId("talks-status").hidden = false;
+    setText(byId("talks-status"), text);
+  }
 }

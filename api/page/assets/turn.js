@@ -5,7 +5,9 @@ import { copyText, transcript } from "./copy.js";
 import { ledgerOf } from "./ledger.js";
 import { replayOf } from "./replay.js";
 import { showWorth } from "./worth.js";
-import { VERDICTS, count, moment, pagesLabel, plural, seconds } from "./words.js";
+import { showProblem } from "./problems.js";
+import { has, t, told } from "./speech.js";
+import { moment, pagesLabel, seconds } from "./words.js";
 
 export class Turn {
   #citations = [];
@@ -21,12 +23,12 @@ export class Turn {
     this.question = question;
     this.#does = does;
     this.heading = h("h3", { class: "turn-question", dir: "auto", tabindex: "-1" }, question);
-    this.stage = h("p", { class: "turn-stage" }, "Searching the documents");
-    this.bar = h("progress", { "aria-label": "Progress of the answer" });
+    this.stage = h("p", { class: "turn-stage" }, t("turn.searching"));
+    this.bar = h("progress", { "aria-label": t("turn.progress") });
     this.prose = h("div", { class: "turn-answer", dir: "auto", hidden: true });
-    this.notes = h("ul", { class: "turn-notes", "aria-label": "Before you use it", hidden: true });
+    this.notes = h("ul", { class: "turn-notes", "aria-label": t("turn.notes"), hidden: true });
     this.verdict = h("p", { class: "turn-verdict", hidden: true });
-    this.quotes = h("ol", { class: "quotes", "aria-label": "Quotes", hidden: true });
+    this.quotes = h("ol", { class: "quotes", "aria-label": t("turn.quotes"), hidden: true });
     this.foot = h("div", { class: "turn-foot", hidden: true });
     this.element = h("article", { class: "turn is-running", "aria-busy": "true" },
       this.heading, h("div", { class: "turn-progress" }, this.stage, this.bar), this.verdict, this.prose, this.notes, this.quotes, this.foot);
@@ -45,16 +47,16 @@ export class Turn {
   #found(context) {
     this.#context = context;
     const documents = new Set(context.segments.map((segment) => segment.document_id)).size;
-    if (!documents) return this.#say("Nothing found");
+    if (!documents) return this.#say(t("turn.nothing"));
     return this.#say(context.mode === "whole_corpus"
-      ? `Everything fits: reading all of ${plural(documents, "document")}`
-      : `Found ${plural(context.segments.length, "passage")} in ${plural(documents, "document")}`);
+      ? t("turn.found_all", { documents })
+      : t("turn.found", { passages: context.segments.length, documents }));
   }
 
   #reading({ read, total, cached }) {
     this.bar.max = Math.max(1, total);
     this.bar.value = read;
-    this.#say(`Reading ${count(read)} of ${plural(total, "token")}${cached ? `, ${count(cached)} remembered` : ""}`, false);
+    this.#say(t(cached ? "turn.reading_cached" : "turn.reading", { read, total, cached }), false);
   }
 
   #cited(citation) {
@@ -67,7 +69,7 @@ export class Turn {
   #quote(citation) {
     const where = [pagesLabel(citation.page_number)].filter(Boolean);
     const open = h("button", {
-      type: "button", class: "quote-open", "aria-label": `Quote ${citation.id}: show it in ${citation.document_title}`,
+      type: "button", class: "quote-open", "aria-label": t("turn.open", { id: citation.id, title: citation.document_title }),
       onclick: () => this.#open(citation.id, open),
     }, h("span", { class: "quote-number", "aria-hidden": "true" }, String(citation.id)));
     return h("li", { class: "quote", "data-id": String(citation.id) },
@@ -82,13 +84,13 @@ export class Turn {
   }
 
   #weighed(receipt) {
-    this.#say("Weighing the quotes", false);
+    this.#say(t("turn.weighing"), false);
     this.#receipts.push(receipt);
     showWorth(this.quotes, this.#receipts);
   }
 
   #wrote(text) {
-    if (!this.#text) { this.#say("Writing the answer"); this.bar.removeAttribute("value"); }
+    if (!this.#text) { this.#say(t("turn.writing")); this.bar.removeAttribute("value"); }
     this.#text += text;
     this.#frame ||= requestAnimationFrame(() => this.#draw());
   }
@@ -99,10 +101,10 @@ export class Turn {
     this.#frame = 0;
     const known = new Set(this.#citations.map((citation) => citation.id));
     const marker = (id) => {
-      const button = h("button", { type: "button", class: "marker", "aria-label": `Show quote ${id}`, onclick: () => this.#open(id, button) }, String(id));
+      const button = h("button", { type: "button", class: "marker", "aria-label": t("turn.marker", { id }), onclick: () => this.#open(id, button) }, String(id));
       return button;
     };
-    const unsupported = () => h("span", { class: "unsupported", role: "img", "aria-label": "No quote supports this sentence", title: "No quote supports this sentence" }, "?");
+    const unsupported = () => h("span", { class: "unsupported", role: "img", "aria-label": t("turn.unsupported"), title: t("turn.unsupported") }, "?");
     const pieces = (text) => text.split(/\s?\[(\d+|\?)\]/).map((part, place) => {
       if (place % 2 === 0) return part;
       if (part === "?") return unsupported();
@@ -119,7 +121,7 @@ export class Turn {
   restore(answer) {
     this.#show(answer);
     if (answer.withdrawn) {
-      setText(this.verdict, "A document that was read for this is gone or was replaced, and the answer with it.");
+      setText(this.verdict, t("turn.withdrawn"));
       this.verdict.hidden = false;
     }
     this.#end(moment(answer.created_at));
@@ -128,7 +130,7 @@ export class Turn {
 
   #done(answer) {
     this.#show(answer);
-    this.#end(`Took ${seconds(performance.now() - this.#from)}`);
+    this.#end(t("turn.took", { time: seconds(performance.now() - this.#from) }));
     this.#footer(answer);
     announce(this.#spoken());
   }
@@ -155,17 +157,17 @@ export class Turn {
   // What to know before the answer is used: contradictions, marks, and the service's own warnings.
   #note({ warnings = [], disagreements = [], unsupported = [], language }) {
     if (language) this.prose.lang = language;
-    const notes = disagreements.map(({ citation_ids, values }) => [
-      "The sources disagree: ", ...citation_ids.flatMap((id, place) => [place ? ", " : "", bdi(values[place]), ` in quote ${id}`]), "."]);
-    if (unsupported.length) notes.push([`${plural(unsupported.length, "sentence")} marked “?”: no quote supports it.`]);
-    notes.push(...warnings.map((text) => [text]));
+    const notes = disagreements.map(({ citation_ids, values }) => told("turn.disagree", { places: h("span", {}, citation_ids.map((id, place) => [
+      place ? ", " : "", ...told("turn.value", { value: bdi(values[place]), id })]).flat()) }));
+    if (unsupported.length) notes.push([t("turn.marked", { n: unsupported.length })]);
+    notes.push(...warnings.map((text) => [h("span", { lang: "en" }, text)]));
     this.notes.replaceChildren(...notes.map((parts) => h("li", {}, parts)));
     this.notes.hidden = !notes.length;
   }
 
   #conclude(status) {
     const key = status === "insufficient_evidence" && !this.#citations.length ? "insufficient_evidence_bare" : status;
-    const text = VERDICTS[key] ?? "";
+    const text = has(`verdict.${key}`) ? t(`verdict.${key}`) : "";
     setText(this.verdict, text);
     this.verdict.hidden = !text;
     this.element.classList.add(`is-${status}`);
@@ -174,19 +176,28 @@ export class Turn {
 
   #spoken() {
     if (!this.verdict.hidden) return this.verdict.textContent;
-    const quotes = plural(this.#citations.length, "quote");
-    return this.#text ? `Answered with ${quotes}: ${this.#text}` : `Answered with ${quotes}: ${this.#citations.map((c) => c.cited_text).join(" ")}`;
+    return t("turn.spoken", { n: this.#citations.length, text: this.#text || this.#citations.map((c) => c.cited_text).join(" ") });
   }
 
-  // Ends without an answer: stopped by the person, or a problem with what to do.
-  fail(text, stopped = false) {
+  // Ends without an answer because the person stopped it.
+  stop() {
+    this.#unanswered("is-stopped");
+    this.#say(t("turn.stopped"));
+  }
+
+  // Ends without an answer because of a problem.
+  fail(error) {
+    this.#unanswered("is-problem");
+    announce(showProblem(this.stage, error));
+  }
+
+  #unanswered(how) {
     this.#draw();
-    this.#end(text);
-    this.element.classList.add(stopped ? "is-stopped" : "is-problem");
+    this.#end("");
+    this.element.classList.add(how);
     this.foot.append(this.#againButton());
     this.foot.hidden = false;
     if (this.#context) this.foot.append(ledgerOf({ context: this.#context }));
-    announce(text);
   }
 
   #end(text) {
@@ -199,10 +210,10 @@ export class Turn {
   #footer(answer) {
     const copy = h("button", { type: "button", class: "small", onclick: async () => {
       const copied = await copyText(transcript(this.question, this.#text, this.verdict.hidden ? "" : this.verdict.textContent, this.#citations));
-      copy.textContent = copied ? "Copied" : "Copying is not allowed here";
+      copy.textContent = t(copied ? "turn.copied" : "turn.not_copied");
       announce(copy.textContent);
-      setTimeout(() => { copy.textContent = "Copy with quotes"; }, 2500);
-    } }, "Copy with quotes");
+      setTimeout(() => { copy.textContent = t("turn.copy"); }, 2500);
+    } }, t("turn.copy"));
     if (this.#text || this.#citations.length) this.foot.append(copy);
     const [check, outcome] = replayOf(answer.answer_id);
     this.foot.append(this.#againButton(), check, outcome);
@@ -211,7 +222,7 @@ export class Turn {
   }
 
   #againButton() {
-    return h("button", { type: "button", class: "small", onclick: () => this.#does.again(this.question) }, "Ask again");
+    return h("button", { type: "button", class: "small", onclick: () => this.#does.again(this.question) }, t("turn.again"));
   }
 
   #say(text, aloud = true) {

@@ -2,7 +2,9 @@
 
 import { uploadFile } from "./api.js";
 import { announce, bdi, byId, h, iconButton, setText } from "./dom.js";
-import { plural, remedyFor } from "./words.js";
+import { showProblem } from "./problems.js";
+import { t } from "./speech.js";
+import { percent } from "./words.js";
 
 const AT_ONCE = 2;
 
@@ -53,11 +55,12 @@ export class Uploads {
       });
     }
     this.#listenForDrops();
+    addEventListener("beforeunload", (event) => { if (this.#running || this.#waiting.length) event.preventDefault(); });
   }
 
   add(items) {
     if (!items.length) return;
-    announce(`Adding ${plural(items.length, "file")}`);
+    announce(t("uploads.adding", { n: items.length }));
     for (const item of items) this.#waiting.push(this.#row({ ...item, collection: this.#collection() }));
     this.#next();
   }
@@ -83,9 +86,9 @@ export class Uploads {
 
   #row(item) {
     const abort = new AbortController();
-    const state = h("p", { class: "doc-state" }, "Waiting to be sent");
-    const bar = h("progress", { max: 1, value: 0, "aria-label": `Sending ${item.file.name}` });
-    const actions = h("div", { class: "doc-actions" }, iconButton("close", `Cancel sending ${item.file.name}`, () => abort.abort()));
+    const state = h("p", { class: "doc-state" }, t("uploads.waiting"));
+    const bar = h("progress", { max: 1, value: 0, "aria-label": t("uploads.sending_file", { name: item.file.name }) });
+    const actions = h("div", { class: "doc-actions" }, iconButton("close", t("uploads.cancel", { name: item.file.name }), () => abort.abort()));
     const row = h("li", { class: "doc" }, h("div", { class: "doc-main" }, h("p", { class: "doc-title" }, bdi(item.file.name)), state, bar), actions);
     const upload = { ...item, abort, row, state, bar, actions, started: false };
     abort.signal.addEventListener("abort", () => { if (!upload.started) this.#drop(upload); });
@@ -111,7 +114,7 @@ export class Uploads {
   async #send(upload) {
     this.#running += 1;
     upload.started = true;
-    setText(upload.state, "Sending");
+    setText(upload.state, t("uploads.sending"));
     try {
       await uploadFile(upload.file, {
         collection: upload.collection,
@@ -119,7 +122,7 @@ export class Uploads {
         signal: upload.abort.signal,
         progress: (fraction) => {
           upload.bar.value = fraction;
-          setText(upload.state, fraction < 1 ? `Sending, ${Math.floor(fraction * 100)} %` : "Sent, being checked");
+          setText(upload.state, fraction < 1 ? t("uploads.sending_part", { percent: percent(fraction) }) : t("uploads.checked"));
         },
       });
       this.#drop(upload);
@@ -137,14 +140,13 @@ export class Uploads {
     const existing = error.body?.existing_document_id;
     upload.bar.remove();
     upload.row.classList.add("is-failed");
-    upload.state.textContent = remedyFor(error.code) ?? error.message;
-    announce(`${upload.file.name}: ${upload.state.textContent}`);
+    announce(t("documents.said", { name: upload.file.name, state: showProblem(upload.state, error) }));
     const again = () => { this.#drop(upload); this.add([{ file: upload.file, path: upload.path }]); };
     upload.actions.replaceChildren(
       existing
-        ? h("button", { type: "button", class: "small", onclick: () => { this.#drop(upload); this.#onDuplicate(existing); } }, "Show it")
-        : iconButton("retry", `Send ${upload.file.name} again`, again),
-      iconButton("close", `Dismiss ${upload.file.name}`, () => this.#drop(upload)),
+        ? h("button", { type: "button", class: "small", onclick: () => { this.#drop(upload); this.#onDuplicate(existing); } }, t("uploads.show"))
+        : iconButton("retry", t("uploads.again", { name: upload.file.name }), again),
+      iconButton("close", t("uploads.dismiss", { name: upload.file.name }), () => this.#drop(upload)),
     );
   }
 }

@@ -1,17 +1,19 @@
 // What each quote is worth to an answer: a bar, and the same in words.
 
 import { h } from "./dom.js";
-import { count } from "./words.js";
+import { count, locale, t } from "./speech.js";
 
 const LITTLE = 0.05;
 const MOST = 14; // beyond a million times no number says more
+const tenths = new Intl.NumberFormat(locale, { minimumFractionDigits: 1, maximumFractionDigits: 1 });
 
 function words({ drop, of }) {
-  const what = of === "question" ? "question fits" : "answer fits";
-  if (Math.abs(drop) < LITTLE) return `The ${what} as well without this quote`;
-  if (drop > MOST) return `The ${what} over a million times better with this quote`;
-  const times = Math.exp(Math.abs(drop));
-  return `The ${what} ${times < 10 ? times.toFixed(1) : count(Math.round(times))} times ${drop > 0 ? "better" : "worse"} with this quote`;
+  const about = of === "question" ? "worth.question" : "worth.answer";
+  if (Math.abs(drop) < LITTLE) return t(`${about}_same`);
+  if (drop > MOST) return t(`${about}_most`);
+  const factor = Math.exp(Math.abs(drop));
+  const times = factor < 10 ? tenths.format(factor) : count(Math.round(factor));
+  return t(`${about}_${drop > 0 ? "better" : "worse"}`, { times });
 }
 
 // Puts the receipts that are there into the quotes of a list: bars are drawn against the largest.
