@@ -133,7 +133,8 @@ def test_a_deleted_document_withdraws_the_words(library: Library, make: Callable
     with library.db.read() as session:
         rows = [*session.execute(text("SELECT words, recipe FROM answers"))]
     everything = str([shown, found.changed, *rows, body(found.answer)])
-    for word in ("640 crowns", "crowns", "tower", "Petersen", "Harbour"):  # a bare 640 may be a part of a second
+    # a bare 640 may be a part of a second
+    for word in ("640 crowns", "crowns", "tower", "Petersen", "Harbour"):
         assert word not in everything
     assert stored(library.db, DEFAULT_SCOPE, later.answer_id)["withdrawn"]
 
