@@ -72,7 +72,7 @@ def whole(service: Service, conversation_id: str) -> tuple[ConversationRow, list
     with service.db.read() as session:
         theirs = conversations(session, service)
         row, ids = theirs.get(conversation_id), theirs.answers(conversation_id)
-    return row, [stored(service.db, service.scope, each) for each in ids]
+    return row, [stored(service.db, service.scope, each, service.asker) for each in ids]
 
 
 def _words(words: dict[str, Any] | None, recipe: dict[str, Any]) -> str:

@@ -18,10 +18,11 @@ MAX_SEED = 2**63 - 1
 _AFTER_MARK = "_[0-9a-hjkmnp-tv-z]{26}"
 _ID = re.compile(f"(doc|ans){_AFTER_MARK}")
 
-TEXT_PATTERN = r"^[^\x00]*\S[^\x00]*$"
+TEXT_PATTERN = r"^[^\x00]*[^\s\x00][^\x00]*$"
 
 
 _MAX_QUESTION = 8000
+_MAX_COMMENT = 2000
 
 
 def id_pattern(mark: str) -> str:
@@ -36,7 +37,7 @@ def _check_name(name: str) -> str:
         raise ValueError(refused.detail) from refused
 
 
-def _check_question(text: str) -> str:
+def _check_text(text: str) -> str:
     if not text.strip() or "\0" in text:
         raise ValueError("text is needed, without NUL characters")
     return text
@@ -59,7 +60,16 @@ Question = Annotated[
         examples=["How long is the notice period?"],
         json_schema_extra={"minLength": 1, "pattern": TEXT_PATTERN},
     ),
-    AfterValidator(_check_question),
+    AfterValidator(_check_text),
+]
+
+Comment = Annotated[
+    str,
+    Field(
+        max_length=_MAX_COMMENT,
+        json_schema_extra={"minLength": 1, "pattern": TEXT_PATTERN},
+    ),
+    AfterValidator(_check_text),
 ]
 
 Time = Annotated[

@@ -6,7 +6,15 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from api import schemas
-from rag.store.records import CollectionRow, ConversationRow, DocumentRow, LiveChunk, Status, VersionRow
+from rag.store.records import (
+    CollectionRow,
+    ConversationRow,
+    DocumentRow,
+    FeedbackRow,
+    LiveChunk,
+    Status,
+    VersionRow,
+)
 from rag.store.repositories.audit import AuditRow, Done
 
 if TYPE_CHECKING:
@@ -184,6 +192,22 @@ def conversation(row: ConversationRow, owner: str) -> schemas.Conversation:
         own=row.owner == owner,
         shared=row.shared_at is not None,
         turns=row.turns,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+    )
+
+
+def feedback(row: FeedbackRow) -> schemas.GivenFeedback:
+    """What somebody said of an answer, for those who keep the collection."""
+    return schemas.GivenFeedback(
+        id=row.id,
+        answer_id=row.answer_id,
+        question=row.question,
+        collection=row.collection,
+        by=row.owner,
+        correct=row.correct,
+        comment=row.comment,
+        wrong_citations=list(row.wrong_citations),
         created_at=row.created_at,
         updated_at=row.updated_at,
     )

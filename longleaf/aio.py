@@ -186,6 +186,48 @@ class AsyncClient:
         """An answer that was given before."""
         return await self._done(operations.reading(types.StoredAnswer, f"/answers/{answer_id}"))
 
+    async def give_feedback(
+        self,
+        answer_id: str,
+        *,
+        correct: bool,
+        comment: str | None = None,
+        wrong_citations: Sequence[int] = (),
+    ) -> types.GivenFeedback:
+        """Say whether an answer was right; what one said of it before is replaced."""
+        body = {"correct": correct, "comment": comment, "wrong_citations": list(wrong_citations)}
+        path = f"/answers/{answer_id}/feedback"
+        return await self._done(operations.sending(types.GivenFeedback, "POST", path, body))
+
+    async def withdraw_feedback(self, answer_id: str) -> None:
+        """Take back what one said of an answer."""
+        await self._done(operations.deleting(f"/answers/{answer_id}/feedback"))
+
+    async def feedback(
+        self, *, collection: str | None = None, correct: bool | None = None
+    ) -> AsyncIterator[types.GivenFeedback]:
+        """All that people said of answers from the collections that one may change, newest first."""
+        cursor: str | None = None
+        while True:
+            page = await self.feedback_page(collection=collection, correct=correct, cursor=cursor)
+            for given in page.feedback:
+                yield given
+            cursor = page.next_cursor
+            if cursor is None:
+                return
+
+    async def feedback_page(
+        self,
+        *,
+        collection: str | None = None,
+        correct: bool | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+    ) -> types.FeedbackPage:
+        """Some of it, and the cursor of what comes after."""
+        asked = {"collection": collection, "correct": correct, "limit": limit, "cursor": cursor}
+        return await self._done(operations.reading(types.FeedbackPage, "/feedback", **asked))
+
     async def collections(self) -> list[types.Collection]:
         """All collections, by name."""
         return (await self._done(operations.reading(types.Collections, "/collections"))).collections

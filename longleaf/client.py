@@ -182,6 +182,47 @@ class Client:
         """An answer that was given before."""
         return self._done(operations.reading(types.StoredAnswer, f"/answers/{answer_id}"))
 
+    def give_feedback(
+        self,
+        answer_id: str,
+        *,
+        correct: bool,
+        comment: str | None = None,
+        wrong_citations: Sequence[int] = (),
+    ) -> types.GivenFeedback:
+        """Say whether an answer was right; what one said of it before is replaced."""
+        body = {"correct": correct, "comment": comment, "wrong_citations": list(wrong_citations)}
+        path = f"/answers/{answer_id}/feedback"
+        return self._done(operations.sending(types.GivenFeedback, "POST", path, body))
+
+    def withdraw_feedback(self, answer_id: str) -> None:
+        """Take back what one said of an answer."""
+        self._done(operations.deleting(f"/answers/{answer_id}/feedback"))
+
+    def feedback(
+        self, *, collection: str | None = None, correct: bool | None = None
+    ) -> Iterator[types.GivenFeedback]:
+        """All that people said of answers from the collections that one may change, newest first."""
+        cursor: str | None = None
+        while True:
+            page = self.feedback_page(collection=collection, correct=correct, cursor=cursor)
+            yield from page.feedback
+            cursor = page.next_cursor
+            if cursor is None:
+                return
+
+    def feedback_page(
+        self,
+        *,
+        collection: str | None = None,
+        correct: bool | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+    ) -> types.FeedbackPage:
+        """Some of it, and the cursor of what comes after."""
+        asked = {"collection": collection, "correct": correct, "limit": limit, "cursor": cursor}
+        return self._done(operations.reading(types.FeedbackPage, "/feedback", **asked))
+
     def collections(self) -> list[types.Collection]:
         """All collections, by name."""
         return (self._done(operations.reading(types.Collections, "/collections"))).collections

@@ -218,6 +218,33 @@ class Answer(Answered):
         return self.answer_status == "answered"
 
 
+class Feedback(Model):
+    """What somebody said of an answer: `wrong_citations` are numbers of its citations."""
+
+    correct: bool
+    comment: str | None
+    wrong_citations: list[int]
+    created_at: datetime
+    updated_at: datetime
+
+
+class GivenFeedback(Feedback):
+    """The same, with what it is about, and the id of the key or user whose it is."""
+
+    id: str
+    answer_id: str
+    question: str
+    collection: str
+    by: str
+
+
+class FeedbackPage(Model):
+    """Some feedback, newest first, and the cursor of that after it."""
+
+    feedback: list[GivenFeedback]
+    next_cursor: str | None
+
+
 class StoredAnswer(Answered):
     """An answer that was given before, as far as its documents are still there."""
 
@@ -230,6 +257,7 @@ class StoredAnswer(Answered):
     usage: Usage | None
     model: str
     embedder: str
+    feedback: Feedback | None = None
 
 
 class Reembedding(Model):

@@ -8,14 +8,14 @@ from typing import Any
 from rag.answer import Usage
 from rag.clock import STEPS
 from rag.errors import NotFound
-from rag.store.records import AnswerRow, DocumentRow
-from rag.store.repositories import Answers, Collections, Documents
+from rag.store.records import AnswerRow, DocumentRow, FeedbackRow
+from rag.store.repositories import Answers, Collections, Documents, Feedback
 from rag.store.scope import Scope
 from rag.store.session import Database
 
 
-def stored(db: Database, scope: Scope, answer_id: str) -> dict[str, Any]:
-    """A stored answer as the API shows it.
+def stored(db: Database, scope: Scope, answer_id: str, owner: str = "") -> dict[str, Any]:
+    """A stored answer as the API shows it, with what `owner` (the id of a key or user) says of it.
 
     `withdrawn` says that its words are gone, because a document that they may come from was deleted or read
     anew. Citations are those whose text still stands where it stood. Raises NotFound (`answer_not_found`).
@@ -47,7 +47,20 @@ def stored(db: Database, scope: Scope, answer_id: str) -> dict[str, Any]:
             "timings": {name: recipe["timings"].get(name) for name in STEPS} if "timings" in recipe else {},
             "model": recipe["model"],
             "embedder": recipe["embedder"],
+            "feedback": _said(Feedback(session, scope, owner).own(answer_id) if owner else None),
         }
+
+
+def _said(row: FeedbackRow | None) -> dict[str, Any] | None:
+    if row is None:
+        return None
+    return {
+        "correct": row.correct,
+        "comment": row.comment,
+        "wrong_citations": list(row.wrong_citations),
+        "created_at": row.created_at,
+        "updated_at": row.updated_at,
+    }
 
 
 def _name(collections: Collections, collection_id: str) -> str | None:

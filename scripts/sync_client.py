@@ -27,6 +27,10 @@ _LINES = (
         "            for document in page.documents:\n                yield document\n",
         "            yield from page.documents\n",
     ),
+    (
+        "            for given in page.feedback:\n                yield given\n",
+        "            yield from page.feedback\n",
+    ),
     ("AsyncGenerator[AsyncIterator[types.Event]]", "Generator[Iterator[types.Event]]"),
 )
 _WORDS = {

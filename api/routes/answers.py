@@ -37,7 +37,7 @@ def get_answer(service: Reads, id: str) -> dict[str, Any]:
     """An answer that was given before; its words are there while the documents that were read for it are."""
     from rag.kept import stored  # noqa: PLC0415 (the start does not wait for models)
 
-    return stored(service.db, service.scope, checked_id(id))
+    return stored(service.db, service.scope, checked_id(id), service.asker)
 
 
 @router.post("/{id}/replay", response_class=JSONResponse, responses=_REPLAYED, summary="Answer again")
@@ -63,7 +63,7 @@ def _again(service: Service, answer_id: str, cancel: threading.Event) -> Iterato
     from rag.kept import stored  # noqa: PLC0415
     from rag.replay import replay  # noqa: PLC0415
 
-    before = stored(service.db, service.scope, answer_id)
+    before = stored(service.db, service.scope, answer_id, service.asker)
     found = replay(service.answerer.wait(), service.scope, answer_id, cancel)
     if found is not None:
         service.deed.tokens += 0 if found.answer is None else tokens_of(found.answer)

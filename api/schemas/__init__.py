@@ -36,6 +36,7 @@ from api.schemas.documents import (
     Upload,
     VersionList,
 )
+from api.schemas.feedback import Feedback, FeedbackList, GivenFeedback, NewFeedback
 from api.schemas.operations import Health, Readiness, Version
 from api.schemas.people import (
     Key,
@@ -108,6 +109,9 @@ __all__ = [
     "DocumentList",
     "DocumentVersion",
     "EvidenceVerdict",
+    "Feedback",
+    "FeedbackList",
+    "GivenFeedback",
     "Health",
     "Key",
     "KeyChange",
@@ -119,6 +123,7 @@ __all__ = [
     "MemberList",
     "NewCollection",
     "NewConversation",
+    "NewFeedback",
     "NewKey",
     "NewMember",
     "NewUser",

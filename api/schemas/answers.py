@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.fields import Time
+from api.schemas.feedback import Feedback
 from api.schemas.questions import (
     Citation,
     Disagreement,
@@ -43,6 +44,7 @@ class StoredAnswer(BaseModel):
     timings: dict[str, float | None]
     model: str = Field(description="Fingerprint of the generator.")
     embedder: str = Field(description="Fingerprint of the embedding model.")
+    feedback: Feedback | None = Field(description="What oneself has said of it; null for nothing.")
 
 
 class Change(BaseModel):

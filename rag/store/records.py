@@ -230,3 +230,19 @@ class ConversationRow:
     updated_at: datetime
     shared_at: datetime | None
     turns: int
+
+
+@dataclass(frozen=True, slots=True)
+class FeedbackRow:
+    """What `owner` (the id of a key or user) says of an answer to a question about a collection."""
+
+    id: str
+    answer_id: str
+    question: str
+    collection: str
+    owner: str
+    correct: bool
+    comment: str | None
+    wrong_citations: tuple[int, ...]
+    created_at: datetime
+    updated_at: datetime

@@ -75,6 +75,12 @@ class House:
         made = client.post("/conversations", json={"collection": "mill", "title": f"{CANARY} talk"})
         return str(made.json()["id"])
 
+    def judged(self, who: str) -> str:
+        """The answer of the house, of which somebody has said something; the admin where they can't."""
+        client = self.clients[who if who in {*ACME, "operator"} else "admin"]
+        client.post(f"/answers/{self.answer_id}/feedback", json={"correct": True, "comment": CANARY})
+        return self.answer_id
+
     def webhook(self) -> str:
         """A webhook of `acme` that nobody minds losing; nothing ever arrives there."""
         made = self.clients["admin"].post("/webhooks", json={"url": f"https://{CANARY}.invalid/"})

@@ -116,6 +116,11 @@ LINES: dict[str, Line] = {
     "POST /mcp": Line("reader", send=MCP, foreign=200),
     "GET /answers/{id}": Line("reader", lambda h, _w: h.answer_id),
     "POST /answers/{id}/replay": Line("reader", lambda h, _w: h.answer_id),
+    "POST /answers/{id}/feedback": Line(
+        "reader", lambda h, _w: h.answer_id, {"json": {"correct": False, "comment": CANARY}}
+    ),
+    "DELETE /answers/{id}/feedback": Line("reader", House.judged),
+    "GET /feedback": Line("editor", foreign=200),
     "GET /conversations": Line("reader", foreign=200),
     "POST /conversations": Line("reader", send={"json": {"collection": "mill"}}),
     "GET /conversations/{id}": Line("reader", House.conversation),

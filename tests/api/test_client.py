@@ -65,6 +65,12 @@ def test_a_document_from_file_to_answer(url: str, tmp_path: Path) -> None:
         for quote in answer.citations:
             assert quote.cited_text == LEASE[quote.start_char_index : quote.end_char_index]
         assert client.answer(answer.answer_id).answer == answer.answer
+        given = client.give_feedback(answer.answer_id, correct=False, comment="No", wrong_citations=[1])
+        assert (given.question, given.collection) == (QUESTION, "round trip ä")
+        assert client.answer(answer.answer_id).feedback == types.Feedback(**given.model_dump())
+        assert [each.id for each in client.feedback(collection="round trip ä", correct=False)] == [given.id]
+        client.withdraw_feedback(answer.answer_id)
+        assert client.feedback_page(collection="round trip ä").feedback == []
         with client.ask_stream(QUESTION, document_ids=[document.id], mode="quotes") as events:
             seen = list(events)
         assert isinstance(seen[0], types.Ledger)
@@ -257,6 +263,9 @@ PAIRS: list[tuple[type[BaseModel], type[BaseModel]]] = [
     (types.DocumentError, schemas.DocumentError),
     (types.DocumentPage, schemas.DocumentList),
     (types.Evidence, schemas.EvidenceVerdict),
+    (types.Feedback, schemas.Feedback),
+    (types.FeedbackPage, schemas.FeedbackList),
+    (types.GivenFeedback, schemas.GivenFeedback),
     (types.Receipt, schemas.Receipt),
     (types.Reembedding, schemas.Reembedding),
     (types.SearchResult, schemas.SearchResult),

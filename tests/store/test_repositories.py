@@ -24,6 +24,7 @@ from rag.store.repositories import (
     Collections,
     Conversations,
     Documents,
+    Feedback,
     Generations,
     Jobs,
     Scope,
@@ -84,7 +85,9 @@ def filled(database: Database) -> Filled:
             store.chunks[scope] = [
                 row.id for row in Chunks(session, scope).of_generation(store.ready[scope], 1)
             ]
-            store.answer[scope] = Answers(session, scope).add("Why?", {"seed": 1}).id
+            recipe = {"seed": 1, "collection_id": collection, "citations": [1, 2]}
+            store.answer[scope] = Answers(session, scope).add("Why?", recipe).id
+            Feedback(session, scope, OWNER).give(store.answer[scope], correct=True)
             store.collection[scope] = collection
             conversations = Conversations(session, scope, OWNER)
             store.conversation[scope] = conversations.create(collection).id
@@ -212,6 +215,8 @@ REFUSED: dict[str, Call] = {
     "Webhooks.rotate": lambda s, f, of: Webhooks(s, MINE).rotate(f.webhook[of], timedelta(hours=1)),
     "Webhooks.deliveries": lambda s, f, of: Webhooks(s, MINE).deliveries(f.webhook[of]),
     "Webhooks.resend": lambda s, f, of: Webhooks(s, MINE).resend(f.webhook[MINE], f.delivery[of]),
+    "Feedback.give": lambda s, f, of: Feedback(s, MINE, OWNER).give(f.answer[of], correct=False),
+    "Feedback.withdraw": lambda s, f, of: Feedback(s, MINE, OWNER).withdraw(f.answer[of]),
     "Webhooks.delete": lambda s, f, of: Webhooks(s, MINE).delete(f.webhook[of]),
     # last, for they take away what others ask for
     "Collections.delete": lambda s, f, of: _emptied(s, f, of).delete(f.collection[of]),
@@ -242,6 +247,10 @@ SILENT: dict[str, Call] = {
     ),
     "Documents.count": lambda s, f, of: Documents(s, MINE).count(collection_id=f.collection[of]),
     "Versions.pending_with": lambda s, f, of: Versions(s, MINE).pending_with(f.collection[of], "b" * 64),
+    "Feedback.own": lambda s, f, of: Feedback(s, MINE, OWNER).own(f.answer[of]),
+    "Feedback.list": lambda s, f, of: [
+        row for row in Feedback(s, MINE, OWNER).list() if row.answer_id == f.answer[of]
+    ],
     "Conversations.list": lambda s, f, of: [
         row for row in Conversations(s, MINE, OWNER).list() if row.id == f.conversation[of]
     ],

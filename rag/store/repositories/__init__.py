@@ -12,6 +12,7 @@ from rag.store.repositories.collections import Collections, check_collection_nam
 from rag.store.repositories.conversations import Conversations
 from rag.store.repositories.credentials import Credentials
 from rag.store.repositories.documents import Documents
+from rag.store.repositories.feedback import Feedback
 from rag.store.repositories.generations import Generations
 from rag.store.repositories.jobs import Jobs
 from rag.store.repositories.keys import Keys
@@ -34,6 +35,7 @@ __all__ = [
     "Conversations",
     "Credentials",
     "Documents",
+    "Feedback",
     "Generations",
     "Jobs",
     "Keys",
