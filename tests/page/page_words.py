@@ -107,6 +107,18 @@ def names(message: str) -> set[str]:
     return set(re.findall(r"\{(\w+)\}", " ".join(texts(message)))) | {c.name for c in choices(message)}
 
 
-def said(language: str, key: str, **values: str) -> str:
-    """A message without plural forms, filled."""
-    return re.sub(r"\{(\w+)\}", lambda slot: values[slot[1]], catalog(language)[key])
+def said(language: str, key: str, **values: str | int) -> str:
+    """A message, filled. Numbers are from 1 to 999: of those, each language says `one` of 1 alone."""
+
+    def fill(pieces: list[str | Choice], number: str | int) -> str:
+        text = ""
+        for piece in pieces:
+            if isinstance(piece, str):
+                slot = re.fullmatch(r"\{(.*)\}", piece)
+                text += str(number if piece == "{#}" else values[slot[1]]) if slot else piece
+            else:
+                given = values[piece.name]
+                text += fill(piece.forms.get("one" if given == 1 else "other", piece.forms["other"]), given)
+        return text
+
+    return fill(parsed(catalog(language)[key]), "")

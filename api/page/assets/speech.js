@@ -1,6 +1,6 @@
 // The words of the page: one catalog for each language, of which the one in use is fetched before anything is shown.
 
-export const LANGUAGES = ["en"];
+export const LANGUAGES = ["en", "de", "fr", "it", "pt", "hi", "es", "th"];
 const REMEMBERED = "longleaf.language";
 const ATTRIBUTES = ["aria-label", "title", "placeholder", "content"];
 
