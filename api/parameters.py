@@ -11,7 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from api.access import dependencies_of
 
 
-def _only_known(request: Request) -> None:
+async def _only_known(request: Request) -> None:
     """Raises RequestValidationError (`extra_forbidden`) for a parameter that the route does not have."""
     if not request.url.query:
         return

@@ -237,7 +237,7 @@ class Service:
 
         Raises NotFound (`collection_not_found`), Unavailable.
         """
-        with self.db.read() as session:
+        with self.db.glance() as session:
             found = Collections(session, self.scope).find(name)
         if found is not None:
             return found

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rag.errors import Conflict
 from rag.exact import Phrase, found_at, normalised, quoted_phrases
 from rag.filter_sql import matching_documents
 from rag.filters import Filter
@@ -17,7 +16,7 @@ from rag.index.live import LiveIndexes
 from rag.index.vectors import Floats
 from rag.observing import NOBODY, Observer
 from rag.store.records import LiveChunk
-from rag.store.repositories import Chunks, Collections
+from rag.store.repositories import Chunks
 from rag.store.repositories.documents import read_ranges
 from rag.store.scope import Scope
 from rag.store.session import Database
@@ -124,22 +123,11 @@ class Retriever:
 
     def _index(self, workspace: Scope, collection_id: str) -> CollectionIndex:
         """The collection's index, of vectors of this embedder: others may take their place at any moment."""
+        embedder = self._embedder.fingerprint
         while True:
-            self._check(workspace, collection_id)
-            index = self._indexes.follow(collection_id, workspace.workspace_id)
-            if index.embedder == self._embedder.fingerprint:
+            index = self._indexes.follow(collection_id, workspace.workspace_id, embedder)
+            if index.embedder == embedder:
                 return index
-
-    def _check(self, workspace: Scope, collection_id: str) -> None:
-        with self._db.read() as session:
-            collection = Collections(session, workspace).get(collection_id)
-        if collection.embedder != self._embedder.fingerprint:
-            raise Conflict(
-                f"collection {collection.name!r} was embedded with {collection.embedder}, this service runs "
-                f"{self._embedder.fingerprint}: set LONGLEAF_EMBEDDER to that model, or run "
-                "`longleaf reembed` for the collection",
-                code="embedder_mismatch",
-            )
 
     def _join(
         self, session: Session, workspace: Scope, hits: Hits, phrases: tuple[Phrase, ...], top_k: int

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,7 +58,19 @@ class Lists:
         if among is not None:
             place = np.full(len(self.norm), -1, dtype=np.int32)
             place[among] = np.arange(len(among), dtype=np.int32)
-        arrays = (self.rows, self.counts, self.norm, among, place, *places, weights, out)
+        arrays = (among, place, *places, weights, out)
         addresses = (None if array is None else array.ctypes.data for array in arrays)
-        sums = _Sums(*addresses, weights.shape[1], len(weights), out.shape[1], len(self.norm), saturated)
+        sums = _Sums(
+            *self._addresses,
+            *addresses,
+            weights.shape[1],
+            len(weights),
+            out.shape[1],
+            len(self.norm),
+            saturated,
+        )
         call().longleaf_lists(ctypes.addressof(sums))
+
+    @cached_property
+    def _addresses(self) -> tuple[int, int, int]:
+        return self.rows.ctypes.data, self.counts.ctypes.data, self.norm.ctypes.data

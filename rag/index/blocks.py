@@ -105,7 +105,7 @@ class Block:
     def __len__(self) -> int:
         return len(self.ids)
 
-    @property
+    @cached_property
     def vectors(self) -> NDArray[np.float16]:
         """float16[n, dimension], a view."""
         count, dimension = int(self.exact.ntotal), int(self.exact.d)
@@ -113,6 +113,12 @@ class Block:
             return np.zeros((0, dimension), dtype=np.float16)
         raw: Codes = faiss.rev_swig_ptr(self.exact.codes.data(), 2 * count * dimension)
         return raw.view(np.float16).reshape(count, dimension)
+
+    def decoded(self, vectors: NDArray[np.float16]) -> Floats:
+        """Return some vectors as float32: FAISS reads float16 several times as fast as NumPy."""
+        with one_thread():
+            found: Floats = self.exact.sa_decode(vectors.view(np.uint8))
+        return found
 
     @cached_property
     def _order(self) -> tuple[Rows, Ids]:
@@ -127,7 +133,7 @@ class Block:
         return self.codebook.packed(self.codes)
 
     def find(self, ids: Ids) -> tuple[NDArray[np.int64], Rows]:
-        """Return (places in `ids`, rows) of those that are here."""
+        """Return (places in `ids`, rows) of those that are here; `ids` are ascending."""
         return places(*self._order, ids)
 
     def among(self, wanted: Ids) -> Rows:

@@ -126,17 +126,23 @@ class CollectionIndex:
             if documents is not None:
                 kept = [self.documents[d][1] for d in documents if d in self.documents]
                 allowed = ascending(np.concatenate([np.zeros(0, dtype=np.int64), *kept]))
-            looking = partial(self._near, vector, k, allowed, observer)
-            with beside(looking, len(self.vectors) >= APART) as dense:
+            looking, apart = partial(self._near, vector, k, allowed, observer), len(self) >= APART
+            with beside(looking, apart) as dense:
                 with observer.stage("lexical"):
                     scored = self.lexical.score(text)
                     matching, _ = scored.best(k, allowed)
                     held = [self.lexical.score(phrase).holding(HOLDING, allowed) for phrase in phrases]
+                    known = _joined([matching, *held])
+                    # the other leg is not done yet: scores of chunks that are known cost no time now
+                    early = known if apart else known[:0]
+                    shares_early = scored.of(early)
+                background = self.vectors.background(vector)
                 near = dense()
-            ids = near
-            for more in (matching, *held):
-                ids = np.concatenate([ids, more[~np.isin(more, ids)]])
-            shares = scored.of(ids)
+            ids = _joined([near, known])
+            place = _ranks(ids, early)
+            shares = np.empty((4, len(ids)), dtype=np.float32)
+            shares[:, place > 0] = shares_early[:, place[place > 0] - 1]
+            shares[:, place == 0] = scored.of(ids[place == 0])
             return Hits(
                 ids,
                 self.vectors.scores(vector, ids),
@@ -146,7 +152,7 @@ class CollectionIndex:
                 shares[NAMES],
                 _ranks(ids, near),
                 _ranks(ids, matching),
-                self.vectors.background(vector),
+                background,
                 scored.coverage,
                 tuple(held),
             )
@@ -166,9 +172,22 @@ class CollectionIndex:
             yield
 
 
+def _joined(lists: Sequence[Ids]) -> Ids:
+    """One after the other, each id once."""
+    ids = lists[0]
+    for more in lists[1:]:
+        ids = np.concatenate([ids, more[~np.isin(more, ids)]])
+    return ids
+
+
 def _ranks(ids: Ids, ordered: Ids) -> NDArray[np.int64]:
-    place = {int(key): rank for rank, key in enumerate(ordered, start=1)}
-    return np.array([place.get(int(key), 0) for key in ids], dtype=np.int64)
+    """Where each of `ids` stands in `ordered`, from 1; 0 where it does not."""
+    if not len(ordered):
+        return np.zeros(len(ids), dtype=np.int64)
+    order = np.argsort(ordered)
+    at = order[np.minimum(np.searchsorted(ordered, ids, sorter=order), len(order) - 1)]
+    ranks: NDArray[np.int64] = np.where(ordered[at] == ids, at + 1, 0)
+    return ranks
 
 
 class ReadWriteLock:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from sqlalchemy.orm import Session
 
+from rag.errors import Conflict
 from rag.index import snapshot
 from rag.index.analysis import NAMES_END
 from rag.index.collection import CollectionIndex, IndexedDocument
@@ -53,17 +54,27 @@ class LiveIndexes:
         self._entries: dict[str, _Entry] = {}
         self._lock = threading.Lock()
 
-    def follow(self, collection_id: str, workspace_id: str = DEFAULT_WORKSPACE) -> CollectionIndex:
+    def follow(
+        self, collection_id: str, workspace_id: str = DEFAULT_WORKSPACE, embedder: str | None = None
+    ) -> CollectionIndex:
         """Return the index with everything in it that was committed before the call.
 
-        One indexed query when nothing is new. Raises NotFound (`collection_not_found`).
+        One indexed query when nothing is new. Raises NotFound (`collection_not_found`) and, before anything
+        is built, Conflict (`embedder_mismatch`) where the collection's vectors are not those of `embedder`.
         """
         entry = self._entry(collection_id)
         scope = Scope(workspace_id)
-        with self._db.read() as session:
-            fresh = not Changes(session, scope).after(collection_id, max(entry.seq, 0), limit=1)
+        with self._db.glance() as session:
+            latest = Changes(session, scope).latest(collection_id)
+        if embedder is not None and latest.embedder != embedder:
+            raise Conflict(
+                f"collection {latest.name!r} was embedded with {latest.embedder}, this service runs "
+                f"{embedder}: set LONGLEAF_EMBEDDER to that model, or run "
+                "`longleaf reembed` for the collection",
+                code="embedder_mismatch",
+            )
         entry.workspace_id = workspace_id
-        if fresh and entry.seq >= 0:
+        if 0 <= latest.seq <= entry.seq:
             return entry.index
         with entry.turn:
             if entry.seq < 0:

@@ -10,19 +10,29 @@ Rows = NDArray[np.intp]
 
 
 def places(order: Rows, known: Ids, ids: Ids) -> tuple[Rows, Rows]:
-    """Return (places in `ids`, rows) of the ids that are here: `known`, ascending, of the rows `order`."""
+    """Return (places in `ids`, rows) of the ids that are here: `known`, ascending, of the rows `order`.
+
+    `ids` are ascending. Parts of an index mostly have ranges of their own, so only those of its range are
+    looked for.
+    """
     if not len(known):
         return order, order
-    at = np.minimum(np.searchsorted(known, ids), len(known) - 1)
-    here = np.flatnonzero(known[at] == ids)
-    return here, order[at[here]]
+    first, last = _between(ids, known)
+    at = np.searchsorted(known, ids[first:last])
+    here = np.flatnonzero(known[at] == ids[first:last])
+    return here + first, order[at[here]]
+
+
+def _between(ids: Ids, known: Ids) -> tuple[int, int]:
+    """Where in `ids` those lie that are not below or above all of `known`; both are ascending."""
+    return int(ids.searchsorted(known[0])), int(ids.searchsorted(known[-1], side="right"))
 
 
 def among(order: Rows, known: Ids, wanted: Ids) -> Rows:
     """Return the rows, ascending, of those of `wanted` that are here; `wanted` is ascending, each once."""
     if not len(known):
         return order
-    first, last = np.searchsorted(wanted, known[0]), np.searchsorted(wanted, known[-1], side="right")
+    first, last = _between(wanted, known)
     own = wanted[first:last]
     if len(own) <= len(known):
         return np.sort(places(order, known, own)[1])

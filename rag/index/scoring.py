@@ -28,6 +28,8 @@ SHARE, RARE, PAIRS, NAMES = range(4)
 FIRST_STEP = 20_000
 """Postings before the first look at what can be passed over, or as many as `OF_EACH` of every chunk."""
 OF_EACH = 5
+MANY = 16
+"""Times as many sums as results, from which on the least result is looked for among the likely ones."""
 UNIT = 1 << 30
 """Scores are summed in whole units, 1 being so many: then no order of the terms changes a sum."""
 
@@ -103,14 +105,15 @@ class Scored:
         """Return the shares of the chunks `wanted`, float32[4, len(wanted)], 0 for an unknown one."""
         out = np.zeros((4, len(wanted)))
         terms = np.arange(len(self.frequency))
+        order = np.argsort(wanted)
         for part in self.parts:
-            places, held = part.segment.rows_of(wanted)
+            places, held = part.segment.rows_of(wanted[order])
             if not len(places):
                 continue
             held, again = np.unique(held, return_inverse=True)
             own = part.nothing(4, held)
             part.add(own, terms, self.weights, _SATURATED, held)
-            out[:, places] = own[:, again]
+            out[:, order[places]] = own[:, again]
         return (out / UNIT).astype(np.float32)
 
     def _rows(self, allowed: Ids | None) -> list[Rows | None]:
@@ -177,7 +180,14 @@ def _doubling(postings: NDArray[np.int64], step: int) -> Iterator[slice]:
 
 def _kth(sums: Sequence[Sums], k: int, least: int) -> int:
     """The k-th best of all sums, if it is above `least`; that otherwise."""
-    best = np.concatenate([np.zeros(0, dtype=np.int32), *(own[own >= least] for own in sums)])
+    best = np.concatenate([np.zeros(0, dtype=np.int32), *sums])
+    if len(best) > MANY * k:
+        # what every sixteenth lets expect; where it was too much, all are looked at
+        some = best[::MANY]
+        at = len(some) - max(1, k // 4)
+        likely = np.partition(some, at)[at]
+        above = best[best >= likely]
+        best = above if len(above) >= k else best
     if len(best) < k:
         return least
     return max(least, int(np.partition(best, len(best) - k)[len(best) - k]))

@@ -83,7 +83,7 @@ class Segment:
         return order, self.ids[order]
 
     def rows_of(self, ids: Ids) -> tuple[Rows, Rows]:
-        """Return (places in `ids`, rows) of those that are here."""
+        """Return (places in `ids`, rows) of those that are here; `ids` are ascending."""
         return places(*self._order, ids)
 
     def rows_among(self, wanted: Ids) -> Rows:

@@ -119,11 +119,13 @@ class VectorIndex:
         """Return the inner product of `query` with each of `ids`; all must be here."""
         if not len(ids) or not self.blocks:
             return np.zeros(len(ids), dtype=np.float32)
-        held = np.zeros((len(ids), self.blocks[0].exact.d), dtype=np.float32)
+        held = np.zeros((len(ids), self.blocks[0].exact.d), dtype=np.float16)
+        order = np.argsort(ids)
         for block in self.blocks:
-            places, rows = block.find(ids)
-            held[places] = block.vectors[rows]
-        return held @ query
+            places, rows = block.find(ids[order])
+            if len(places):
+                held[order[places]] = block.vectors[rows]
+        return self.blocks[0].decoded(held) @ query
 
     def background(self, query: Floats) -> Floats:
         """Return the inner products of `query` with a sample of the vectors: what no match looks like."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, select, true
+from sqlalchemy import ColumnElement, CursorResult, Executable, select, true
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from rag.errors import Forbidden
@@ -68,6 +69,17 @@ class Repository:
         """Raise Forbidden for who may not do this in the whole workspace."""
         if not self._scope.whole:
             raise Forbidden(f"Your role in this workspace does not allow you to {what}.")
+
+
+def fetch(
+    session: Session, statement: Executable, values: Mapping[str, Any]
+) -> CursorResult[*tuple[Any, ...]]:
+    """The rows of a statement over tables that was built once, for what every search asks.
+
+    Without objects for rows a statement takes a tenth of the time, and most of that was the building.
+    """
+    session.flush()  # what the session holds back is seen, as by any other query
+    return session.connection().execute(statement, values)
 
 
 def utc_now() -> datetime:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import sqlite3
 import threading
 import time
@@ -9,16 +10,26 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, InterfaceError, NoSuchModuleError, OperationalError
+from sqlalchemy.exc import (
+    ArgumentError,
+    InterfaceError,
+    InvalidatePoolError,
+    NoSuchModuleError,
+    OperationalError,
+)
 from sqlalchemy.orm import Session, sessionmaker
 
 from rag.errors import LongleafError, Unavailable
 
 BUSY_SECONDS = 30.0
+IDLE_SECONDS = 1.0
+"""A connection to PostgreSQL that lay unused for longer is tried before it is used."""
 _READ = "longleaf_read"
+_QUERY_ONLY = "longleaf_query_only"
+_USED = "longleaf_used"
 CLOCK = "longleaf_clock"
 """Key of a session's `info` under which a database of its own time keeps its clock."""
 
@@ -76,8 +87,6 @@ class Database:
         if self.dialect == "sqlite":
             options["connect_args"] = {"timeout": BUSY_SECONDS}
             Path(str(self.url.database)).parent.mkdir(parents=True, exist_ok=True)
-        else:
-            options["pool_pre_ping"] = True
         try:
             self.engine: Engine = create_engine(self.url, **options)
         except (ModuleNotFoundError, NoSuchModuleError) as error:
@@ -91,20 +100,41 @@ class Database:
             event.listen(self.engine, "do_connect", self._refuse_missing)
             event.listen(self.engine, "connect", _configure_sqlite)
             event.listen(self.engine, "begin", _begin_sqlite)
-            readers = self.engine.execution_options(**{_READ: True})
+            readers = self.engine.execution_options(**{_READ: "BEGIN"})
+            glances = self.engine.execution_options(**{_READ: ""})
         else:
+            event.listen(self.engine, "checkin", _note_use)
+            event.listen(self.engine, "checkout", self._try_unused)
             readers = self.engine.execution_options(
                 isolation_level="REPEATABLE READ", postgresql_readonly=True
             )
+            glances = self.engine.execution_options(isolation_level="AUTOCOMMIT")
         info = {} if clock is None else {CLOCK: clock}
         self._write = sessionmaker(self.engine, expire_on_commit=False, info=info)
         self._read = sessionmaker(readers, expire_on_commit=False, info=info)
+        self._glance = sessionmaker(glances, expire_on_commit=False, info=info)
 
     def _refuse_missing(self, *_: object) -> None:
         """A file that was there and is gone is not made anew: it may come back, with all that is in it."""
         if self._was_there and not Path(str(self.url.database)).exists():
             raise sqlite3.OperationalError(f"the file {self.url.database} is gone")
         self._was_there = True
+
+    def _try_unused(self, connection: Any, record: Any, _proxy: object) -> None:
+        """Make sure that a server is at the other end, asking it only where that is in doubt.
+
+        A server that went away has closed the connection, which is seen without a message: something can be
+        read from it.
+        """
+        unused = time.monotonic() - record.info.get(_USED, time.monotonic())
+        waiting = select.poll()
+        waiting.register(connection.fileno(), select.POLLIN)
+        if unused < IDLE_SECONDS and not waiting.poll(0):
+            return
+        try:
+            self.engine.dialect.do_ping(connection)
+        except self.engine.dialect.loaded_dbapi.Error as error:
+            raise InvalidatePoolError from error
 
     @contextmanager
     def session(self) -> Iterator[Session]:
@@ -129,6 +159,15 @@ class Database:
     def read(self) -> Iterator[Session]:
         """One consistent snapshot; never waits for writers, and can't write."""
         with _translated(), self._read.begin() as session:
+            yield session
+
+    @contextmanager
+    def glance(self) -> Iterator[Session]:
+        """For a single statement that reads: it sees one state by itself, so no transaction is begun for it.
+
+        On PostgreSQL that saves two messages of three.
+        """
+        with _translated(), self._glance.begin() as session:
             yield session
 
     def scrub(self, patience: float = 5.0) -> bool:
@@ -195,6 +234,17 @@ def _enter_wal(cursor: sqlite3.Cursor) -> None:
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    read = connection.get_execution_options().get(_READ, False)
-    connection.exec_driver_sql(f"PRAGMA query_only = {'ON' if read else 'OFF'}")
-    connection.exec_driver_sql("BEGIN" if read else "BEGIN IMMEDIATE")
+    # By the driver itself, and only what changes: three of these stand before each search.
+    raw = cast(sqlite3.Connection, connection.connection.driver_connection)
+    begin = connection.get_execution_options().get(_READ)
+    mode = "OFF" if begin is None else "ON"
+    if connection.info.get(_QUERY_ONLY) != mode:
+        raw.execute(f"PRAGMA query_only = {mode}")
+        connection.info[_QUERY_ONLY] = mode
+    statement = "BEGIN IMMEDIATE" if begin is None else begin
+    if statement:
+        raw.execute(statement)
+
+
+def _note_use(_connection: object, record: Any) -> None:
+    record.info[_USED] = time.monotonic()

@@ -130,6 +130,7 @@ REFUSED: dict[str, Call] = {
     "Changes.append": lambda s, f, of: Changes(s, MINE).append(f.collection[of], f.ready[of], 1, "publish"),
     "Changes.rebuild": lambda s, f, of: Changes(s, MINE).rebuild(f.collection[of]),
     "Changes.after": lambda s, f, of: Changes(s, MINE).after(f.collection[of], 0),
+    "Changes.latest": lambda s, f, of: Changes(s, MINE).latest(f.collection[of]),
     "Changes.newest": lambda s, f, of: Changes(s, MINE).newest(f.collection[of]),
     "Chunks.of_generation": lambda s, f, of: Chunks(s, MINE).of_generation(f.ready[of], 1),
     "Chunks.vectors": lambda s, f, of: Chunks(s, MINE).vectors(f.ready[of], 1),

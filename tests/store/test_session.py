@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import secrets
 import threading
 from pathlib import Path
 
@@ -82,6 +83,50 @@ def test_a_reader_can_not_write(database: Database) -> None:
         session.execute(RAISE)
     with database.session() as session:  # the pooled connection is writable again
         session.execute(RAISE)
+
+
+def test_a_glance_sees_what_is_committed_and_leaves_the_connection_to_writers(database: Database) -> None:
+    for expected in range(3):
+        with database.glance() as session:
+            assert session.scalar(COUNT) == expected
+        with database.session() as session:
+            session.execute(RAISE)
+
+
+def test_a_glance_on_sqlite_can_not_write_after_a_writer_either(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'x.db'}")
+    with database.session() as session:
+        session.execute(text("CREATE TABLE notes (body TEXT)"))
+    with pytest.raises(Unavailable, match="readonly"), database.glance() as session:
+        session.execute(text("INSERT INTO notes VALUES ('no')"))
+    with database.session() as session:
+        session.execute(text("INSERT INTO notes VALUES ('yes')"))
+    with database.glance() as session:
+        assert session.scalars(text("SELECT body FROM notes")).all() == ["yes"]
+    database.dispose()
+
+
+def test_a_connection_that_the_server_has_ended_is_not_used(request: pytest.FixtureRequest) -> None:
+    postgres_server = request.getfixturevalue("postgres_server")
+    name = f"test_{secrets.token_hex(6)}"
+    database = Database(postgres_server.create(name))
+    mine = text("SELECT pg_backend_pid()")
+    with database.read() as session:  # two connections, both given back a moment ago
+        session.scalar(mine)
+        with database.glance() as other:
+            other.scalar(mine)
+    others = text(
+        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = :name AND pid <> :own"
+    )
+    elsewhere = Database(postgres_server.database_url(name))
+    with elsewhere.glance() as session:
+        found = session.scalars(others, {"name": name, "own": session.scalar(mine)}).all()
+    assert found == [True, True]
+    with database.read() as session, database.glance() as other:
+        assert session.scalar(COUNT) == other.scalar(COUNT) == 0
+    for opened in (database, elsewhere):
+        opened.dispose()
+    postgres_server.drop(name)
 
 
 def test_writers_of_many_threads_all_get_their_turn(database: Database) -> None:

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal, cast
 
-from sqlalchemy import func, or_, select, update
+from sqlalchemy import bindparam, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from rag.errors import NotFound
 from rag.store.records import ChangeRow
-from rag.store.scope import Repository, utc_now
+from rag.store.scope import Repository, fetch, utc_now
 from rag.store.tables import Change, Collection, StoreState
 
 Kind = Literal["publish", "delete", "reembed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Latest:
+    """A collection's name, its embedder's fingerprint, and the number of its last change, 0 without any."""
+
+    name: str
+    embedder: str
+    seq: int
 
 
 class Changes(Repository):
@@ -75,6 +85,14 @@ class Changes(Repository):
             for row in self._session.scalars(query)
         ]
 
+    def latest(self, collection_id: str) -> Latest:
+        """How a collection stands, by one statement: what every search asks first. Raises NotFound."""
+        values = {"collection": collection_id, "workspace": self._workspace}
+        row = fetch(self._session, _LATEST, values).one_or_none()
+        if row is None:
+            raise NotFound(f"there is no collection {collection_id!r}", code="collection_not_found")
+        return Latest(*row)
+
     def newest(self, collection_id: str) -> int:
         """The number of the last entry of the collection, 0 without any. Raises NotFound."""
         self._guard(collection_id)
@@ -91,6 +109,19 @@ class Changes(Repository):
         )
         if found is None:
             raise NotFound(f"there is no collection {collection_id!r}", code="collection_not_found")
+
+
+_OF_COLLECTION, _OF_CHANGE = Collection.__table__.c, Change.__table__.c
+_LATEST = select(
+    _OF_COLLECTION.name,
+    _OF_COLLECTION.embedder,
+    func.coalesce(
+        select(func.max(_OF_CHANGE.seq))
+        .where(_OF_CHANGE.collection_id == bindparam("collection"))
+        .scalar_subquery(),
+        0,
+    ),
+).where(_OF_COLLECTION.id == bindparam("collection"), _OF_COLLECTION.workspace_id == bindparam("workspace"))
 
 
 def dropped_after(session: Session, seq: int | None) -> tuple[int, list[str]]:

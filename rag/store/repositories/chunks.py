@@ -3,29 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Row, Select, func, select
+from sqlalchemy import Row, Select, bindparam, func, select
 
 from rag.errors import NotFound
 from rag.store.records import ChunkRow, Half, LiveChunk
 from rag.store.repositories.documents import read_slices
-from rag.store.scope import Repository
+from rag.store.scope import Repository, fetch
 from rag.store.tables import Chunk, Document
 
 _SOME_IDS = 500
 _Columns = Row[*tuple[Any, ...]]
+_CHUNK, _DOCUMENT = Chunk.__table__.c, Document.__table__.c
 # What a record needs, without the objects and the vectors of whole rows.
-_OF_CHUNK = (
-    *(Chunk.id, Chunk.document_id, Chunk.generation, Chunk.ordinal, Chunk.start, Chunk.end),
-    *(Chunk.page_start, Chunk.page_end, Chunk.headings, Chunk.tokens),
-)
-_OF_DOCUMENT = (
-    *(Document.id, Document.collection_id, Document.generation),
-    *(Document.title, Document.filename, Document.media_type, Document.meta),
-)
+_CHUNKS = select(
+    *(_CHUNK.id, _CHUNK.document_id, _CHUNK.generation, _CHUNK.ordinal, _CHUNK.start, _CHUNK.end),
+    *(_CHUNK.page_start, _CHUNK.page_end, _CHUNK.headings, _CHUNK.tokens),
+).where(_CHUNK.id.in_(bindparam("ids", expanding=True)))
+
+
+@cache
+def _documents(restricted: bool) -> Select[*tuple[Any, ...]]:
+    """Those of the documents `ids` that are the workspace's, in collections that are `visible`."""
+    query = select(
+        *(_DOCUMENT.id, _DOCUMENT.collection_id, _DOCUMENT.generation, _DOCUMENT.title),
+        *(_DOCUMENT.filename, _DOCUMENT.media_type, _DOCUMENT.metadata.label("meta")),
+    ).where(
+        _DOCUMENT.workspace_id == bindparam("workspace"), _DOCUMENT.id.in_(bindparam("ids", expanding=True))
+    )
+    if restricted:
+        query = query.where(_DOCUMENT.collection_id.in_(bindparam("visible", expanding=True)))
+    return query
 
 
 class Chunks(Repository):
@@ -64,13 +76,16 @@ class Chunks(Repository):
         for first in range(0, len(ids), _SOME_IDS):
             wanted = [int(key) for key in ids[first : first + _SOME_IDS]]
             # two statements: one join lets SQLite start from the documents and walk through all their chunks
-            chunks = self._session.execute(select(*_OF_CHUNK).where(Chunk.id.in_(wanted))).all()
-            query = select(*_OF_DOCUMENT).where(
-                Document.workspace_id == self._workspace,
-                self._seen(Document.collection_id),
-                Document.id.in_({chunk.document_id for chunk in chunks}),
-            )
-            documents = {document.id: document for document in self._session.execute(query)}
+            chunks = fetch(self._session, _CHUNKS, {"ids": wanted}).all()
+            visible = self._scope.visible
+            values: dict[str, Any] = {
+                "workspace": self._workspace,
+                "ids": list({chunk.document_id for chunk in chunks}),
+            }
+            if visible is not None:
+                values["visible"] = sorted(visible)
+            rows = fetch(self._session, _documents(visible is not None), values)
+            documents = {document.id: document for document in rows}
             for chunk in chunks:
                 document = documents.get(chunk.document_id)
                 if document is not None and document.generation == chunk.generation:

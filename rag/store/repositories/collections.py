@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
-from typing import Literal, cast
+from dataclasses import fields
+from functools import cache
+from typing import Any, Literal, cast
 
-from sqlalchemy import ColumnElement, delete, func, select, update
+from sqlalchemy import ColumnElement, Select, bindparam, delete, func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from rag.errors import Conflict, InvalidRequest, NotFound, TooLarge
 from rag.ids import new_id
 from rag.store.records import CollectionRow, Status
-from rag.store.scope import Repository, utc_now
+from rag.store.scope import Repository, fetch, utc_now
 from rag.store.tables import Collection, Document, Version
 
 _OUTER = r"\x00-\x20\x7f-\xa0\u2028\u2029/\\"
@@ -46,31 +48,26 @@ class Collections(Repository):
 
     def get(self, collection_id: str) -> CollectionRow:
         """Raises NotFound (`collection_not_found`)."""
-        row = self._session.scalar(
-            select(Collection).where(
-                Collection.id == collection_id,
-                Collection.workspace_id == self._workspace,
-                self._seen(Collection.id),
-            )
-        )
-        if row is None:
+        found = self._one("id", collection_id)
+        if found is None:
             raise NotFound(f"there is no collection {collection_id!r}", code="collection_not_found")
-        self._permit(row.id)
-        return _record(row)
+        return found
 
     def find(self, name: str) -> CollectionRow | None:
         """The collection called `name`, or None. Raises Forbidden."""
-        row = self._session.scalar(
-            select(Collection).where(
-                Collection.name == name,
-                Collection.workspace_id == self._workspace,
-                self._seen(Collection.id),
-            )
-        )
+        return self._one("name", name)
+
+    def _one(self, by: Literal["id", "name"], value: str) -> CollectionRow | None:
+        """The collection whose column has that value, if this scope sees it. Raises Forbidden."""
+        visible = self._scope.visible
+        values: dict[str, Any] = {"value": value, "workspace": self._workspace}
+        if visible is not None:
+            values["visible"] = sorted(visible)
+        row = fetch(self._session, _one_by(by, visible is not None), values).one_or_none()
         if row is None:
             return None
         self._permit(row.id)
-        return _record(row)
+        return CollectionRow(*row)
 
     def by_name(self, name: str) -> CollectionRow:
         """Raises NotFound (`collection_not_found`)."""
@@ -249,6 +246,19 @@ def originals_bytes(session: Session, which: ColumnElement[bool]) -> int:
         .where(which)
     )
     return int(size or 0)
+
+
+_TABLE = Collection.__table__.c
+_COLUMNS = tuple(_TABLE[field.name] for field in fields(CollectionRow))
+
+
+@cache
+def _one_by(name: str, restricted: bool) -> Select[*tuple[Any, ...]]:
+    """The collection of a workspace by a column of that name, among those that are `visible`."""
+    query = select(*_COLUMNS).where(
+        _TABLE[name] == bindparam("value"), _TABLE.workspace_id == bindparam("workspace")
+    )
+    return query.where(_TABLE.id.in_(bindparam("visible", expanding=True))) if restricted else query
 
 
 def _record(row: Collection) -> CollectionRow:

@@ -15,7 +15,7 @@ from rag.errors import Conflict, NotFound
 from rag.ids import new_id
 from rag.store.records import DocumentRow, PageRow, Status, VersionRow, VersionStatus
 from rag.store.repositories.collections import Collections
-from rag.store.scope import Repository, utc_now
+from rag.store.scope import Repository, fetch, utc_now
 from rag.store.tables import TEXT_SEGMENT, Collection, Document, Page, TextSegment, Version
 
 
@@ -290,7 +290,7 @@ def read_ranges(session: Session, ranges: Sequence[tuple[str, int, int, int]]) -
             for number, place in enumerate([*some, *[("", 0, 0)] * (count - len(some))])
             for name, value in zip(("document", "generation", "start"), place, strict=True)
         }
-        for document_id, generation, start, text in session.execute(_segments_at(count), values):
+        for document_id, generation, start, text in fetch(session, _segments_at(count), values):
             segments.setdefault((document_id, generation), {})[start // TEXT_SEGMENT] = text
     return [
         _cut(segments.get((document_id, generation), {}), start, end)
@@ -302,21 +302,21 @@ _MOST_PLACES = 128
 
 
 @cache
-def _segments_at(count: int) -> Select[str, int, int, str]:
+def _segments_at(count: int) -> Select[*tuple[Any, ...]]:
     """Segments at so many places; to build the statement takes longer than to run it.
 
     One condition for each place: SQLite looks a list of rows `IN` up by walking through all texts there are.
     """
+    table = TextSegment.__table__.c
     places = (
         and_(
-            TextSegment.document_id == bindparam(f"document_{number}"),
-            TextSegment.generation == bindparam(f"generation_{number}"),
-            TextSegment.start == bindparam(f"start_{number}"),
+            table.document_id == bindparam(f"document_{number}"),
+            table.generation == bindparam(f"generation_{number}"),
+            table.start == bindparam(f"start_{number}"),
         )
         for number in range(count)
     )
-    columns = TextSegment.document_id, TextSegment.generation, TextSegment.start, TextSegment.text
-    return select(*columns).where(or_(*places))
+    return select(table.document_id, table.generation, table.start, table.text).where(or_(*places))
 
 
 def _cut(segments: dict[int, str], start: int, end: int) -> str:
