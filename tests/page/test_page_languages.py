@@ -43,6 +43,8 @@ def too_wide(page: Page) -> list[str]:
         }).map((each) => `${each.tagName}#${each.id}.${each.className}: ${each.textContent.slice(0, 60)}`)"""
     )
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    hint = "(field) => field.value === '' && field.scrollHeight > field.clientHeight + 1"
+    assert not page.locator("#question").evaluate(hint)  # its placeholder is on one line
     return found
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from page_support import file
+from page_words import said
 from playwright.sync_api import Browser, expect
 
 pytestmark = pytest.mark.browser
@@ -31,6 +32,22 @@ def test_a_key_is_typed_once(guarded: tuple[str, str], browser: Browser) -> None
     expect(page.get_by_role("button", name="lease", exact=True)).to_be_visible()
     assert page.evaluate("document.cookie") == ""
     assert key not in page.content()
+    context.close()
+
+
+def test_the_language_is_chosen_where_one_signs_in(guarded: tuple[str, str], browser: Browser) -> None:
+    origin, _ = guarded
+    context = browser.new_context(base_url=origin, locale="nl-NL")
+    page = context.new_page()
+    page.goto("/")
+    page.get_by_role("dialog", name="Sign in").get_by_role("combobox", name="Language").select_option("fr")
+    dialog = page.get_by_role("dialog", name=said("fr", "signin.heading"))
+    dialog.get_by_label(said("fr", "signin.key")).fill("llf_wrong")
+    dialog.get_by_role("button", name=said("fr", "signin.go")).click()
+    problem = dialog.get_by_role("alert")
+    expect(problem).to_contain_text(said("fr", "problem.invalid_key"))
+    expect(problem.locator("[lang=en]")).to_contain_text("not valid")
+    assert Axe().run(page).violations_count == 0
     context.close()
 
 

@@ -2,7 +2,7 @@
 
 import { bdi, h, setText } from "./dom.js";
 import { t, told } from "./speech.js";
-import { capital, coded, list, pagesLabel, reasonFor, seconds } from "./words.js";
+import { capital, coded, pagesLabel, reasonFor, seconds } from "./words.js";
 
 const COLOURS = 5;
 
@@ -12,7 +12,7 @@ function timingsLine(timings, usage) {
   if (timings?.time_to_first_token) parts.push(t("ledger.first_words", { time: seconds(timings.time_to_first_token) }));
   if (timings?.generation) parts.push(t("ledger.writing", { time: seconds(timings.generation) }));
   if (usage?.cached_tokens) parts.push(t("ledger.remembered", { n: usage.cached_tokens }));
-  return parts.length ? t("ledger.timings", { parts: capital(list(parts)) }) : "";
+  return capital(parts.join(" · "));
 }
 
 const placeOf = (entry) => pagesLabel(entry.page_number, entry.page_end);

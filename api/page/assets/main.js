@@ -8,11 +8,10 @@ import { byId, setText } from "./dom.js";
 import { Reader } from "./reader.js";
 import { watchReadiness } from "./readiness.js";
 import { watchSignIn } from "./signin.js";
-import { speak, t } from "./speech.js";
+import { t, whenLeaving } from "./speech.js";
 import { Talks } from "./talks.js";
 import { Uploads } from "./uploads.js";
 
-speak({ leave: () => asking.keep() });
 const reader = new Reader();
 const about = new About({ onChange: () => documents.refresh() });
 const collections = new Collections(() => documents.reset());
@@ -53,6 +52,7 @@ function changed() {
   known = true;
 }
 
+whenLeaving(() => asking.keep());
 watchSignIn();
 watchReadiness(() => { collections.load().catch(() => {}); documents.refresh(); });
 collections.load().catch(() => {}).finally(() => talks.followLink());

@@ -105,23 +105,27 @@ function ownName(code) {
   return name[0].toLocaleUpperCase(code) + name.slice(1);
 }
 
-function offer(select, leave) {
+let leave = () => {};
+// `act()` is called before the page is loaded anew in another language.
+export const whenLeaving = (act) => { leave = act; };
+
+function choose(code) {
+  try { localStorage.setItem(REMEMBERED, code); } catch { return; /* private mode: it can't be kept over the reload */ }
+  leave();
+  location.reload();
+}
+
+function offer(select) {
   for (const code of LANGUAGES) {
     const option = new Option(ownName(code), code, false, code === language);
     option.lang = code;
     select.append(option);
   }
-  select.addEventListener("change", () => {
-    try { localStorage.setItem(REMEMBERED, select.value); } catch { return; /* private mode: it can't be kept over the reload */ }
-    leave();
-    location.reload();
-  });
+  select.addEventListener("change", () => choose(select.value));
 }
 
-// Shows the page in the language in use. `leave()` is called before it is loaded anew in another one.
-export function speak({ leave }) {
-  document.documentElement.lang = language;
-  dress(document);
-  for (const select of document.querySelectorAll("select[data-languages]")) offer(select, leave);
-  document.documentElement.classList.add("speaks");
-}
+// At once, not when the other modules are there: what can be read is shown as soon as its words are.
+document.documentElement.lang = language;
+dress(document);
+document.querySelectorAll("select[data-languages]").forEach(offer);
+document.documentElement.classList.add("speaks");

@@ -12,12 +12,11 @@ export const percent = (fraction) => share.format(Math.floor(fraction * 100) / 1
 const measure = (unit, unitDisplay, digits) =>
   new Intl.NumberFormat(locale, { style: "unit", unit, unitDisplay, minimumFractionDigits: digits, maximumFractionDigits: digits });
 const chained = new Intl.ListFormat(locale, { type: "unit", style: "short" });
-export const list = (parts) => chained.format(parts);
 
 export function seconds(milliseconds) {
   const value = milliseconds / 1000;
   if (value < 90) return measure("second", "short", value < 10 ? 1 : 0).format(value);
-  return list([measure("minute", "short", 0).format(Math.floor(value / 60)), measure("second", "short", 0).format(Math.round(value % 60))]);
+  return chained.format([measure("minute", "short", 0).format(Math.floor(value / 60)), measure("second", "short", 0).format(Math.round(value % 60))]);
 }
 
 export function bytes(value) {
