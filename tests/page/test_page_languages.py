@@ -137,6 +137,20 @@ def test_a_choice_is_kept_and_the_conversation_with_it(open_page: Opened, collec
     expect(page.get_by_role("combobox", name=said("th", "page.language"))).to_have_value("th")
 
 
+def test_a_language_is_chosen_by_the_keyboard(open_page: Opened) -> None:
+    page = open_page(locale="en-US")
+    page.get_by_role("combobox", name="Language").focus()
+    for value in ("de", "fr"):
+        page.keyboard.press("ArrowDown")
+        expect(page.get_by_role("combobox", name="Language")).to_have_value(value)
+    page.keyboard.press("Enter")
+    expect(page.locator("html")).to_have_attribute("lang", "fr")
+    page.get_by_role("combobox", name=said("fr", "page.language")).focus()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Tab")
+    expect(page.locator("html")).to_have_attribute("lang", "it")
+
+
 def test_nothing_is_shown_before_its_words_are_there(browser: Browser, server: str) -> None:
     context = browser.new_context(locale="it-IT", viewport=DESKTOP)
     page = context.new_page()

@@ -121,7 +121,16 @@ function offer(select) {
     option.lang = code;
     select.append(option);
   }
-  select.addEventListener("change", () => choose(select.value));
+  // A list that is closed changes with every arrow: by keys, Enter or leaving it chooses.
+  let stepping = false;
+  const done = () => { if (select.value !== language) choose(select.value); };
+  select.addEventListener("pointerdown", () => { stepping = false; });
+  select.addEventListener("keydown", (event) => {
+    stepping = true;
+    if (event.key === "Enter") done();
+  });
+  select.addEventListener("change", () => { if (!stepping) done(); });
+  select.addEventListener("blur", done);
 }
 
 // At once, not when the other modules are there: what can be read is shown as soon as its words are.
