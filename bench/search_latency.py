@@ -19,6 +19,7 @@ import platform
 import resource
 import socket
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -33,6 +34,7 @@ import numpy as np
 import uvicorn
 
 from api.app import create_app
+from api.commands.serve import SWITCH_SECONDS
 from api.loaders import Loaders
 from api.wiring import Service
 from rag.embedders import Embedder, load_embedder
@@ -150,7 +152,8 @@ def databases(folder: Path, names: list[str]) -> Iterator[list[tuple[str, Databa
 
 
 def serve(settings: Settings, told: Connection) -> None:
-    """Run the service until it is terminated; `told` gets its port."""
+    """Run the service as `longleaf serve` does until it is terminated; `told` gets its port."""
+    sys.setswitchinterval(SWITCH_SECONDS)
     embedder = load_embedder(settings)
     setattr(embedder, "embed_query", cache(embedder.embed_query))  # noqa: B010
     service = Service(settings, Loaders(embedder=lambda _settings: embedder))

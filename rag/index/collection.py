@@ -15,7 +15,7 @@ from rag.index.beside import beside
 from rag.index.blocks import Floats, Ids
 from rag.index.lexical import NAMES, PAIRS, RARE, SHARE, LexicalIndex
 from rag.index.rows import ascending
-from rag.index.vectors import Kind, VectorIndex
+from rag.index.vectors import Kind, Looking, VectorIndex
 from rag.observing import NOBODY, Observer
 
 HOLDING = 50
@@ -126,8 +126,8 @@ class CollectionIndex:
             if documents is not None:
                 kept = [self.documents[d][1] for d in documents if d in self.documents]
                 allowed = ascending(np.concatenate([np.zeros(0, dtype=np.int64), *kept]))
-            looking, apart = partial(self._near, vector, k, allowed, observer), len(self) >= APART
-            with beside(looking, apart) as dense:
+            looking, apart = self.vectors.looking(vector, k, allowed), len(self) >= APART
+            with beside(partial(_observed, looking, observer), apart) as dense:
                 with observer.stage("lexical"):
                     scored = self.lexical.score(text)
                     matching, _ = scored.best(k, allowed)
@@ -137,7 +137,10 @@ class CollectionIndex:
                     early = known if apart else known[:0]
                     shares_early = scored.of(early)
                 background = self.vectors.background(vector)
-                near = dense()
+                if apart:  # words are found sooner: the rest of the vectors is searched by both
+                    looking.work()
+                dense()
+            near, _ = looking.found()
             ids = _joined([near, known])
             place = _ranks(ids, early)
             shares = np.empty((4, len(ids)), dtype=np.float32)
@@ -157,10 +160,6 @@ class CollectionIndex:
                 tuple(held),
             )
 
-    def _near(self, vector: Floats, k: int, allowed: Ids | None, observer: Observer) -> Ids:
-        with observer.stage("dense"):
-            return self.vectors.search(vector, k, allowed)[0]
-
     def generations(self) -> Mapping[str, int]:
         """Return the generation that is held of each document."""
         return {document: generation for document, (generation, _) in self.documents.items()}
@@ -170,6 +169,11 @@ class CollectionIndex:
         """Hold changes back while a snapshot is taken."""
         with self._lock.read():
             yield
+
+
+def _observed(looking: Looking, observer: Observer) -> None:
+    with observer.stage("dense"):
+        looking.work()
 
 
 def _joined(lists: Sequence[Ids]) -> Ids:

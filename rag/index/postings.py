@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from rag.index.rows import Rows
+from rag.index.rows import Ids, Rows
 from rag.index.segments import Segment
 
 if TYPE_CHECKING:
@@ -37,6 +37,79 @@ def kernel() -> type[Lists] | None:
 
 
 @dataclass(frozen=True, eq=False)
+class Postings:
+    """A question's postings in all segments of an index, whose rows are counted one after the other."""
+
+    parts: tuple[Part, ...]
+
+    @cached_property
+    def bounds(self) -> Rows:
+        """Where the rows of each segment begin, and where the last ones end."""
+        return np.cumsum([0, *(len(part.segment.ids) for part in self.parts)], dtype=np.int64)
+
+    def nothing(self, lines: int, among: Rows | None) -> Units:
+        """Return sums to start with: 0 in each line for each row, of `among` if given."""
+        return np.zeros((lines, int(self.bounds[-1]) if among is None else len(among)), dtype=np.int32)
+
+    def add(
+        self, out: Units, terms: slice, weights: Floats, saturated: Sequence[bool], among: Rows | None
+    ) -> None:
+        """Add to `out` [lines, rows] what the postings of `terms` are worth: weights [lines, terms], whole.
+
+        In lines that are `saturated` they are multiplied with BM25's part of the count (Robertson and
+        Zaragoza 2009, eq. 3.15) without its factor k1 + 1, and rounded. With `among`, rows ascending, `out`
+        is [lines, len(among)].
+        """
+        if not weights.size or not out.size:
+            return
+        if self._lists is not None:
+            first, last = self._places
+            places = np.ascontiguousarray(first[:, terms]), np.ascontiguousarray(last[:, terms])
+            lines = sum(1 << line for line, does in enumerate(saturated) if does)
+            self._lists.add(out, places, np.ascontiguousarray(weights), lines, among)
+            return
+        cuts = self.bounds if among is None else np.searchsorted(among, self.bounds)
+        for part, base, begin, end in zip(self.parts, self.bounds, cuts, cuts[1:], strict=False):
+            own = None if among is None else among[begin:end] - base
+            part.add(out[:, begin:end], terms, weights, saturated, own)
+
+    def ids(self, rows: Rows) -> Ids:
+        """Return the chunks of `rows`, ascending."""
+        found = [np.zeros(0, dtype=np.int64)]
+        cuts = np.searchsorted(rows, self.bounds)
+        for part, base, begin, end in zip(self.parts, self.bounds, cuts, cuts[1:], strict=False):
+            if end > begin:
+                found.append(part.segment.ids[rows[begin:end] - base])
+        return np.concatenate(found)
+
+    def places(self, ids: Ids) -> tuple[Rows, Rows]:
+        """Return (places in `ids`, rows) of those that are here; `ids` are ascending."""
+        found = [part.segment.rows_of(ids) for part in self.parts]
+        if not found:
+            return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
+        rows = [own + base for (_, own), base in zip(found, self.bounds, strict=False)]
+        return np.concatenate([at for at, _ in found]), np.concatenate(rows)
+
+    def among(self, wanted: Ids) -> Rows:
+        """Return the rows, ascending, of `wanted` (ascending, each once) that are here."""
+        found = [np.zeros(0, dtype=np.int64)]
+        for part, base in zip(self.parts, self.bounds, strict=False):
+            found.append(part.segment.rows_among(wanted) + base)
+        return np.concatenate(found)
+
+    @cached_property
+    def _places(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        return np.stack([part.first for part in self.parts]), np.stack([part.last for part in self.parts])
+
+    @cached_property
+    def _lists(self) -> Lists | None:
+        lists = kernel()
+        if lists is None:
+            return None
+        return lists([(part.segment.rows, part.segment.counts, part.norm) for part in self.parts])
+
+
+@dataclass(frozen=True, eq=False)
 class Part:
     """A segment and where in it the postings of each of the question's terms are."""
 
@@ -46,41 +119,10 @@ class Part:
     norm: Floats
     """What BM25 adds to a count, by row."""
 
-    def nothing(self, lines: int, among: Rows | None) -> Units:
-        """Return sums to start with: 0 in each line for each row, of `among` if given."""
-        return np.zeros((lines, len(self.segment.ids if among is None else among)), dtype=np.int32)
-
     def add(
-        self, out: Units, terms: Rows, weights: Floats, saturated: Sequence[bool], among: Rows | None
+        self, out: Units, terms: slice, weights: Floats, saturated: Sequence[bool], among: Rows | None
     ) -> None:
-        """Add to `out` [lines, rows] what the postings of `terms` are worth: weights [lines, terms], whole.
-
-        In lines that are `saturated` they are multiplied with BM25's part of the count (Robertson and
-        Zaragoza 2009, eq. 3.15) without its factor k1 + 1, and rounded. With `among`, rows ascending, `out`
-        is [lines, len(among)].
-        """
-        if not len(terms) or not out.size:
-            return
-        if self._lists is None:
-            self._add(out, terms, weights, saturated, among)
-            return
-        self._lists.add(
-            out,
-            (self.first[terms], self.last[terms]),
-            np.ascontiguousarray(weights),
-            sum(1 << line for line, does in enumerate(saturated) if does),
-            None if among is None else among.astype(np.int32),
-        )
-
-    @cached_property
-    def _lists(self) -> Lists | None:
-        lists = kernel()
-        return None if lists is None else lists(self.segment.rows, self.segment.counts, self.norm)
-
-    def _add(
-        self, out: Units, terms: Rows, weights: Floats, saturated: Sequence[bool], among: Rows | None
-    ) -> None:
-        """The same in numpy."""
+        """What `Postings.add` does, for this segment and its own rows, in numpy."""
         posting, term = self._postings(terms, among)
         rows, counts = self.segment.rows[posting], self.segment.counts[posting].astype(np.float32)
         at = rows if among is None else np.searchsorted(among, rows)
@@ -91,10 +133,10 @@ class Part:
                 values = np.rint(worth * values)
             line += np.bincount(at, values, len(line)).astype(np.int32)  # noqa: PLW2901
 
-    def _postings(self, terms: Rows, among: Rows | None) -> tuple[Rows, Rows]:
+    def _postings(self, terms: slice, among: Rows | None) -> tuple[Rows, Rows]:
         """Where the postings of `terms` are, of the rows `among` if given, and of which term each is."""
         first, sizes = self.first[terms], (self.last - self.first)[terms]
-        few = np.ones(len(terms), dtype=bool) if among is None else sizes <= max(LONG, LOOK_UP * len(among))
+        few = np.ones(len(first), dtype=bool) if among is None else sizes <= max(LONG, LOOK_UP * len(among))
         scanned = np.flatnonzero(few)
         ends = np.cumsum(sizes[scanned])
         of = np.repeat(scanned, sizes[scanned])
@@ -104,15 +146,16 @@ class Part:
         mask = np.zeros(len(self.segment.ids), dtype=bool)
         mask[among] = True
         kept = mask[self.segment.rows[posting]]
-        long = [self._looked_up(terms, int(at), among) for at in np.flatnonzero(~few)]
+        long = [
+            self._looked_up(int(first[at]), int(sizes[at]), int(at), among) for at in np.flatnonzero(~few)
+        ]
         found = [(posting[kept], of[kept]), *long]
         posting, of = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
         return posting, of
 
-    def _looked_up(self, terms: Rows, at: int, among: Rows) -> tuple[Rows, Rows]:
+    def _looked_up(self, first: int, size: int, at: int, among: Rows) -> tuple[Rows, Rows]:
         """The same for one long list."""
-        first = self.first[terms[at]]
-        own = self.segment.rows[first : self.last[terms[at]]]
+        own = self.segment.rows[first : first + size]
         place = np.searchsorted(own, among.astype(np.int32))  # of one type, or the list is copied
         place = place[own[np.minimum(place, len(own) - 1)] == among]
         return place + first, np.full(len(place), at)

@@ -9,14 +9,14 @@ would give, to the bit.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rag.index.analysis import CODE_BIT, GRAM_BIT, NAME_BIT, PAIR_BIT, Terms, is_word
-from rag.index.postings import Floats, Part, Units
+from rag.index.postings import Floats, Part, Postings, Units
 from rag.index.rows import Ids, Rows, ascending
 from rag.index.segments import Segment
 
@@ -48,7 +48,7 @@ class Scored:
     occur in the collection at all.
     """
 
-    parts: tuple[Part, ...]
+    postings: Postings
     weights: Floats
     """Whole units, float32[4, terms], by descending rarity of the terms."""
     frequency: NDArray[np.int64]
@@ -69,70 +69,53 @@ class Scored:
             for segment, (first, last) in zip(segments, places, strict=True)
         )
         coverage = float(weights[SHARE][frequency > 0].sum())
-        return cls(parts, np.rint(weights[:, order] * np.float32(UNIT)), frequency[order], coverage)
+        return cls(Postings(parts), np.rint(weights[:, order] * np.float32(UNIT)), frequency[order], coverage)
 
     def best(self, k: int, allowed: Ids | None = None) -> tuple[Ids, Floats]:
         """Return the `k` best chunks by SHARE of those that have any, among `allowed` if given."""
         weights = self.weights[SHARE]
         left = weights.sum(dtype=np.float64) - np.cumsum(weights, dtype=np.float64)
         among = self._rows(allowed)
-        sums: list[Units] = [part.nothing(1, rows)[0] for part, rows in zip(self.parts, among, strict=True)]
-        kth, first_step = 1, max(FIRST_STEP, OF_EACH * sum(map(len, sums)))
+        sums: Units = self.postings.nothing(1, among)[0]
+        kth, first_step = 1, max(FIRST_STEP, OF_EACH * len(sums))
         for step in _doubling(np.cumsum(self.frequency), first_step):
-            terms = step.start + np.flatnonzero(weights[step])
-            for part, own, rows in zip(self.parts, sums, among, strict=True):
-                part.add(own[None], terms, weights[None, terms], (True,), rows)
+            self.postings.add(sums[None], step, weights[None, step], (True,), among)
             kth = _kth(sums, k, kth)
             least = kth - math.floor(left[step.stop - 1])
-            for number, (own, rows) in enumerate(zip(sums, among, strict=True)):
-                kept = np.flatnonzero(own >= least)
-                if least > 1 and len(kept) <= len(own) // 2:  # else to tell them apart takes longer
-                    sums[number], among[number] = own[kept], kept if rows is None else rows[kept]
+            if least > 1:
+                kept = np.flatnonzero(sums >= least)
+                if len(kept) <= len(sums) // 2:  # else to tell them apart takes longer
+                    sums, among = sums[kept], kept if among is None else among[kept]
         return self._ranked(sums, among, k, kth)
 
     def holding(self, k: int, allowed: Ids | None = None) -> Ids:
         """Return the `k` chunks that most likely hold the question word for word: most words, in order."""
         lines = [RARE, PAIRS]
-        terms = np.flatnonzero(self.weights[lines].any(axis=0))
-        among, sums = self._rows(allowed), list[Sums]()
-        for part, rows in zip(self.parts, among, strict=True):
-            own = part.nothing(2, rows)
-            part.add(own, terms, self.weights[lines][:, terms], (False, True), rows)
-            sums.append(own.sum(axis=0, dtype=np.int64))
+        among = self._rows(allowed)
+        own = self.postings.nothing(2, among)
+        self.postings.add(own, slice(None), self.weights[lines], (False, True), among)
+        sums = own.sum(axis=0, dtype=np.int64)
         return self._ranked(sums, among, k, _kth(sums, k, 1))[0]
 
     def of(self, wanted: Ids) -> Floats:
         """Return the shares of the chunks `wanted`, float32[4, len(wanted)], 0 for an unknown one."""
         out = np.zeros((4, len(wanted)))
-        terms = np.arange(len(self.frequency))
         order = np.argsort(wanted)
-        for part in self.parts:
-            places, held = part.segment.rows_of(wanted[order])
-            if not len(places):
-                continue
-            held, again = np.unique(held, return_inverse=True)
-            own = part.nothing(4, held)
-            part.add(own, terms, self.weights, _SATURATED, held)
-            out[:, order[places]] = own[:, again]
+        places, held = self.postings.places(wanted[order])
+        held, again = np.unique(held, return_inverse=True)
+        own = self.postings.nothing(4, held)
+        self.postings.add(own, slice(None), self.weights, _SATURATED, held)
+        out[:, order[places]] = own[:, again]
         return (out / UNIT).astype(np.float32)
 
-    def _rows(self, allowed: Ids | None) -> list[Rows | None]:
-        """The rows of each part that may be found, None for all."""
-        if allowed is None:
-            return [None] * len(self.parts)
-        wanted = ascending(allowed)
-        return [part.segment.rows_among(wanted) for part in self.parts]
+    def _rows(self, allowed: Ids | None) -> Rows | None:
+        """The rows that may be found, None for all."""
+        return None if allowed is None else self.postings.among(ascending(allowed))
 
-    def _ranked(
-        self, sums: Sequence[Sums], among: Sequence[Rows | None], k: int, least: int
-    ) -> tuple[Ids, Floats]:
-        """The `k` best of all sums, of which none is below `least`; equal scores go by id."""
-        ids, units = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.int64)]
-        for part, own, rows in zip(self.parts, sums, among, strict=True):
-            top = np.flatnonzero(own >= least)
-            ids.append(part.segment.ids[top if rows is None else rows[top]])
-            units.append(own[top].astype(np.int64))
-        found, score = np.concatenate(ids), np.concatenate(units)
+    def _ranked(self, sums: Sums, among: Rows | None, k: int, least: int) -> tuple[Ids, Floats]:
+        """The `k` best of the sums, of which none is below `least`; equal scores go by id."""
+        top = np.flatnonzero(sums >= least)
+        found, score = self.postings.ids(top if among is None else among[top]), sums[top].astype(np.int64)
         order = np.lexsort((found, -score))[:k]
         return found[order], (score[order] / UNIT).astype(np.float32)
 
@@ -140,7 +123,7 @@ class Scored:
 _SATURATED = (True, False, True, False)
 """Rows of the tables in which a term's count counts."""
 
-NOTHING = Scored((), np.zeros((4, 0), dtype=np.float32), np.zeros(0, dtype=np.int64), 0.0)
+NOTHING = Scored(Postings(()), np.zeros((4, 0), dtype=np.float32), np.zeros(0, dtype=np.int64), 0.0)
 """What an index without chunks, or a question without terms, comes to."""
 
 
@@ -178,9 +161,9 @@ def _doubling(postings: NDArray[np.int64], step: int) -> Iterator[slice]:
         at, step = end, 2 * step
 
 
-def _kth(sums: Sequence[Sums], k: int, least: int) -> int:
-    """The k-th best of all sums, if it is above `least`; that otherwise."""
-    best = np.concatenate([np.zeros(0, dtype=np.int32), *sums])
+def _kth(sums: Sums, k: int, least: int) -> int:
+    """The k-th best of the sums, if it is above `least`; that otherwise."""
+    best = sums
     if len(best) > MANY * k:
         # what every sixteenth lets expect; where it was too much, all are looked at
         some = best[::MANY]

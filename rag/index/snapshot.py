@@ -158,7 +158,8 @@ def _vectors(folder: Path, manifest: dict[str, Any], kind: Kind) -> VectorIndex:
 
 
 def _array(folder: Path, name: str) -> Any:
-    return np.load(folder / name, mmap_mode="r", allow_pickle=False)
+    # a plain array over the mapped file: that of numpy's own kind takes ten times as long to be cut
+    return np.asarray(np.load(folder / name, mmap_mode="r", allow_pickle=False))
 
 
 def _write(path: Path, content: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Sequence
 from typing import Literal
 
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from rag.index.blocks import PART, TRAINING, Block, Codebook, Floats, Ids, merge
 from rag.index.rows import ascending
 
-__all__ = ["Floats", "Ids", "Kind", "VectorIndex"]
+__all__ = ["Floats", "Ids", "Kind", "Looking", "VectorIndex"]
 
 Kind = Literal["auto", "flat", "pq"]
 
@@ -79,25 +80,13 @@ class VectorIndex:
 
         Among `allowed` they are the exact nearest, however many are allowed.
         """
-        query = np.ascontiguousarray(query, dtype=np.float32)
-        wanted = None if allowed is None else ascending(allowed)
-        found: list[tuple[Ids, Floats]] = [(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32))]
-        coded: list[Block] = []
-        for block in self.blocks if k > 0 else ():
-            rows = None
-            if wanted is not None:
-                rows = block.among(wanted)
-                if not len(rows):
-                    continue
-            if rows is None and block.codebook is not None:
-                coded.append(block)
-                continue
-            near, scores = block.nearest(query, k, rows)
-            found.append((block.ids[near], scores))
-        found += _refined(coded, query, max(WIDTH, EACH * k))
-        ids, scores = (np.concatenate(parts) for parts in zip(*found, strict=True))
-        order = np.lexsort((ids, -scores))[:k]
-        return ids[order], scores[order]
+        looking = self.looking(query, k, allowed)
+        looking.work()
+        return looking.found()
+
+    def looking(self, query: Floats, k: int, allowed: Ids | None = None) -> Looking:
+        """The same for several threads together."""
+        return Looking(self.blocks, query, k, allowed)
 
     def exact(self, query: Floats, k: int) -> Ids:
         """Return the ids of the exact `k` nearest, by a scan of everything."""
@@ -169,6 +158,44 @@ class VectorIndex:
             return None
         everything = VectorIndex(blocks=blocks)
         return Codebook.train(everything._at(np.arange(0, total, max(1, total // TRAINING))))
+
+
+class Looking:
+    """A search that several threads may do parts of: each calls `work`, and when all have returned one calls
+    `found`."""
+
+    def __init__(self, blocks: Sequence[Block], query: Floats, k: int, allowed: Ids | None = None) -> None:
+        self._query = np.ascontiguousarray(query, dtype=np.float32)
+        self._k = k
+        self._wanted = None if allowed is None else ascending(allowed)
+        coded = [block for block in blocks if allowed is None and block.codebook is not None]
+        plain = [block for block in blocks if allowed is not None or block.codebook is None]
+        # from the largest on, so that nobody is left with one at the end; the coded are refined together
+        parts = [coded, *([block] for block in sorted(plain, key=len, reverse=True))]
+        self._left = deque(parts if k > 0 else ())
+        self._found = [(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32))]
+
+    def work(self) -> None:
+        """Search blocks until none is left to begin with."""
+        while True:
+            try:
+                blocks = self._left.popleft()
+            except IndexError:
+                return
+            if blocks and self._wanted is None and blocks[0].codebook is not None:
+                self._found += _refined(blocks, self._query, max(WIDTH, EACH * self._k))
+                continue
+            for block in blocks:
+                rows = None if self._wanted is None else block.among(self._wanted)
+                if rows is None or len(rows):
+                    near, scores = block.nearest(self._query, self._k, rows)
+                    self._found.append((block.ids[near], scores))
+
+    def found(self) -> tuple[Ids, Floats]:
+        """Return ids and inner products, best first."""
+        ids, scores = (np.concatenate(parts) for parts in zip(*self._found, strict=True))
+        order = np.lexsort((ids, -scores))[: self._k]
+        return ids[order], scores[order]
 
 
 def _refined(blocks: Sequence[Block], query: Floats, width: int) -> list[tuple[Ids, Floats]]:

@@ -128,11 +128,10 @@ class Database:
         """
         unused = time.monotonic() - record.info.get(_USED, time.monotonic())
         waiting = select.poll()
-        waiting.register(connection.fileno(), select.POLLIN)
-        if unused < IDLE_SECONDS and not waiting.poll(0):
-            return
         try:
-            self.engine.dialect.do_ping(connection)
+            waiting.register(connection.fileno(), select.POLLIN)
+            if unused >= IDLE_SECONDS or waiting.poll(0):
+                self.engine.dialect.do_ping(connection)
         except self.engine.dialect.loaded_dbapi.Error as error:
             raise InvalidatePoolError from error
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from sqlalchemy import event
 
 from tests.api.conftest import problem, ready
 from tests.page.pdf_pages import pdf_of
@@ -24,6 +26,27 @@ def test_a_search_shows_places_and_both_rankings(client: TestClient) -> None:
         assert {"dense_rank", "dense_score", "lexical_rank", "lexical_score"} <= set(result)
     assert best["dense_rank"] == 1
     assert [r["score"] for r in results] == sorted((r["score"] for r in results), reverse=True)
+
+
+def test_a_search_asks_the_database_as_often_for_many_documents_as_for_one(client: TestClient) -> None:
+    asked: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if threading.current_thread().name.startswith("AnyIO"):  # others look for work
+            asked.append(statement)
+
+    event.listen(client.app.state.service.db.engine, "before_cursor_execute", note)  # type: ignore[attr-defined]
+    often = []
+    for number in range(3):
+        ready(
+            client, f"lease-{number}.txt", f"The rent of house {number} is paid in guilders. ".encode() * 40
+        )
+        client.post("/search", json={"query": "rent"}).raise_for_status()  # it follows what is new
+        asked.clear()
+        found = client.post("/search", json={"query": "rent in guilders"}).json()["results"]
+        assert len({each["document_id"] for each in found}) == number + 1
+        often.append(len(asked))
+    assert often == [5, 5, 5]
 
 
 def test_a_search_knows_pages(sqlite_client: TestClient) -> None:

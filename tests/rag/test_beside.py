@@ -13,7 +13,7 @@ import pytest
 from rag.index import collection
 from rag.index.beside import beside
 from rag.index.collection import CollectionIndex, IndexedDocument
-from rag.index.vectors import VectorIndex
+from rag.index.vectors import Looking
 
 ASKED: ContextVar[str] = ContextVar("ASKED")
 
@@ -63,7 +63,7 @@ def test_a_leg_that_fails_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
         raise MemoryError
 
     monkeypatch.setattr(collection, "APART", 0)
-    monkeypatch.setattr(VectorIndex, "search", fails)
+    monkeypatch.setattr(Looking, "work", fails)
     with pytest.raises(MemoryError):
         small_index().search("river", np.ones(8, dtype=np.float32), 5)
 

@@ -12,9 +12,10 @@ typedef struct {
     const int32_t *place;         // [rows] where each of them is in `among`, -1 for the others; NULL with it
     const int64_t *first, *last;  // [lists] where in `rows` each list is
     const float *weights;         // [lines][lists] whole units
-    int32_t *out;                 // [lines][width]
-    int64_t lists, lines, width, height;  // `height` is how many rows there are
+    int32_t *out;                 // [lines][width], a line `stride` after the one before
+    int64_t lists, lines, width, stride, height;  // `height` is how many rows there are
     int64_t saturated;            // bit by line: whether weights are multiplied with what counts are worth
+    int64_t more;                 // how many of these follow this one
 } sums;
 
 // Adds n postings of a list: their rows and counts, and where each belongs.
@@ -28,7 +29,7 @@ static void add(const sums *a, int64_t list, const int32_t *rows, const uint8_t 
         }
     for (int64_t line = 0; line < a->lines; line++) {
         float weight = a->weights[line * a->lists + list];
-        int32_t *out = a->out + line * a->width;
+        int32_t *out = a->out + line * a->stride;
         if (weight == 0) continue;
         if (a->saturated >> line & 1) {
             for (int i = 0; i < n; i++) units[i] = (int32_t)rintf(worth[i] * weight);
@@ -123,7 +124,7 @@ static void search(const sums *a, int64_t list) {
     flush(a, list, &c);
 }
 
-EXPORT void longleaf_lists(const sums *a) {
+static void all(const sums *a) {
     for (int64_t list = 0; list < a->lists; list++) {
         int64_t first = a->first[list], size = a->last[list] - first;
         if (a->among == NULL)
@@ -133,5 +134,12 @@ EXPORT void longleaf_lists(const sums *a) {
             }
         else if (size > LOOK_UP * a->width) search(a, list);
         else if (size) scan(a, list);
+    }
+}
+
+EXPORT void longleaf_lists(const sums *a) {
+    for (;; a++) {
+        if (a->width) all(a);
+        if (!a->more) return;
     }
 }
