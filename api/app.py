@@ -33,6 +33,7 @@ from api.routes import (
     metrics,
     oidc,
     openai,
+    operations,
     query,
     reading,
     search,
@@ -71,6 +72,7 @@ ROOMS = (
     oidc,
     audit,
     health,
+    operations,
     metrics,
 )
 

@@ -163,6 +163,7 @@ LINES: dict[str, Line] = {
     "POST /webhooks/{id}/deliveries/{delivery}/send": Line("admin", lambda h, _w: h.delivery()),
     "DELETE /webhooks/{id}": Line("admin", lambda h, _w: h.webhook()),
     "GET /metrics": Line("operator"),
+    "GET /operations": Line("operator"),
     "GET /users": Line("operator"),
     "POST /users": Line("operator", send={"json": {"email": "bob@example.org"}}),
     "PATCH /users/{id}": Line("operator", lambda h, _w: h.user_id, {"json": {"disabled": False}}),

@@ -14,7 +14,7 @@ from api.loaders import Loaders
 from api.wiring import Service
 from model import Engine, EngineDeadError
 from rag.settings import Settings
-from tests.api.conftest import problem, until, upload, wait_for
+from tests.api.conftest import problem, ready, until, upload, wait_for
 
 
 def test_healthy_ready_and_which_version(client: TestClient) -> None:
@@ -28,6 +28,40 @@ def test_healthy_ready_and_which_version(client: TestClient) -> None:
     assert re.fullmatch(r"\d+\.\d+\.\d+\S*", version["version"])
     assert version["model"]
     assert version["embedder"]
+
+
+def test_what_is_going_on_is_what_the_metrics_say(client: TestClient) -> None:
+    ready(client)
+    upload(client, "empty.txt", "")
+    until(lambda: "failed" in client.get("/operations").json()["store"]["documents"])
+    asked = {"question": "How long is the notice period?", "mode": "answer", "max_tokens": 8}
+    client.post("/query", json=asked).raise_for_status()
+    until(lambda: client.get("/readyz").status_code == 200)
+    now = client.get("/operations").json()
+    metrics = {
+        name: float(value)
+        for name, value in re.findall(r"^(longleaf_[^ ]+) (\S+)$", client.get("/metrics").text, re.M)
+    }
+    assert now["checks"] == client.get("/readyz").json()["checks"]
+    assert (now["version"], now["embedder"]) == tuple(
+        client.get("/version").json()[each] for each in ("version", "embedder")
+    )
+    assert now["store"]["documents"] == {"ready": 1, "failed": 1}
+    assert now["store"]["failed"] == {"empty": 1}
+    for name, value in {
+        'longleaf_queue_jobs{status="done"}': now["queue"]["jobs"]["done"],
+        "longleaf_ingest_threads": now["queue"]["threads"],
+        "longleaf_chunks": now["store"]["chunks"],
+        "longleaf_document_bytes": now["store"]["bytes"],
+        "longleaf_index_chunks": now["index"]["chunks"],
+        "longleaf_data_disk_bytes": now["disk"]["total_bytes"],
+        'longleaf_kv_blocks{state="free"}': now["engine"]["blocks_free"],
+        "longleaf_engine_prompt_tokens_total": now["engine"]["prompt_tokens"],
+        "longleaf_engine_generated_tokens_total": now["engine"]["new_tokens"],
+    }.items():
+        assert metrics[name] == value, name
+    assert now["index"]["chunks"] > 0
+    assert now["engine"]["prompt_tokens"] > 0
 
 
 def test_readiness_says_what_is_missing(make_settings: Callable[..., Settings], loaders: Loaders) -> None:
