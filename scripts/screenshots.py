@@ -11,6 +11,7 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -51,14 +52,15 @@ def read_first_quote(page: Page) -> None:
     expect(page.locator("#reader mark").first).to_be_visible()
 
 
+def shot(page: Page, folder: Path, name: str) -> Path:
+    """Take one picture."""
+    path = folder / f"{name}.png"
+    page.screenshot(path=path)
+    return path
+
+
 def take(browser: Browser, base: str, folder: Path) -> Iterator[Path]:
     """Take the pictures one after the other."""
-
-    def shot(page: Page, name: str) -> Path:
-        path = folder / f"{name}.png"
-        page.screenshot(path=path)
-        return path
-
     files = sorted(path for path in DOCUMENTS.iterdir() if path.name != "README.md")
     with opened(browser, base, viewport=DESKTOP) as page:
         page.set_input_files("#files", files)
@@ -66,19 +68,51 @@ def take(browser: Browser, base: str, folder: Path) -> Iterator[Path]:
         ask(page, QUESTIONS[0])
         read_first_quote(page)
         page.mouse.move(700, 840)
-        yield shot(page, "page-light")
+        yield shot(page, folder, "page-light")
     with opened(browser, base, viewport=DESKTOP, color_scheme="dark") as page:
         expect(page.locator("#docs .is-ready")).to_have_count(len(files))
         ask(page, QUESTIONS[1])
         page.locator("summary").first.click()
-        yield shot(page, "page-dark")
+        yield shot(page, folder, "page-dark")
     with opened(
         browser, base, viewport=PHONE, is_mobile=True, has_touch=True, device_scale_factor=1.5
     ) as page:
         expect(page.locator("#ask-scope")).to_contain_text("3 documents")
         ask(page, QUESTIONS[0])
         page.locator("body").tap(position={"x": 4, "y": 4})
-        yield shot(page, "page-phone")
+        yield shot(page, folder, "page-phone")
+
+
+def take_views(browser: Browser, base: str, folder: Path) -> Iterator[Path]:
+    """Take the pictures of the views that are fetched when they are opened, after those of `take`."""
+    with opened(browser, base, viewport=DESKTOP) as page:
+        expect(page.locator("#ask-scope")).to_contain_text("3 documents")
+        ask(page, QUESTIONS[1])
+        judged = page.get_by_role("group", name="Was this right?")
+        judged.get_by_role("button", name="No", exact=True).click()
+        judged.get_by_role("textbox").fill("The first quote says it; the last one is beside the point.")
+        judged.get_by_role("checkbox").last.check()
+        judged.get_by_role("button", name="Save").click()
+        expect(judged.get_by_role("status")).to_have_text("Kept.")
+        page.get_by_role("button", name="Compare").click()
+        dialog = page.get_by_role("dialog")
+        dialog.get_by_label("Kind of answer").select_option("quotes")
+        dialog.get_by_label("Tokens to be read at most").fill("512")
+        dialog.get_by_role("button", name="Ask and compare").click()
+        expect(dialog.get_by_role("table")).to_be_visible(timeout=300_000)
+        dialog.get_by_label("Only documents with").scroll_into_view_if_needed()
+        dialog.get_by_role("region", name="Second answer").scroll_into_view_if_needed()
+        yield shot(page, folder, "page-compare")
+        page.keyboard.press("Escape")
+        page.get_by_role("button", name="Administration").click()
+        dialog.get_by_role("navigation").get_by_role("button", name="Feedback").click()
+        dialog.locator("summary").first.click()
+        expect(dialog.locator(".said-of blockquote").first).to_be_visible()
+        yield shot(page, folder, "page-admin")
+    with opened(browser, base, viewport=DESKTOP, color_scheme="dark") as page:
+        page.get_by_role("button", name="Operations").click()
+        expect(page.get_by_role("dialog")).to_contain_text("Written just now")
+        yield shot(page, folder, "page-operations")
 
 
 def main() -> int:
@@ -93,7 +127,7 @@ def main() -> int:
     too_large = False
     with own_service() as service, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--hide-scrollbars"])
-        for picture in take(browser, service.base, folder):
+        for picture in chain(take(browser, service.base, folder), take_views(browser, service.base, folder)):
             size = picture.stat().st_size
             too_large |= size > LARGEST_BYTES
             print(f"{picture} {size:,} bytes")

@@ -16,7 +16,10 @@ MODULES = sorted(ASSETS.glob("*.js"))
 
 
 def catalog(language: str) -> dict[str, str]:
-    """The messages of a language by their keys. Raises ValueError for a key that is there twice."""
+    """The messages of a language by their keys, those of views too that are fetched when they are opened.
+
+    Raises ValueError for a key that is there twice.
+    """
 
     def unique(pairs: list[tuple[str, str]]) -> dict[str, str]:
         keys = [key for key, _ in pairs]
@@ -24,8 +27,11 @@ def catalog(language: str) -> dict[str, str]:
             raise ValueError(f"{language}.json has {sorted(twice)} twice")
         return dict(pairs)
 
-    text = (ASSETS / "words" / f"{language}.json").read_text(encoding="utf-8")
-    return dict(json.loads(text, object_pairs_hook=unique))
+    found: list[tuple[str, str]] = []
+    for path in (f"{language}.json", f"views/{language}.json"):
+        text = (ASSETS / "words" / path).read_text(encoding="utf-8")
+        found += json.loads(text, object_pairs_hook=list)
+    return unique(found)
 
 
 @dataclass(frozen=True)

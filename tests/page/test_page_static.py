@@ -10,8 +10,12 @@ import pytest
 
 PAGE = Path(__file__).resolve().parents[2] / "api" / "page"
 FILES = sorted(path for path in PAGE.rglob("*") if path.is_file())
-CATALOGS = {path for path in FILES if path.parent.name == "words"}
+ASSETS = PAGE / "assets"
+CATALOGS = {path for path in FILES if path.parent == ASSETS / "words"}
+LATER_CATALOGS = {path for path in FILES if path.parent == ASSETS / "words" / "views"}
 LARGEST_PAGE = 200_000
+LARGEST_VIEWS = 100_000
+"""Of what is fetched only when a view is opened, all views together."""
 
 
 class _Markup(HTMLParser):
@@ -58,14 +62,32 @@ def test_every_reference_is_a_file_of_the_page() -> None:
         assert not symbol or f'id="{symbol}"' in text, reference
 
 
+def _imported(text: str) -> set[str]:
+    """Modules that come with one."""
+    return set(re.findall(r'^import .* from "\./([^"]+)";$', text, re.M))
+
+
+def _fetched_later() -> set[Path]:
+    """Modules and styles that only the opening of a view brings."""
+    modules = {path.name: path for path in FILES if path.suffix == ".js"}
+    at_start, ahead = set[str](), ["main.js"]
+    while ahead:
+        name = ahead.pop()
+        if name not in at_start:
+            at_start.add(name)
+            ahead += _imported(modules[name].read_text())
+    styles = set(re.findall(r'href="assets/(\w+\.css)"', (PAGE / "index.html").read_text()))
+    return {path for name, path in modules.items() if name not in at_start} | {
+        path for path in FILES if path.suffix == ".css" and path.name not in styles
+    }
+
+
 def test_every_module_is_imported_and_there() -> None:
     modules = {path.name: path.read_text() for path in FILES if path.suffix == ".js"}
-    imported = {
-        name
-        for text in modules.values()
-        for name in re.findall(r'^import .* from "\./([^"]+)";$', text, re.M)
-    }
-    assert imported | {"main.js"} == set(modules)
+    imported = {name for text in modules.values() for name in _imported(text)}
+    opened = {name for text in modules.values() for name in re.findall(r'import\("\./([^"]+)"\)', text)}
+    assert imported | opened | {"main.js"} == set(modules)
+    assert {(ASSETS / name) for name in opened} <= _fetched_later()
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
@@ -80,10 +102,17 @@ def test_no_markup_from_text_and_no_foreign_address(path: Path) -> None:
 
 
 def test_the_page_is_small() -> None:
-    """A browser loads every file but the catalogs, and one of those."""
-    catalogs = [path.stat().st_size for path in CATALOGS]
-    rest = sum(path.stat().st_size for path in FILES if path not in CATALOGS)
-    assert rest + max(catalogs) <= LARGEST_PAGE
+    """A browser loads every file but the catalogs and what views bring, and one of the catalogs."""
+
+    def size(paths: set[Path]) -> int:
+        return sum(path.stat().st_size for path in paths)
+
+    def largest(paths: set[Path]) -> int:
+        return max(path.stat().st_size for path in paths)
+
+    later = _fetched_later()
+    assert size(set(FILES) - CATALOGS - LATER_CATALOGS - later) + largest(CATALOGS) <= LARGEST_PAGE
+    assert size(later) + largest(LATER_CATALOGS) <= LARGEST_VIEWS
 
 
 def _colours() -> list[dict[str, str]]:

@@ -30,7 +30,7 @@ function refused(status, body) {
 const segment = encodeURIComponent;
 const isAbort = (error) => error?.name === "AbortError";
 
-async function send(path, options = {}) {
+export async function send(path, options = {}) {
   let response;
   try {
     response = await fetch(path, options);
@@ -42,8 +42,8 @@ async function send(path, options = {}) {
   return response;
 }
 
-const getJson = async (path, options) => (await send(path, options)).json();
-const postJson = (path, body, options = {}) =>
+export const getJson = async (path, options) => (await send(path, options)).json();
+export const postJson = (path, body, options = {}) =>
   send(path, { method: "POST", ...options, headers: { "Content-Type": "application/json", ...options.headers }, body: JSON.stringify(body) });
 
 // Not by `send`: that the key is wrong is said where it was typed.
@@ -120,6 +120,11 @@ export const changeConversation = async (id, change) => (await postJson(`convers
 export const deleteConversation = (id) => send(`conversations/${segment(id)}`, { method: "DELETE" });
 export const exportOf = (id) => `conversations/${segment(id)}/export?format=markdown`;
 
+export const whoAmI = () => getJson("me");
+export const getAnswer = (id) => getJson(`answers/${segment(id)}`);
+// What one says of an answer: {correct, comment, wrong_citations}.
+export const judgeAnswer = async (id, said) => (await postJson(`answers/${segment(id)}/feedback`, said)).json();
+export const takeBack = (id) => send(`answers/${segment(id)}/feedback`, { method: "DELETE" });
 export const replayAnswer = async (id) => (await send(`answers/${segment(id)}/replay`, { method: "POST" })).json();
 
 // Asks and yields {type, data} with parsed data until `done`; an `error` event or a broken stream is thrown.

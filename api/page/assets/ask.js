@@ -14,13 +14,16 @@ export class Asking {
   #place = 0;
   #scope;
   #cite;
+  #compare;
   #talk = 0;
   #held = null;
   #id = "";
   #of = "";
 
-  // `scope()` gives {collection, chosen, ready, total}; `cite(citations, index, opener)` shows a quote.
-  constructor({ scope, cite }) {
+  // `scope()` gives {collection, chosen, ready, total}; `cite(citations, index, opener)` shows a quote; `compare(question, answer,
+  // opener)` another answer beside one.
+  constructor({ scope, cite, compare }) {
+    this.#compare = compare;
     this.#scope = scope;
     this.#cite = cite;
     byId("ask").addEventListener("submit", (event) => { event.preventDefault(); this.#submit(); });
@@ -93,7 +96,7 @@ export class Asking {
     this.#running?.abort.abort();
     if (this.#asked.at(-1) !== question) this.#asked.push(question);
     this.#place = this.#asked.length;
-    const turn = new Turn(question, { again: (text) => this.start(text), cite: this.#cite });
+    const turn = new Turn(question, { again: (text) => this.start(text), cite: this.#cite, compare: this.#compare });
     const run = { abort: new AbortController() };
     this.#running = run;
     this.#answers.prepend(turn.element);
@@ -126,7 +129,7 @@ export class Asking {
     this.#running?.abort.abort();
     this.#answers.replaceChildren();
     for (const answer of answers) {
-      const turn = new Turn(answer.question, { again: (text) => this.start(text), cite: this.#cite });
+      const turn = new Turn(answer.question, { again: (text) => this.start(text), cite: this.#cite, compare: this.#compare });
       turn.restore(answer);
       this.#answers.prepend(turn.element);
     }

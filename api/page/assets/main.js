@@ -5,6 +5,7 @@ import { Asking } from "./ask.js";
 import { Collections } from "./collections.js";
 import { Documents } from "./documents.js";
 import { byId, setText } from "./dom.js";
+import { offerViews, openView } from "./menu.js";
 import { Reader } from "./reader.js";
 import { watchReadiness } from "./readiness.js";
 import { watchSignIn } from "./signin.js";
@@ -24,6 +25,7 @@ const documents = new Documents({
 const asking = new Asking({
   scope: () => ({ collection: collections.current, chosen: documents.chosen, ready: documents.ready, total: documents.total }),
   cite: (citations, index, opener) => reader.showQuote(citations, index, opener),
+  compare: (question, answer, opener) => openView("compare", { opener, question, answer, collection: collections.current }),
 });
 const talks = new Talks({
   onOpen: (talk) => { collections.choose(talk.collection); asking.show(talk); },
@@ -54,6 +56,7 @@ function changed() {
 
 whenLeaving(() => asking.keep());
 watchSignIn();
+offerViews();
 watchReadiness(() => { collections.load().catch(() => {}); documents.refresh(); });
 collections.load().catch(() => {}).finally(() => talks.followLink());
 documents.refresh();

@@ -11,6 +11,9 @@ const line = (change) => h("li", {},
   change.document_id ? [": ", bdi(change.document_id)] : null,
   change.detail ? [": ", h("bdi", { lang: "en" }, change.detail)] : null);
 
+// What is different, as a list.
+export const changesOf = (changed) => h("ul", {}, changed.map(line));
+
 // A button for an answer that is complete, and the place where its outcome is said.
 export function replayOf(answerId) {
   const outcome = h("div", { class: "replay", role: "status" });
@@ -20,7 +23,7 @@ export function replayOf(answerId) {
     try {
       const { changed } = await replayAnswer(answerId);
       outcome.replaceChildren(...(changed
-        ? [h("p", {}, t("replay.differs")), h("ul", {}, changed.map(line))]
+        ? [h("p", {}, t("replay.differs")), changesOf(changed)]
         : [h("p", {}, t("replay.same"))]));
     } catch (error) {
       outcome.replaceChildren(h("p", { class: "problem" }, explained(error)));

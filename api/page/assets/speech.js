@@ -31,6 +31,11 @@ const number = new Intl.NumberFormat(locale);
 const rules = new Intl.PluralRules(language);
 export const count = (value) => number.format(value ?? 0);
 
+// Takes in the words of views that are fetched when they are opened, from the catalogs of their own.
+export async function learn(part) {
+  Object.assign(words, await catalog(`${part}/${language}`));
+}
+
 const SLOT = /\{(\w+)\}/y;
 const CHOICE = /\{(\w+), plural,/y;
 const FORM = /\s*(\w+) \{/y;

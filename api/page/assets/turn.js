@@ -2,6 +2,7 @@
 
 import { announce, bdi, h, setText } from "./dom.js";
 import { copyText, transcript } from "./copy.js";
+import { judgementOf } from "./judge.js";
 import { ledgerOf } from "./ledger.js";
 import { replayOf } from "./replay.js";
 import { showWorth } from "./worth.js";
@@ -18,7 +19,7 @@ export class Turn {
   #receipts = [];
   #does;
 
-  // `does`: {again(question), cite(citations, index, opener)}.
+  // `does`: {again(question), cite(citations, index, opener), compare(question, answer, opener)}.
   constructor(question, does) {
     this.question = question;
     this.#does = does;
@@ -216,7 +217,8 @@ export class Turn {
     } }, t("turn.copy"));
     if (this.#text || this.#citations.length) this.foot.append(copy);
     const [check, outcome] = replayOf(answer.answer_id);
-    this.foot.append(this.#againButton(), check, outcome);
+    const compare = h("button", { type: "button", class: "small", "aria-haspopup": "dialog", onclick: () => this.#does.compare(this.question, answer, compare) }, t("turn.compare"));
+    this.foot.append(this.#againButton(), check, compare, outcome, judgementOf(answer));
     if (answer.context) this.foot.append(ledgerOf(answer));
     this.foot.hidden = false;
   }
