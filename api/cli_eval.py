@@ -129,3 +129,16 @@ def make(  # noqa: PLR0917 (typer calls it by name)
     from api.commands.eval_make import run as propose  # noqa: PLC0415
 
     propose(quiet(settings(model=model)), out, docs, collection, yes or count, by, seed, ask=yes is None)
+
+
+@eval_app.command("feedback")
+def feedback(
+    out: Annotated[Path, typer.Argument(metavar="QUESTIONS", help="JSON Lines file to add questions to.")],
+    collection: Annotated[
+        str | None, typer.Option("--collection", "-c", metavar="NAME", help="Collection that was asked.")
+    ] = None,
+) -> None:
+    """Take the questions that people said were answered, or refused, rightly."""
+    from api.commands.eval_feedback import run as take  # noqa: PLC0415
+
+    take(quiet(settings()), out, collection)

@@ -47,7 +47,7 @@ def run(  # noqa: PLR0917 (called by one program alone)
         fail(f"--docs {docs}: there is no such folder", USAGE)
     if ask and not sys.stdin.isatty():
         fail("questions are accepted at a terminal; --yes N keeps N as not accepted", USAGE)
-    known = _known(out)
+    known = known_ids(out)
     with session(settings, collection, () if docs is None else (docs,)) as made_of:
         proposer = _proposer(made_of, by, seed)
         kept = 0
@@ -67,7 +67,8 @@ def run(  # noqa: PLR0917 (called by one program alone)
         warn(f"the documents gave {kept} of {count}: what a question could not find again was left out")
 
 
-def _known(out: Path) -> set[str]:
+def known_ids(out: Path) -> set[str]:
+    """Ids of the questions that a file holds already; exits with 2 for one that no line can be added to."""
     if not out.exists() or not out.stat().st_size:
         return set()
     if out.suffix.lower() in {".csv", ".tsv"}:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import json
 import secrets
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,9 +16,10 @@ from fastapi.testclient import TestClient
 from api.app import create_app
 from api.loaders import Loaders
 from api.wiring import Service
+from rag.evaluation.questions import load_questions
 from rag.settings import Settings
 from rag.store.repositories import DEFAULT_SCOPE, Feedback, Keys
-from tests.api.conftest import problem, ready
+from tests.api.conftest import LEASE, in_process, problem, ready
 from tests.ingest.ingesting import where_found
 
 QUESTION = "How long is the notice period?"
@@ -180,6 +184,71 @@ def test_a_document_takes_the_answers_words_and_leaves_what_was_said_of_it(
         assert client.delete(f"/conversations/{held}").status_code == 204
         assert list(where_found(service.db, settings.data_dir, canary)) == []
         assert said(client) == []
+
+
+def test_what_was_right_becomes_questions_of_an_evaluation(  # noqa: PLR0917 (fixtures)
+    database_url: str,
+    make_settings: Callable[..., Settings],
+    loaders: Loaders,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    settings = make_settings(database_url=database_url)
+    out = tmp_path / "asked.jsonl"
+    with TestClient(create_app(settings, Service(settings, loaders))) as client:
+        document = ready(client)
+
+        def judged(answer: dict[str, Any], **verdict: Any) -> str:
+            path = f"/answers/{answer['answer_id']}/feedback"
+            client.post(path, json={"correct": True, **verdict}).raise_for_status()
+            return str(answer["answer_id"])
+
+        def ask(question: str, **more: Any) -> dict[str, Any]:
+            body = {"question": question, "mode": "quotes", **more}
+            answer: dict[str, Any] = client.post("/query", json=body).json()
+            return answer
+
+        gone = ready(client, "gone.md", LEASE.replace("fourteen", "nine"))
+        judged(asked(client, document_ids=[gone["id"]]))
+        assert client.delete(f"/documents/{gone['id']}").status_code == 204
+        right = asked(client)
+        judged(right)
+        judged(asked(client), correct=False)
+        every = [each["id"] for each in right["citations"]]
+        judged(asked(client), wrong_citations=every)
+        refused = ask("What is the capital of the republic of Vanuatu?")
+        assert refused["answer_status"] != "answered"
+        judged(refused)
+        follow = ask("And when did it begin?", history=[{"question": QUESTION, "answer": "Fourteen months."}])
+        assert follow["searches"][0]["why"] == "follow_up"
+        judged(follow)
+
+        monkeypatch.setenv("LONGLEAF_DATA_DIR", str(settings.data_dir))
+        monkeypatch.setenv("LONGLEAF_DATABASE_URL", database_url)
+        longleaf = in_process(capsys)
+        made = longleaf("eval", "feedback", out)
+        assert made.returncode == 0, made.stderr
+        assert "2 questions added" in made.stdout
+        for why in ("1 left out: had no quote", "1 left out: leaned on", "1 left out: lost a document"):
+            assert why in made.stdout
+        assert "0 questions added" in longleaf("eval", "feedback", out).stdout
+        assert longleaf("eval", "feedback", out, "--collection", "none").returncode == 1
+    found = {each.id: each for each in load_questions(out).questions}
+    assert set(found) == {right["answer_id"], refused["answer_id"]}
+    taken = found[right["answer_id"]]
+    assert (taken.question, taken.answerable, taken.accepted) == (QUESTION, True, True)
+    for evidence, quote in zip(taken.evidence, right["citations"], strict=True):
+        assert evidence.doc == document["id"]
+        assert LEASE[evidence.start : evidence.end] == evidence.text == quote["cited_text"]
+    assert not found[refused["answer_id"]].answerable
+    # and they can be asked
+    monkeypatch.setattr("api.commands.session.Service", functools.partial(Service, loaders=loaders))
+    ran = longleaf("eval", "run", out, "--collection", "default", "--mode", "quotes", "--json")
+    assert ran.returncode == 0, ran.stderr
+    outcomes = {each["id"]: each for each in json.loads(ran.stdout)["questions"]}
+    assert set(outcomes) == set(found)
+    assert not outcomes[right["answer_id"]].get("missing")
 
 
 @pytest.mark.parametrize("end", ["take back", "delete the collection"])

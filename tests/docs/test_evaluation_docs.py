@@ -20,7 +20,7 @@ COMMANDS = re.findall(r"(?m)^longleaf (eval .*)$", "\n".join(re.findall(r"(?ms)^
 
 
 def test_there_are_commands_of_every_verb() -> None:
-    assert {command.split()[1] for command in COMMANDS} == {"run", "compare", "sweep", "make"}
+    assert {command.split()[1] for command in COMMANDS} == {"run", "compare", "sweep", "make", "feedback"}
 
 
 @pytest.mark.parametrize("command", COMMANDS)
