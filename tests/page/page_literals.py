@@ -48,7 +48,8 @@ def words_in_script(text: str) -> list[str]:
 
 
 # Calls whose arguments are shown or said, and how many arguments stand before those.
-SHOWN = {"h": 2, "setText": 1, "iconButton": 1, "Problem": 1}
+SHOWN = {"h": 2, "setText": 1, "iconButton": 1, "dialogOf": 1, "secret": 1, "Problem": 1}
+SHOWN |= dict.fromkeys(("field", "checkbox", "twice"), 0)
 SHOWN |= dict.fromkeys(("announce", "say", "complain", "fail", "bdi", "Text", "createTextNode", "Option"), 0)
 SHOWN |= dict.fromkeys(
     ("append", "prepend", "replaceChildren", "button", "block", "alert", "confirm", "Error"), 0
