@@ -194,6 +194,9 @@ class Looking:
     def found(self) -> tuple[Ids, Floats]:
         """Return ids and inner products, best first."""
         ids, scores = (np.concatenate(parts) for parts in zip(*self._found, strict=True))
+        if len(scores) > self._k > 0:  # each block gave so many
+            least = np.partition(scores, len(scores) - self._k)[len(scores) - self._k]
+            ids, scores = ids[scores >= least], scores[scores >= least]
         order = np.lexsort((ids, -scores))[: self._k]
         return ids[order], scores[order]
 
