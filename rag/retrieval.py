@@ -101,7 +101,7 @@ class Retriever:
         index = self._index(workspace, scope.collection_id)
         documents = scope.document_ids
         if scope.filters is not None:
-            with self._observer.stage("filter"), self._db.read() as session:
+            with self._observer.stage("filter"), self._db.glance() as session:
                 matching = matching_documents(session, workspace, scope.collection_id, scope.filters)
             documents = matching if documents is None else documents & matching
         if top_k < 1 or not len(index) or (documents is not None and not documents):
