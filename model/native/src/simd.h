@@ -86,11 +86,16 @@ INLINE float widen(bf16 x) {
     memcpy(&f, &bits, 4);
     return f;
 }
-INLINE bf16 narrow(float x) {  // to the nearest, ties to even
+// To the nearest, ties to even. The instruction takes what is below 2^-126 for 0, as it does when it multiplies.
+INLINE bf16 narrow(float x) {
+#if HAS_DOT
+    return (bf16)_mm_extract_epi16((__m128i)_mm_cvtneps_pbh(_mm_set_ss(x)), 0);
+#else
     uint32_t bits;
     memcpy(&bits, &x, 4);
     if ((bits & 0x7fffffff) > 0x7f800000) return (bf16)(bits >> 16 | 0x40);
     return (bf16)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+#endif
 }
 INLINE vf load_bf16(const bf16 *p) {
     vh h;
@@ -98,10 +103,14 @@ INLINE vf load_bf16(const bf16 *p) {
     return (vf)(__builtin_convertvector(h, vu) << 16);
 }
 INLINE void store_bf16(bf16 *p, vf v) {  // as `narrow`
+#if HAS_DOT
+    __m256bh h = _mm512_cvtneps_pbh((__m512)v);
+#else
     vu bits = (vu)v;
     vu rounded = (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
     bits = (vu)choose(v == v, (vf)rounded, (vf)(bits >> 16 | 0x40));
     vh h = __builtin_convertvector(bits, vh);
+#endif
     memcpy(p, &h, sizeof h);
 }
 INLINE vf load_half(const half *p) {
@@ -147,12 +156,18 @@ INLINE vf exp2_fraction_coarse(vf x) {
     y = y * x + splat(0x1.62f31ap-1f);
     return y * x + splat(0x1.fff692p-1f);
 }
-// 2^x for finite x <= 0; 0 far below -126.
-INLINE vf exp2_negative_as(const int coarse, vf x) {
 #if defined(__AVX512F__)
+// 2^x for finite x.
+INLINE vf exp2_finite(const int coarse, vf x) {
     __m512 whole = _mm512_roundscale_ps((__m512)x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
     vf rest = x - (vf)whole, y = coarse ? exp2_fraction_coarse(rest) : exp2_fraction(rest);
     return (vf)_mm512_scalef_ps((__m512)y, whole);
+}
+#endif
+// 2^x for finite x <= 0; 0 far below -126.
+INLINE vf exp2_negative_as(const int coarse, vf x) {
+#if defined(__AVX512F__)
+    return exp2_finite(coarse, x);
 #else
     vf clamped = vmax(x, splat(-126.0f));
     vf shifted = clamped + splat(0x1.8p23f);

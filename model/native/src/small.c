@@ -18,8 +18,9 @@ INLINE void set_one(void *p, int is_bf16, int64_t at, float v) {
     else ((float *)p)[at] = v;
 }
 
-// Rows below which waking another thread costs more than it saves, for `width` values a row.
-static int threads_for(int threads, int64_t n, int64_t width) { return n * width < 65536 ? 1 : threads; }
+// A million values take half a millisecond. Below that a second thread does not pay: between two products of torch it
+// has to be woken, while torch's own still spins for work on its core.
+static int threads_for(int threads, int64_t n, int64_t width) { return n * width < 1 << 20 ? 1 : threads; }
 
 typedef struct {
     void *x;
@@ -78,20 +79,25 @@ typedef struct {
     int is_bf16;
 } gate_job;
 
-INLINE vf sigmoid(vf x) {
-    vf e = exp2_negative(choose(x > splat(0), -x, x) * splat(1.4426950408889634f));
-    return choose(x > splat(0), splat(1), e) / (splat(1) + e);
+// x / (1 + e^-x). For bfloat16 the exponential is as exact as can be seen after rounding.
+INLINE vf silu(const int b, vf x) {
+#if defined(__AVX512F__)
+    return x / (splat(1) + exp2_finite(b, x * splat(-1.4426950408889634f)));
+#else
+    vf e = exp2_negative_as(b, vmax(splat(-1000), choose(x > splat(0), -x, x) * splat(1.4426950408889634f)));
+    return x * (choose(x > splat(0), splat(1), e) / (splat(1) + e));
+#endif
 }
 INLINE void gate_row(const gate_job *j, const int b, int64_t row) {
     const int64_t width = j->width, from = 2 * row * width, to = row * width;
     int64_t i = 0;
     for (; i + LANES <= width; i += LANES) {
         vf gate = get(j->x, b, from + i);
-        set(j->out, b, to + i, gate * sigmoid(gate) * get(j->x, b, from + width + i));
+        set(j->out, b, to + i, silu(b, gate) * get(j->x, b, from + width + i));
     }
     for (; i < width; i++) {
         vf gate = splat(get_one(j->x, b, from + i));
-        set_one(j->out, b, to + i, (gate * sigmoid(gate))[0] * get_one(j->x, b, from + width + i));
+        set_one(j->out, b, to + i, silu(b, gate)[0] * get_one(j->x, b, from + width + i));
     }
 }
 static void gate_task(void *context, int64_t row) {
@@ -102,7 +108,7 @@ static void gate_task(void *context, int64_t row) {
 
 void longleaf_gate(const void *x, int64_t n, int64_t width, int is_bf16, void *out, int threads) {
     gate_job j = {x, out, width, is_bf16};
-    pool_run(threads_for(threads, n, 4 * width), n, gate_task, &j);
+    pool_run(threads_for(threads, n, width), n, gate_task, &j);
 }
 
 typedef struct {
