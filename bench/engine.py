@@ -19,6 +19,7 @@ import statistics
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -30,6 +31,7 @@ from model import Engine, EngineOptions, PrefillProgress, SamplingParams, TokenE
 from model.weights.hub import resolve
 
 STREAMS = 8
+_Function = Callable[[torch.Tensor], torch.Tensor]
 
 
 def main() -> None:
@@ -217,7 +219,8 @@ class _Timed:
     """Adds up the time in the model's linear layers, its head and its attention, and in nothing else.
 
     Norms, rotations, gates and residual sums count as overhead. Where layers are modules, the clocks are
-    hooks, whose own time counts as overhead too; passes of few rows have a clock of their own.
+    around their `forward`, and their own time counts as overhead too; passes of few rows have a clock of
+    their own.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -229,14 +232,11 @@ class _Timed:
             self._stack.time(self._nanoseconds)
         self._model, self._executor = executor._model, executor  # type: ignore[attr-defined]
         self._attend = executor._attend  # type: ignore[attr-defined]
-        self._head = self._model.head
-        self._hooks = []
-        for module in self._model.modules():
-            if "linear" in type(module).__name__.lower():
-                self._hooks.append(module.register_forward_pre_hook(lambda *_: self._start()))
-                self._hooks.append(module.register_forward_hook(lambda *_: self._stop()))
+        linears = [each for each in self._model.modules() if "linear" in type(each).__name__.lower()]
+        self._clocked = [(each, "forward") for each in linears] + [(self._model, "head")]
+        for owner, name in self._clocked:
+            setattr(owner, name, self._timed(getattr(owner, name)))
         executor._attend = _TimedAttend(self, self._attend)  # type: ignore[attr-defined]
-        self._model.head = self._timed_head
 
     @property
     def seconds(self) -> float:
@@ -251,22 +251,18 @@ class _Timed:
         """Take the clocks out again."""
         if self._stack is not None:
             self._stack.time(None)
-        for hook in self._hooks:
-            hook.remove()
+        for owner, name in self._clocked:
+            delattr(owner, name)
         self._executor._attend = self._attend  # type: ignore[attr-defined]
-        del self._model.head
 
-    def _start(self) -> None:
-        self._begin = time.perf_counter()
+    def _timed(self, function: _Function) -> _Function:
+        def timed(x: torch.Tensor) -> torch.Tensor:
+            begin = time.perf_counter()
+            out = function(x)
+            self.add(time.perf_counter() - begin)
+            return out
 
-    def _stop(self) -> None:
-        self.add(time.perf_counter() - self._begin)
-
-    def _timed_head(self, x: torch.Tensor) -> torch.Tensor:
-        begin = time.perf_counter()
-        out: torch.Tensor = self._head(x)
-        self.add(time.perf_counter() - begin)
-        return out
+        return timed
 
 
 class _TimedAttend:
