@@ -14,6 +14,7 @@ from model.errors import ModelError
 from model.kv.pool import KVPool
 from model.llama.rope import Rope
 from model.llama.transformer import Transformer
+from model.logits import Logits
 from model.native import FEW_ROWS
 
 
@@ -46,7 +47,7 @@ class Executor(Protocol):
         """Why there can be no more passes; None while there can."""
         ...
 
-    def logits(self, tokens: Sequence[int], segments: Sequence[Segment], rows: Sequence[int]) -> Tensor:
+    def logits(self, tokens: Sequence[int], segments: Sequence[Segment], rows: Sequence[int]) -> Logits:
         """One pass over the segments' new tokens, whose keys and values are kept.
 
         Args:
@@ -54,7 +55,7 @@ class Executor(Protocol):
             rows: ascending, of 0 to n - 1; may be none.
 
         Returns:
-            Logits of these rows, float32 [len(rows), vocab].
+            Logits of these rows.
         """
         ...
 
@@ -85,17 +86,17 @@ class LocalExecutor:
         self._stack = model.stack(pool) if attend.name == "native" else None
         self.kind = f"{self.device.type} {self.dtype} {attend.name}"
 
-    def logits(self, tokens: Sequence[int], segments: Sequence[Segment], rows: Sequence[int]) -> Tensor:
+    def logits(self, tokens: Sequence[int], segments: Sequence[Segment], rows: Sequence[int]) -> Logits:
         """See `Executor.logits`."""
         if self._stack is not None and len(tokens) <= FEW_ROWS:
             layout = lay_out(segments, self.block_size)
             return self._stack.logits(tokens, layout, self._rope.upto(max(layout.positions) + 1), rows)
         hidden = self.forward(tokens, segments)
         if not rows:
-            return hidden.new_empty(0, self._model.words, dtype=torch.float32)
+            return Logits(hidden.new_empty(0, self._model.words, dtype=torch.float32))
         if len(rows) < len(hidden):
             hidden = hidden[torch.tensor(rows, dtype=torch.int64, device=self.device)]
-        return self.head(hidden)
+        return Logits(self.head(hidden))
 
     @torch.inference_mode()
     def forward(self, tokens: Sequence[int], segments: Sequence[Segment]) -> Tensor:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from torch import Tensor
-
 from model.constraints import bind
 from model.events import Finished, FinishReason, TokenEvent
+from model.logits import Logits
 from model.params import SamplingParams
-from model.sampling import Sampler
+from model.sampling import Choice, Sampler
 from model.text.stream import TextStream
 from model.text.tokenizer import Tokenizer
 
@@ -38,14 +37,9 @@ class Generation:
         self.count = 0
         self.reason: FinishReason | None = None
 
-    def next(self, logits: Tensor) -> TokenEvent:
-        """Choose the next token from logits [vocab] (float32) and take it up."""
-        # Embeddings are often padded to a round number of rows, which are no tokens.
-        if logits.shape[0] > self._tokenizer.vocab_size:
-            logits = logits[: self._tokenizer.vocab_size]
-        if self._sampler is None:
-            self._sampler = Sampler(self._params, self._prompt, logits, self._constraint)
-        choice = self._sampler.next(logits)
+    def next(self, logits: Logits, row: int) -> TokenEvent:
+        """Choose the next token by one row of the logits and take it up."""
+        choice, sampler = self._choose(logits, row)
         token, index = choice.token, self.count
         self.count += 1
         text = ""
@@ -62,9 +56,20 @@ class Generation:
                 self.reason = "stop_string"
             elif self.count == self.limit:
                 self.reason = "length"
-        if self.reason is None and self._sampler.finished:
+        if self.reason is None and sampler.finished:
             self.reason = "stop"  # nothing but a stop id can follow: no pass is needed to find it
         return TokenEvent(token, text, index, choice.logprob, choice.top)
+
+    def _choose(self, logits: Logits, row: int) -> tuple[Choice, Sampler]:
+        words, sampler = self._tokenizer.vocab_size, self._sampler
+        # Where nothing but the largest is wanted and the pass has found it, the row need not be looked at.
+        if sampler is not None and sampler.plain and logits.best is not None and logits.best[row] < words:
+            return Choice(logits.best[row]), sampler
+        # Embeddings are often padded to a round number of rows, which are no tokens.
+        values = logits.values[row, :words]
+        if sampler is None:
+            sampler = self._sampler = Sampler(self._params, self._prompt, values, self._constraint)
+        return sampler.next(values), sampler
 
     def forced(self) -> tuple[int, ...]:
         """Tokens that a constraint leaves no choice about."""

@@ -179,7 +179,7 @@ class Loop:
         self.counters.prompt_tokens += request.prompt
         self.counters.cached_tokens += cached
         if request.generation is not None:
-            request.events.put(PrefillProgress(cached, request.prompt, cached))
+            request.events.put([PrefillProgress(cached, request.prompt, cached)])
 
     def _take(self, result: Result) -> None:
         work, request = result.work, result.work.request
@@ -188,7 +188,7 @@ class Loop:
         end = work.start + work.count - len(work.draft)
         self._scheduler.computed(work, end)
         if work.start < request.prompt and request.generation is not None and not request.generation.count:
-            request.events.put(PrefillProgress(end, request.prompt, request.cached or 0))
+            request.events.put([PrefillProgress(end, request.prompt, request.cached or 0)])
         if request.generation is None:
             self._collect(result)
         elif len(result.logits):
@@ -197,7 +197,7 @@ class Loop:
     def _collect(self, result: Result) -> None:
         request = result.work.request
         if request.collect is not None and len(result.logits):
-            request.collect(result.first, result.logits)
+            request.collect(result.first, result.logits.values)
         if not request.reading:
             self._finish(request, "length")
 
@@ -208,20 +208,25 @@ class Loop:
         if generation is None:
             return
         right = 0
-        for index, logits in enumerate(result.logits.unbind()):
-            try:
-                event = generation.next(logits)
-            except ConstraintError as error:  # of this answer alone
-                self._refuse(request, error)
-                return
-            request.tokens.append(event.token_id)
-            request.events.put(event)
-            self.counters.new_tokens += 1
-            if generation.reason is not None or index == len(work.draft):
-                break
-            if event.token_id != work.draft[index]:
-                break
-            right += 1
+        refused: ConstraintError | None = None
+        events: list[Event] = []  # told together: each telling wakes the reader, who wants the interpreter
+        try:
+            for index in range(len(result.logits)):
+                event = generation.next(result.logits, index)
+                request.tokens.append(event.token_id)
+                events.append(event)
+                if generation.reason is not None or index == len(work.draft):
+                    break
+                if event.token_id != work.draft[index]:
+                    break
+                right += 1
+        except ConstraintError as error:  # of this answer alone
+            refused = error
+        self.counters.new_tokens += len(events)
+        request.events.put(events)
+        if refused is not None:
+            self._refuse(request, refused)
+            return
         if work.draft and request.drafter is not None:
             request.drafter.learn(len(work.draft), right)
             self.counters.drafted += len(work.draft)
@@ -234,7 +239,7 @@ class Loop:
     def _finish(self, request: Request, reason: FinishReason) -> None:
         self._scheduler.remove(request)
         if request.generation is not None:
-            request.events.put(request.generation.finished(reason, request.cached or 0))
+            request.events.put([request.generation.finished(reason, request.cached or 0)])
         else:
             request.done.set_result(reason)
 

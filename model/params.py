@@ -85,6 +85,13 @@ class SamplingParams:
         free = self.constraint is None or not self.ignore_eos
         _require("ignore_eos", self.ignore_eos, free, "False with a constraint, which ends with a stop id")
 
+    @property
+    def plain(self) -> bool:
+        """Whether the next token is that of the largest logit, and no more is said about it."""
+        penalised = self.repetition_penalty != 1 or self.presence_penalty != 0 or self.frequency_penalty != 0
+        changed = penalised or bool(self.logit_bias) or self.constraint is not None
+        return self.temperature == 0 and not changed and not self.logprobs
+
     def check_vocabulary(self, size: int) -> None:
         """
         Raises:

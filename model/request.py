@@ -37,7 +37,7 @@ class Request:
         tags: what `Engine.purge` names to remove the blocks of this request.
         cancel: the caller's; when set, the request ends before its next step.
         abandoned: the same, said by nobody reading on.
-        events: of a generation; the last is `Finished` or an error.
+        events: of a generation, those of a step together; the last is `Finished` or an error.
         done: of a prompt that is only read.
         computed: positions whose keys and values are in `blocks`.
         names: of the prompt's full blocks.
@@ -56,7 +56,7 @@ class Request:
     salt: str = ""
     tags: frozenset[str] = frozenset()
     arrival: int = field(default_factory=lambda: next(_arrivals))
-    events: queue.SimpleQueue[Event | ModelError] = field(default_factory=queue.SimpleQueue)
+    events: queue.SimpleQueue[Sequence[Event] | ModelError] = field(default_factory=queue.SimpleQueue)
     done: Future[FinishReason] = field(default_factory=Future)
     computed: int = 0
     blocks: list[int] = field(default_factory=list)
@@ -82,14 +82,15 @@ class Request:
         """
         try:
             while True:
-                event = self.events.get()
-                if isinstance(event, ModelError):
-                    raise event
-                if on_progress and isinstance(event, PrefillProgress):
-                    on_progress(event)
-                yield event
-                if isinstance(event, Finished):
-                    return
+                said = self.events.get()
+                if isinstance(said, ModelError):
+                    raise said
+                for event in said:
+                    if on_progress and isinstance(event, PrefillProgress):
+                        on_progress(event)
+                    yield event
+                    if isinstance(event, Finished):
+                        return
         finally:
             self.abandoned = True
 

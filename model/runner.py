@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from torch import Tensor
-
 from model.attention import Segment
 from model.executor import Executor
+from model.logits import Logits
 from model.native import FEW_ROWS
 from model.request import Work
 
@@ -19,12 +18,12 @@ class Result:
 
     Attributes:
         first: position of the first row of `logits`.
-        logits: [m, vocab] float32, of the wanted ones among the work's positions; m may be 0.
+        logits: of the wanted ones among the work's positions; there may be none.
     """
 
     work: Work
     first: int
-    logits: Tensor
+    logits: Logits
 
 
 class Runner:
@@ -69,5 +68,5 @@ class Runner:
             counts.append(max(0, work.start + work.count - first))
             rows += range(end - counts[-1], end)
         logits = self._executor.logits(tokens, segments, rows)
-        parts = [logits] if len(counts) == 1 else logits.split_with_sizes(counts)
+        parts = logits.split(counts)
         return [Result(work, first, part) for work, first, part in zip(works, firsts, parts, strict=True)]

@@ -73,6 +73,11 @@ class Sampler:
                 self._offset[token] = amount
 
     @property
+    def plain(self) -> bool:
+        """Whether `next` takes the largest of the logits as they are, says no more and remembers nothing."""
+        return self._params.plain and self._constraint is None
+
+    @property
     def finished(self) -> bool:
         """Whether the constraint leaves nothing but a stop id: the answer is whole without it."""
         return self._constraint is not None and self._constraint.finished

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from model.attention.layout import Layout
+from model.logits import Logits
 from model.native.library import call
 from model.native.matrix import Matrix
 
@@ -63,10 +64,8 @@ class _Pass(ctypes.Structure):
     """`pass` of src/stack.c."""
 
     _fields_ = (
-        *(
-            (name, ctypes.c_void_p)
-            for name in ("tokens", "positions", "slots", "rotations", "segments", "table", "rows", "logits")
-        ),
+        *((name, ctypes.c_void_p) for name in ("tokens", "positions", "slots", "rotations")),
+        *((name, ctypes.c_void_p) for name in ("segments", "table", "rows", "logits", "best")),
         *((name, ctypes.c_int64) for name in ("n", "segment_count", "wanted")),
     )
 
@@ -114,8 +113,8 @@ class Stack:
         """From now on add the nanoseconds of products and attention to `clock`; None stops it."""
         self._stack.nanoseconds = None if clock is None else ctypes.addressof(clock)
 
-    def logits(self, tokens: Sequence[int], layout: Layout, rotations: Tensor, rows: Sequence[int]) -> Tensor:
-        """Token ids [n] -> logits of some rows, float32 [len(rows), vocab]; keys and values are kept.
+    def logits(self, tokens: Sequence[int], layout: Layout, rotations: Tensor, rows: Sequence[int]) -> Logits:
+        """Token ids [n] -> logits of some rows; keys and values are kept.
 
         Args:
             rotations: contiguous complex64 [positions, head_dim / 2], as far as `layout` reaches at least.
@@ -124,14 +123,14 @@ class Stack:
         logits = torch.empty(len(rows), self._vocabulary)
         numbers = array("q", tokens)
         places = []
-        for part in (layout.positions, layout.slots, layout.segments, layout.table, rows):
+        for part in (layout.positions, layout.slots, layout.segments, layout.table, rows, rows):
             places.append(8 * len(numbers))
             numbers.extend(part)
         first = numbers.buffer_info()[0]
-        positions, slots, segments, table, wanted = (first + place for place in places)
+        positions, slots, segments, table, wanted, best = (first + place for place in places)
         arguments = _Pass(
-            first, positions, slots, rotations.data_ptr(), segments, table, wanted, logits.data_ptr(),
+            first, positions, slots, rotations.data_ptr(), segments, table, wanted, logits.data_ptr(), best,
             len(tokens), len(layout.segments) // 4, len(rows),
         )  # fmt: skip
         call().longleaf_logits(self._address, ctypes.addressof(arguments), torch.get_num_threads())
-        return logits
+        return Logits(logits, numbers[len(numbers) - len(rows) :])

@@ -23,6 +23,7 @@ from torch import Tensor
 from model.attention import Segment
 from model.errors import EngineDeadError, ModelError
 from model.llama.config import LlamaConfig
+from model.logits import Logits
 from model.options import EngineOptions
 from model.parallel.channel import Channel, tensor_from
 from model.parallel.group import Progress
@@ -115,10 +116,10 @@ class ParallelExecutor:
         """The ranks' process ids."""
         return [process.pid for process, _ in self._ranks]
 
-    def logits(self, tokens: Sequence[int], segments: Sequence[Segment], rows: Sequence[int]) -> Tensor:
+    def logits(self, tokens: Sequence[int], segments: Sequence[Segment], rows: Sequence[int]) -> Logits:
         """See `Executor.logits`; they are on the CPU."""
         raw = self._all("logits", list(tokens), list(segments), list(rows))[0][1]
-        return tensor_from(raw, torch.float32, (len(rows), self._config.vocab_size))
+        return Logits(tensor_from(raw, torch.float32, (len(rows), self._config.vocab_size)))
 
     def read(self, block: int) -> Tensor:
         """See `Executor.read`."""

@@ -97,7 +97,7 @@ class Worker:
     def do(self, command: str, arguments: tuple[Any, ...], raw: bytearray) -> torch.Tensor | None:
         """One command of `ParallelExecutor`; gives the tensor that it answers with, if any."""
         if command == "logits":
-            logits = self._group.gather(self._executor.logits(*arguments), self._sizes)
+            logits = self._group.gather(self._executor.logits(*arguments).values, self._sizes)
             return None if logits is None else logits.cpu()
         if command == "read":
             return self._executor.read(*arguments).contiguous()

@@ -208,10 +208,17 @@ def test_a_stack_gives_what_its_kernels_give(dtype: torch.dtype) -> None:
     assert torch.equal(keys, kept[0])
     assert torch.equal(values, kept[1])
     logits = kernels.linear(kernels.norm(wanted, norms[2], 1e-5), embed, torch.float32)
-    assert torch.equal(found, logits[[0, 2, 3]])
+    assert torch.equal(found.values, logits[[0, 2, 3]])
+    assert found.best is not None
+    assert list(found.best) == found.values.argmax(dim=1).tolist()
     pool.write(0, torch.tensor(layout.slots), *torch.zeros(2, 4, kv_heads, dim, dtype=dtype))
-    assert stack.logits(ids, layout, rotations, []).shape == (0, 20)
+    assert stack.logits(ids, layout, rotations, []).values.shape == (0, 20)
     assert torch.equal(keys, kept[0])
+    same = dense(torch.ones(40_000, hidden, dtype=dtype))  # more than one task has the largest
+    stack = Stack(
+        [Layer(norms[0], norms[1], *matrices, keys, values)], heads, Ends(embed, same, norms[2], 1e-5)
+    )
+    assert list(stack.logits(ids, layout, rotations, [1, 3]).best or ()) == [0, 0]
 
 
 def test_any_number_of_threads_gives_the_same_bits() -> None:

@@ -29,7 +29,7 @@ def hidden_rows(path: Path, weights: str, tokens: list[int]) -> tuple[torch.Tens
     options = EngineOptions(kv_tokens=512)
     executor, _ = load_executor(open_checkpoint(path), torch.device("cpu"), torch.float32, options, weights)
     rows = range(len(tokens))
-    return executor.logits(tokens, [Segment(0, len(tokens), (0,))], rows), executor._model
+    return executor.logits(tokens, [Segment(0, len(tokens), (0,))], rows).values, executor._model
 
 
 @pytest.mark.parametrize("kind", ["Q4_0", "Q4_1", "Q8_0", "Q4_K", "Q6_K"])

@@ -31,6 +31,7 @@ from model.attention import Segment
 from model.llama.config import LlamaConfig
 from model.llama.presets import preset
 from model.llama.transformer import Transformer
+from model.logits import Logits
 from model.parallel.executor import ParallelExecutor
 from model.parallel.group import Progress
 from model.parallel.shard import Split
@@ -218,7 +219,7 @@ def test_a_rank_that_raises_is_named(tiny_folder: Path, monkeypatch: pytest.Monk
     executor = ranks(engine)
     real = executor.logits
 
-    def nowhere(ids: list[int], segments: list[Segment], rows: list[int]) -> torch.Tensor:
+    def nowhere(ids: list[int], segments: list[Segment], rows: list[int]) -> Logits:
         return real(ids, [replace(each, blocks=()) for each in segments], rows)
 
     monkeypatch.setattr(executor, "logits", nowhere)

@@ -35,7 +35,10 @@ def passes(executor: LocalExecutor) -> list[torch.Tensor]:
     found = []
     for segments in PASSES:
         count = sum(each.count for each in segments)
-        found.append(executor.logits(IDS[-count:], segments, range(0, count, 2)))
+        logits = executor.logits(IDS[-count:], segments, range(0, count, 2))
+        found.append(logits.values)
+        if logits.best is not None:
+            assert list(logits.best) == logits.values.argmax(dim=1).tolist()
     # Of the blocks that are not full, only what was written.
     return [*found, executor.read(1), executor.read(3)[:, :, :45], executor.read(5)[:, :, :28]]
 

@@ -8,6 +8,9 @@
 EXPORT void longleaf_linear(const matrix *w, const void *x, int x_bf16, int64_t n, const void *residual, void *out,
                             int out_bf16, int threads);
 
+// The same without residual, out [n, rows] in float32; best [n]: in which column each row is largest, the first of equals.
+EXPORT void longleaf_head(const matrix *w, const void *x, int x_bf16, int64_t n, float *out, int64_t *best, int threads);
+
 // out [n, cols] = rows `ids` of the matrix; a dense one has the dtype of `out`.
 EXPORT void longleaf_take(const matrix *w, const int64_t *ids, int64_t n, void *out, int out_bf16, int threads);
 

@@ -189,40 +189,86 @@ static void f32_float(void *j, int64_t index) { dense_outputs(1, 0, j, index); }
 static void bf16_dot(void *j, int64_t index) { dense_outputs(0, 1, j, index); }
 #endif
 
-void longleaf_linear(const matrix *w, const void *x, int x_bf16, int64_t n, const void *residual, void *out, int out_bf16,
-                     int threads) {
-    job j = {.w = w, .x = x, .residual = residual, .out = out, .n = n, .x_bf16 = x_bf16, .out_bf16 = out_bf16};
+// What the tasks of a product need beside its operands; gives the task and how many there are.
+static task prepare(job *j, int threads, int64_t *count) {
+    const matrix *w = j->w;
     const int dense = w->format == DENSE_BF16 || w->format == DENSE_F32;
-    int dot = HAS_DOT && x_bf16 && w->format != DENSE_F32;
-    if (x_bf16 && !dot) {
-        float *wide = scratch(SCRATCH_ROWS, (size_t)(n * w->cols) * 4);
-        for (int64_t i = 0; i < n * w->cols; i++) wide[i] = widen(((const bf16 *)x)[i]);
-        j.x = wide;
+    const int dot = HAS_DOT && j->x_bf16 && w->format != DENSE_F32;
+    if (j->x_bf16 && !dot) {
+        float *wide = scratch(SCRATCH_ROWS, (size_t)(j->n * w->cols) * 4);
+        for (int64_t i = 0; i < j->n * w->cols; i++) wide[i] = widen(((const bf16 *)j->x)[i]);
+        j->x = wide;
     }
     if (!dense && has_minimum((int)w->format)) {
         int64_t groups = w->cols / 32;
-        float *sums = scratch(SCRATCH_SUMS, (size_t)(n * groups) * 4);
-        for (int64_t i = 0; i < n * groups; i++) {
+        float *sums = scratch(SCRATCH_SUMS, (size_t)(j->n * groups) * 4);
+        for (int64_t i = 0; i < j->n * groups; i++) {
             vf sum = splat(0);
             for (int c = 0; c < 32; c += LANES)
-                sum += dot ? load_bf16((const bf16 *)j.x + 32 * i + c) : load((const float *)j.x + 32 * i + c);
+                sum += dot ? load_bf16((const bf16 *)j->x + 32 * i + c) : load((const float *)j->x + 32 * i + c);
             sums[i] = sum_lanes(sum);
         }
-        j.sums = sums;
+        j->sums = sums;
     }
     int64_t units = dense ? w->rows : (w->rows + TILE - 1) / TILE, grain = dense ? 16 : 4;
     // Small tasks even out a thread that is held up; each still reads some ten kilobytes.
     int64_t block = units / (threads * 8) / grain * grain, bytes = w->cols * (dense ? 2 : TILE / 2);
     while (block < grain || (block * bytes < 8192 && block < units)) block += grain;
-    j.block = block;
-    task run;
-    if (!dense) run = packed_tasks[dot][w->format];
-    else if (w->format == DENSE_F32) run = f32_float;
-    else {
-        run = bf16_float;
+    j->block = block;
+    *count = (units + block - 1) / block;
+    if (!dense) return packed_tasks[dot][w->format];
+    if (w->format == DENSE_F32) return f32_float;
 #if HAS_DOT
-        if (dot) run = bf16_dot;
+    if (dot) return bf16_dot;
 #endif
+    return bf16_float;
+}
+
+void longleaf_linear(const matrix *w, const void *x, int x_bf16, int64_t n, const void *residual, void *out, int out_bf16,
+                     int threads) {
+    job j = {.w = w, .x = x, .residual = residual, .out = out, .n = n, .x_bf16 = x_bf16, .out_bf16 = out_bf16};
+    int64_t count;
+    task run = prepare(&j, threads, &count);
+    pool_run(threads, count, run, &j);
+}
+
+typedef struct {
+    job product;
+    task run;
+    int64_t width;  // columns of one task
+    float *most;    // [tasks, n]
+    int64_t *best;  // [tasks, n]
+} head_job;
+
+// The columns that a task has written are in this core's cache; afterwards half of them lie in another's.
+static void head_task(void *context, int64_t index) {
+    head_job *h = context;
+    const int64_t rows = h->product.w->rows, from = index * h->width, end = from + h->width < rows ? from + h->width : rows;
+    h->run(&h->product, index);
+    for (int64_t row = 0; row < h->product.n; row++) {
+        const float *x = (const float *)h->product.out + row * rows;
+        vf largest = splat(x[from]);
+        int64_t i = from, at = from;
+        for (; i + LANES <= end; i += LANES) largest = vmax(load(x + i), largest);
+        float most = max_lanes(largest);
+        for (; i < end; i++) most = x[i] > most ? x[i] : most;
+        while (at < end - 1 && x[at] != most) at++;
+        h->most[index * h->product.n + row] = most, h->best[index * h->product.n + row] = at;
     }
-    pool_run(threads, (units + block - 1) / block, run, &j);
+}
+
+void longleaf_head(const matrix *w, const void *x, int x_bf16, int64_t n, float *out, int64_t *best, int threads) {
+    head_job h = {.product = {.w = w, .x = x, .out = out, .n = n, .x_bf16 = x_bf16}};
+    int64_t count;
+    h.run = prepare(&h.product, threads, &count);
+    h.width = h.product.block * (w->format == DENSE_BF16 || w->format == DENSE_F32 ? 1 : TILE);
+    h.best = scratch(SCRATCH_PARTS, (size_t)(count * n) * (sizeof *h.best + sizeof *h.most));
+    h.most = (float *)(h.best + count * n);
+    pool_run(threads, count, head_task, &h);
+    for (int64_t row = 0; row < n; row++) {
+        int64_t first = 0;
+        for (int64_t task = 1; task < count; task++)
+            if (h.most[task * n + row] > h.most[first * n + row]) first = task;
+        best[row] = h.best[first * n + row];
+    }
 }

@@ -25,6 +25,7 @@ typedef struct {
     const int64_t *segments, *table;  // as in `attention`
     const int64_t *rows;              // [wanted], ascending
     float *logits;                    // [wanted, vocabulary]: of these rows
+    int64_t *best;                    // [wanted]: the largest of each
     int64_t n, segment_count, wanted;
 } pass;
 
@@ -81,6 +82,6 @@ EXPORT void longleaf_logits(const stack *s, const pass *p, int threads) {
         memmove(hidden + i * bytes, hidden + p->rows[i] * bytes, (size_t)bytes);
     longleaf_norm(hidden, NULL, s->norm, eps, p->wanted, width, is_bf16, normed, threads);
     const int64_t begin = clock_of(s);
-    longleaf_linear(s->output, normed, is_bf16, p->wanted, NULL, p->logits, 0, threads);
+    longleaf_head(s->output, normed, is_bf16, p->wanted, p->logits, p->best, threads);
     add_since(s, begin);
 }
