@@ -187,7 +187,8 @@ class Service:
             ensure_first_key(self.db, self.settings)
         self._run("load-retrieval", lambda: self._load_retrieval(ingest=ingest))
         if ingest:
-            self._run("webhooks", lambda: Sender(self.db, self.settings).run(self.stopping))
+            sender = Sender(self.db, self.settings, sent=self.metrics.sent)
+            self._run("webhooks", lambda: sender.run(self.stopping))
         if engine:
             self._run("load-engine", self._load_engine)
             self._run("follow", lambda: Follower(self.db, self._forget_text).run(self.stopping))

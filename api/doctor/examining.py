@@ -30,6 +30,7 @@ CHECKS: dict[str, Check] = {
     "ocr": work.ocr,
     "address": serving.address,
     "port": serving.port,
+    "sign-in": serving.sign_in,
     "descriptors": machine.descriptors,
     "memory": machine.memory,
     "number-format": machine.number_format,

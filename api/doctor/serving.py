@@ -1,4 +1,4 @@
-"""Checks of the address that the server takes."""
+"""Checks of how others reach the server: address, port, and the provider that people sign in with."""
 
 from __future__ import annotations
 
@@ -8,8 +8,14 @@ import os
 import socket
 import urllib.request
 
+import anyio
+
 from api.doctor.finding import Case, Finding, failure, ok, warning
 from api.middleware import is_loopback
+from api.oidc.config import BadSignIn, sign_in_config
+from api.oidc.provider import Provider, ProviderUnavailable
+from rag.errors import NotFound
+from rag.store.repositories import Workspaces
 
 
 def address(case: Case) -> Finding:
@@ -48,6 +54,34 @@ def port(case: Case) -> Finding:
         except OSError as error:
             return _taken(host, number, error)
     return ok(f"port {number} is free" if number else "any free port is taken")
+
+
+def sign_in(case: Case) -> Finding:
+    """Whether the provider answers as it should, and what it grants is there."""
+    try:
+        config = sign_in_config(case.settings)
+    except BadSignIn as error:
+        return failure(f"{error.detail}", "correct the setting: the server will not start with it")
+    if config is None:
+        return ok("no provider is set up: people sign in with a key")
+    try:
+        anyio.run(Provider(config).check)
+    except ProviderUnavailable as error:
+        return failure(
+            f"{config.issuer} can't be used: {error.why}",
+            "see that this machine reaches it, and that LONGLEAF_OIDC_ISSUER is what it calls itself",
+        )
+    if case.store is not None:
+        with case.store.read() as session:
+            for name in sorted({grant.workspace for grant in config.grants}):
+                try:
+                    Workspaces(session).get(name)
+                except NotFound:
+                    return warning(
+                        f"LONGLEAF_OIDC_GRANTS names the workspace {name!r}, which is not there",
+                        f"make it (longleaf workspaces create {name}), or take it out of the setting",
+                    )
+    return ok(f"{config.name} answers; {config.callback} has to be among the addresses that it sends back to")
 
 
 def _taken(host: str, number: int, error: OSError) -> Finding:

@@ -1,4 +1,4 @@
-"""What is counted while it happens: requests, searches, answers, jobs. One registry for each service."""
+"""What is counted while it happens: requests, searches, answers, jobs and messages of one service."""
 
 from __future__ import annotations
 
@@ -77,6 +77,9 @@ class Metrics:
             "longleaf_ingest_stage_duration_seconds", "Stages of reading one document.", SLOW, "stage"
         )
         self._jobs = self._counter("longleaf_ingest_jobs", "Jobs that ended in this process.", "outcome")
+        self._messages = self._counter(
+            "longleaf_webhook_attempts", "Attempts to send a message that this process made.", "outcome"
+        )
         self._at = threading.local()
 
     def request(self, method: str, route: str, status: int, seconds: float) -> None:
@@ -129,6 +132,10 @@ class Metrics:
     def ingest_ended(self, outcome: Outcome) -> None:
         """Count a job that this process is done with."""
         self._jobs.labels(outcome).inc()
+
+    def sent(self, outcome: str) -> None:
+        """Count an attempt to send a webhook's message: `delivered`, or why not (see `Sender`)."""
+        self._messages.labels(outcome).inc()
 
     def _counter(self, name: str, meaning: str, *labels: str) -> Counter:
         return Counter(name, meaning, labels, registry=self.registry)

@@ -14,6 +14,7 @@ from prometheus_client.registry import Collector
 from api.version import version
 from ingest.queue import queue_figures
 from rag.store.records import Status
+from rag.store.repositories.outbox import Outbox
 from rag.store.repositories.totals import totals
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ class ServiceCollector(Collector):
 
     def _store(self) -> Iterator[Metric]:
         with self._service.db.read() as session:
-            held, queue = totals(session), queue_figures(session)
+            held, queue, messages = totals(session), queue_figures(session), Outbox(session).waiting()
         yield _gauge("longleaf_workspaces", "Workspaces of the store.", held.workspaces)
         yield _gauge("longleaf_collections", "Collections of the store.", held.collections)
         documents = _DOCUMENTS | held.documents
@@ -110,6 +111,8 @@ class ServiceCollector(Collector):
         yield _gauge("longleaf_queue_oldest_seconds", oldest, queue.oldest_seconds)
         lost = "Running jobs whose worker was not heard of until its lease ran out."
         yield _gauge("longleaf_queue_lost_jobs", lost, queue.lost)
+        pending = "Messages to webhooks that are still to be sent, or to be sent again."
+        yield _gauge("longleaf_webhook_messages_pending", pending, messages)
 
     def _disk(self) -> Iterator[Metric]:
         usage = shutil.disk_usage(self._service.settings.data_dir)

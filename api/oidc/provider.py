@@ -28,6 +28,19 @@ MAX_BYTES = 1024 * 1024
 _ENDPOINTS = ("authorization_endpoint", "token_endpoint", "jwks_uri")
 
 
+class ProviderUnavailable(Unavailable):
+    """The provider can't be asked. `why` is for who keeps the service; whoever signs in is not told."""
+
+    default_code = "provider_unavailable"
+
+    def __init__(self, why: str) -> None:
+        super().__init__(
+            "The provider that people sign in with can't be reached, or answers in a way that can't be used; "
+            "the log says more. An API key works all the same."
+        )
+        self.why = why
+
+
 @dataclass(frozen=True, slots=True)
 class _Kept:
     value: dict[str, Any]
@@ -35,13 +48,17 @@ class _Kept:
 
 
 class Provider:
-    """One provider. Every method raises Unavailable (`provider_unavailable`) where it can't be asked."""
+    """One provider. Every method raises ProviderUnavailable where it can't be asked."""
 
     def __init__(self, config: SignInConfig) -> None:
         """Connects to nothing yet."""
         self.config = config
         self._description: _Kept | None = None
         self._keys: _Kept | None = None
+
+    async def check(self) -> None:
+        """Read its description and its keys, as a sign-in does."""
+        await self._read_keys()
 
     async def authorization_url(self, attempt: Attempt) -> str:
         """Where the browser is sent to sign in."""
@@ -157,16 +174,19 @@ class Provider:
         found = self._among(name)
         age = None if self._keys is None else time.monotonic() - self._keys.at
         if (found is None and (age is None or age > ANEW_SECONDS)) or (age or 0) > FRESH_SECONDS:
-            status, body = await _ask("GET", str((await self._describe())["jwks_uri"]))
-            if status != 200:
-                raise _unavailable(f"its keys can't be read (status {status})")
-            self._keys = _Kept(body, time.monotonic())
+            await self._read_keys()
             found = self._among(name)
         if found is None:
             raise Unauthenticated(
                 "The ID token is signed by a key that the provider does not show.", code="bad_id_token"
             )
         return found
+
+    async def _read_keys(self) -> None:
+        status, body = await _ask("GET", str((await self._describe())["jwks_uri"]))
+        if status != 200:
+            raise _unavailable(f"its keys can't be read (status {status})")
+        self._keys = _Kept(body, time.monotonic())
 
     def _among(self, name: str | None) -> jwt.PyJWK | None:
         entries = self._keys.value.get("keys") if self._keys is not None else None
@@ -211,10 +231,6 @@ async def _ask(
     return response.status_code, body
 
 
-def _unavailable(why: str) -> Unavailable:
+def _unavailable(why: str) -> ProviderUnavailable:
     log.warning("the sign-in's provider can't be used: %s", why)
-    return Unavailable(
-        "The provider that people sign in with can't be reached, or answers in a way that can't be used; "
-        "the log says more. An API key works all the same.",
-        code="provider_unavailable",
-    )
+    return ProviderUnavailable(why)

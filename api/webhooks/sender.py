@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -48,8 +49,14 @@ class _Result:
 class Sender:
     """Sends messages of one store until it is told to stop."""
 
-    def __init__(self, db: Database, settings: Settings) -> None:
-        self._db = db
+    def __init__(
+        self, db: Database, settings: Settings, *, sent: Callable[[str], None] | None = None
+    ) -> None:
+        """
+        Args:
+            sent: is told of every attempt: `delivered`, or why not, which is one of few words.
+        """
+        self._db, self._sent = db, sent
         self._private = settings.webhook_private_addresses
         self._tidied = time.monotonic()
         self._stopping = threading.Event()
@@ -148,6 +155,8 @@ class Sender:
         log.info(
             "message %s: %s", due.id, "given back" if result is None else result.error or result.answered
         )
+        if result is not None and self._sent is not None:
+            self._sent(result.error or "delivered")
         with self._db.session() as session:
             at = now(session)
             if result is None:

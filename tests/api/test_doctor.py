@@ -45,6 +45,7 @@ from rag.store.session import Database
 from rag.store.state import identity_of
 from rag.store.tables import Change, Document, IngestJob
 from tests.api.conftest import in_process, listening, ready, running
+from tests.api.providers import CLIENT, PUBLIC, forging
 
 ROOT = Path(__file__).parents[2]
 
@@ -384,6 +385,30 @@ def test_address_and_port(sqlite_patient: Patient, loaders: Loaders) -> None:
     with listening(create_app(sqlite_patient.settings, Service(sqlite_patient.settings, loaders))) as number:
         found = sqlite_patient.look("port", port=number)
         assert (found.verdict, found.found) == ("ok", f"a Longleaf answers on port {number}")
+
+
+def test_sign_in(sqlite_patient: Patient) -> None:
+    assert sqlite_patient.look("sign-in").verdict == "ok"
+    with forging() as forger:
+        known = {
+            "auth": "on",
+            "public_url": PUBLIC,
+            "oidc_issuer": forger.issuer,
+            "oidc_client_id": CLIENT,
+            "oidc_grants": "*=default:reader",
+        }
+        found = sqlite_patient.look("sign-in", **known)
+        assert found.verdict == "ok"
+        assert f"{PUBLIC}/session/oidc/callback" in found.found
+        absent = sqlite_patient.look("sign-in", **{**known, "oidc_grants": "*=nowhere:reader"})
+        trouble(absent, "warning", "'nowhere'", "longleaf workspaces create nowhere")
+        wrong = sqlite_patient.look("sign-in", **{**known, "auth": "off"})
+        trouble(wrong, "failure", "LONGLEAF_AUTH=on", "will not start")
+        forger.description = {"issuer": "https://elsewhere.example.org"}
+        other = sqlite_patient.look("sign-in", **known)
+        trouble(other, "failure", "its issuer is 'https://elsewhere.example.org'", "LONGLEAF_OIDC_ISSUER")
+    gone = sqlite_patient.look("sign-in", **known)
+    trouble(gone, "failure", forger.issuer, "this machine reaches it")
 
 
 def test_limits_of_the_process(

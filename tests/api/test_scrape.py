@@ -28,6 +28,7 @@ UNITS = ("_seconds", "_bytes", "_tokens", "_total", "_info", "_ready")
 COUNTED = {
     *("longleaf_documents", "longleaf_failed_documents", "longleaf_collections", "longleaf_workspaces"),
     *("longleaf_chunks", "longleaf_queue_jobs", "longleaf_queue_lost_jobs", "longleaf_ingest_threads"),
+    "longleaf_webhook_messages_pending",
     *("longleaf_index_collections", "longleaf_index_chunks", "longleaf_engine_requests"),
     *("longleaf_kv_blocks", "longleaf_kv_cached_blocks", "longleaf_http_requests_in_progress"),
 }

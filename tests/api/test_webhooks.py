@@ -32,7 +32,7 @@ from api.wiring import Service
 from rag.errors import InvalidRequest
 from rag.settings import Settings
 from rag.store.repositories import DEFAULT_SCOPE, Webhooks
-from rag.store.repositories.outbox import ATTEMPTS, BACKOFF_SECONDS, PATIENCE
+from rag.store.repositories.outbox import ATTEMPTS, BACKOFF_SECONDS, PATIENCE, Outbox
 from rag.store.session import Database
 from tests.api.conftest import problem, ready, until, upload, wait_for
 
@@ -209,12 +209,15 @@ def test_failures_are_tried_again_with_growing_waits_and_survive_a_restart(
     hook_id = hook(store, receiver.url)
     receiver.status = 500
     announce(store)
+    attempts: list[str] = []
     for number, wait in enumerate(BACKOFF_SECONDS, 1):
         # a new sender each time: nothing of it is kept in memory
-        assert Sender(store, private(settings)).send_due() == 1
+        assert Sender(store, private(settings), sent=attempts.append).send_due() == 1
         assert Sender(store, private(settings)).send_due() == 0
         (one,) = sent(store, hook_id)
         assert (one.status, one.attempts, one.answered, one.error) == ("pending", number, 500, "status")
+        with store.read() as session:
+            assert Outbox(session).waiting() == 1
         clock.on(wait - 1)
         assert Sender(store, private(settings)).send_due() == 0
         clock.on(1 + wait * 0.1)
@@ -228,9 +231,11 @@ def test_failures_are_tried_again_with_growing_waits_and_survive_a_restart(
     with store.session() as session:
         Webhooks(session, DEFAULT_SCOPE).resend(hook_id, one.id)
     clock.on(1)
-    assert Sender(store, private(settings)).send_due() == 1
+    assert Sender(store, private(settings), sent=attempts.append).send_due() == 1
     assert sent(store, hook_id)[0].status == "delivered"
+    assert attempts == [*["status"] * len(BACKOFF_SECONDS), "delivered"]
     with store.read() as session:
+        assert Outbox(session).waiting() == 0
         assert Webhooks(session, DEFAULT_SCOPE).get(hook_id).failing_since is None
 
 

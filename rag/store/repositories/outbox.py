@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, Select, delete, select, update
+from sqlalchemy import ColumnElement, Select, delete, func, select, update
 from sqlalchemy.orm import Session
 
 from rag.store.hooked import Due
@@ -33,6 +33,11 @@ class Outbox:
     def is_due(self, now: datetime) -> bool:
         """Whether there is something to be sent."""
         return self._session.scalar(_ready(now).limit(1)) is not None
+
+    def waiting(self) -> int:
+        """How many messages are still to be sent, or to be sent again."""
+        pending = WebhookDelivery.status == "pending"
+        return self._session.scalar(select(func.count()).select_from(WebhookDelivery).where(pending)) or 0
 
     def take(self, now: datetime, most: int) -> list[Due]:
         """The oldest due message of up to `most` webhooks, each then held; counts the attempt."""
