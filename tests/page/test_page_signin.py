@@ -78,4 +78,20 @@ def test_people_sign_in_with_their_companys_provider(company: str, browser: Brow
     page.set_input_files("#files", [file("lease.txt", "The rent is 41,300 guilders a year.")])
     expect(page.locator("#docs")).to_contain_text("1 passage", timeout=60_000)
     assert page.evaluate("document.cookie") == ""
+
+    # a link to a conversation survives the way to the provider, a refusal there included
+    page.fill("#question", "How much is the rent?")
+    page.keyboard.press("Enter")
+    expect(page.locator(".turn .quote").first).to_contain_text("41,300", timeout=90_000)
+    link = context.request.get("/conversations").json()["conversations"][0]["id"]
+    context.clear_cookies()
+    page.goto(f"/#conversation={link}")
+    page.reload()
+    expect(page.locator(".turn")).to_have_count(0)
+    sign_in("eve")
+    expect(dialog.get_by_role("alert")).to_contain_text("not admitted")
+    context.clear_cookies()
+    page.reload()
+    sign_in("ada")
+    expect(page.locator(".turn .quote").first).to_contain_text("41,300", timeout=30_000)
     context.close()

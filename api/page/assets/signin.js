@@ -10,6 +10,21 @@ const key = byId("signin-key");
 const problem = byId("signin-problem");
 const provider = byId("signin-provider");
 
+// The link that somebody followed here, kept in this tab while they are at the provider: it sends everybody back to the
+// page itself, so that no address can be slipped in.
+const LINK = "longleaf.link";
+
+function keepLink() {
+  if (location.hash) sessionStorage.setItem(LINK, location.hash);
+}
+
+function takeUpLink() {
+  const link = sessionStorage.getItem(LINK);
+  if (!link || location.hash) return;
+  sessionStorage.removeItem(LINK);
+  history.replaceState(null, "", link);
+}
+
 // What the provider's way back ended with.
 function failure() {
   const code = location.hash.match(/^#sign-in=(\w+)$/)?.[1];
@@ -45,4 +60,9 @@ byId("signin-form").addEventListener("submit", async (event) => {
   location.reload();
 });
 
-export const watchSignIn = () => signedOut.addEventListener("signedout", ask);
+provider.addEventListener("click", keepLink);
+
+export function watchSignIn() {
+  takeUpLink();
+  signedOut.addEventListener("signedout", ask);
+}
