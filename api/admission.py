@@ -21,6 +21,28 @@ SEARCHES_AT_ONCE = max(4, 2 * (os.cpu_count() or 1))
 interpreter's lock with the loop that has to refuse others at once."""
 
 
+class Door:
+    """Turns away before it is asked who comes: where a lane is full, that costs more than the refusal.
+
+    It keeps no place, so that nobody who is not known can take one: `Admission`, behind it, does.
+    """
+
+    def __init__(self, app: ASGIApp, service: Service) -> None:
+        self.app = app
+        self._lines = service.lines
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run one request (ASGI)."""
+        lane = lane_of(scope["method"], scope["path"]) if scope["type"] == "http" else None
+        if lane is not None:
+            try:
+                self._lines.check(lane)
+            except Unavailable as error:
+                await refuse(problem_of(error, scope["path"]), scope, receive, send)
+                return
+        await self.app(scope, receive, send)
+
+
 class Admission:
     """Lets in as many requests of each lane as are worked on at a time and may wait."""
 

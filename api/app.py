@@ -11,7 +11,7 @@ from starlette.concurrency import run_in_threadpool
 
 from api import errors, openapi, pages, reference
 from api.access import Need, declared, is_public, template_in
-from api.admission import Admission
+from api.admission import Admission, Door
 from api.auditing import Auditing
 from api.authentication import Authentication
 from api.limiting import Limiting
@@ -158,6 +158,7 @@ def create_app(settings: Settings, service: Service | None = None) -> FastAPI:
 def _frame(app: FastAPI, service: Service, routes: list[tuple[RouteContext, Need]]) -> None:
     """What stands before everything else; the last one added is the first to see a request."""
     app.add_middleware(Authentication, service=service, public=is_public(routes))
+    app.add_middleware(Door, service=service)
     app.add_middleware(HostAndOrigin, settings=service.settings)
     app.add_middleware(
         RequestFrame,

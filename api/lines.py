@@ -36,14 +36,18 @@ class Lines:
     def inside(self, lane: Lane) -> Iterator[None]:
         """Hold a place in a lane. Raises Unavailable (`overloaded`) at once where there is none."""
         with self._lock:
-            if self._inside[lane] >= self._most[lane]:
-                raise _overloaded(f"Too many {lane} are waiting; try again soon.")
+            self.check(lane)
             self._inside[lane] += 1
         try:
             yield
         finally:
             with self._lock:
                 self._inside[lane] -= 1
+
+    def check(self, lane: Lane) -> None:
+        """Raise Unavailable (`overloaded`) where a lane is full at this moment."""
+        if self._inside[lane] >= self._most[lane]:
+            raise _overloaded(f"Too many {lane} are waiting; try again soon.")
 
     @property
     def bounds_queue(self) -> bool:

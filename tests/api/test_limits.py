@@ -14,9 +14,12 @@ import pytest
 from fastapi.testclient import TestClient
 
 from api.app import create_app
+from api.lines import SEARCH_THREADS
 from api.loaders import Loaders
 from api.wiring import ANSWER_THREADS, Service
+from rag.principal import Principal
 from rag.settings import Settings
+from rag.store.repositories import Credentials
 from tests.api.access_house import House, house
 from tests.api.conftest import LEASE, in_process, listening, problem, ready, until
 
@@ -210,6 +213,35 @@ def test_a_full_line_of_questions_refuses_at_once_and_finishes_what_it_let_in(
             assert client.post("/search", json={"query": "rent"}).status_code == 200
             assert [each.finish() for each in waiting] == [200] * places
         assert client.post("/query", json=asked).status_code == 200
+
+
+def test_a_full_line_refuses_before_it_asks_who_it_is(
+    make_settings: Callable[..., Settings], loaders: Loaders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = make_settings(auth="on", max_waiting=0, ingest_workers=0)
+    service = Service(settings, loaders)
+    with (
+        TestClient(create_app(settings, service), raise_server_exceptions=False) as client,
+        ExitStack() as held,
+    ):
+        wrong = {"json": {"query": "rent"}, "headers": {"Authorization": "Bearer llf_nobody"}}
+        looked: list[object] = []
+        real = Credentials.of_key
+
+        def look(self: Credentials, key: str) -> Principal:
+            looked.append(key)
+            return real(self, key)
+
+        monkeypatch.setattr(Credentials, "of_key", look)
+        for _ in range(SEARCH_THREADS):
+            problem(client.post("/search", **wrong), 401, "invalid_key")  # whom nobody knows takes no place
+            held.enter_context(service.lines.inside("searches"))
+        assert len(looked) == SEARCH_THREADS
+        problem(client.post("/search", **wrong), 503, "overloaded")
+        problem(client.post("/search", json={"query": "rent"}), 503, "overloaded")
+        assert len(looked) == SEARCH_THREADS
+        held.close()
+        problem(client.post("/search", **wrong), 401, "invalid_key")
 
 
 def test_uploads_beyond_those_at_a_time_are_refused_and_others_finish(
