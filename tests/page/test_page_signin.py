@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import httpx
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from page_support import file
@@ -32,6 +33,15 @@ def test_a_key_is_typed_once(guarded: tuple[str, str], browser: Browser) -> None
     expect(page.get_by_role("button", name="lease", exact=True)).to_be_visible()
     assert page.evaluate("document.cookie") == ""
     assert key not in page.content()
+
+    # and out again: the cookie is worth nothing any more, wherever it was copied to
+    [cookie] = context.cookies()
+    page.get_by_role("button", name="Sign out").click()
+    expect(dialog).to_be_visible()
+    assert context.cookies() == []
+    assert "lease" not in page.locator("body").inner_text()
+    copied = httpx.get(f"{origin}/documents", cookies={cookie["name"]: cookie["value"]})
+    assert copied.status_code == 401
     context.close()
 
 

@@ -54,6 +54,7 @@ export async function signIn(key) {
   if (!response.ok) throw problemOf(response.status, await response.json().catch(() => null));
 }
 
+export const signOut = () => send("session", { method: "DELETE" });
 export const signInWays = () => getJson("session");
 
 // {ready, checks} whatever the status: 503 is an answer here.

@@ -1,6 +1,6 @@
 // Views that few open at each visit: fetched when they are opened for the first time.
 
-import { whoAmI } from "./api.js";
+import { signOut, whoAmI } from "./api.js";
 import { byId } from "./dom.js";
 import { showProblem } from "./problems.js";
 
@@ -26,10 +26,22 @@ export async function openView(name, given) {
   }
 }
 
-// Offers the views that this person may see; none to who is not known.
+async function leave() {
+  try {
+    await signOut();
+    location.reload();
+  } catch (error) {
+    showProblem(byId("notice"), error);
+  }
+}
+
+// Offers the views that this person may see, and to sign out where people sign in; nothing to who is not known.
 export async function offerViews() {
   const me = await whoAmI().catch(() => null);
   if (!me) return;
+  byId("menu-signout").hidden = me.kind === "local";
+  byId("menu-signout").addEventListener("click", leave);
+  if (me.kind !== "local") byId("menu").hidden = false;
   for (const [name, may] of Object.entries(MAY)) {
     const button = byId(`menu-${name}`);
     button.hidden = !may(me);
