@@ -43,6 +43,8 @@ def main() -> None:
     engine = Engine.load(path, device="cpu")
     window = engine.context_length
     lengths = [min(int(each), window - options.new - 8) for each in options.prompts.split(",")]
+    # before the peers' libraries are in the process: their threads and objects are none of ours
+    alone = _alone(engine, path, lengths[-1], options)
     plain = Engine.load(path, device="cpu", options=EngineOptions(speculate=False))
     room = max(*lengths, 1024) + 2 * options.new + 8
     contestants: dict[str, Contestant] = {
@@ -58,7 +60,7 @@ def main() -> None:
     several["llama.cpp"] = LlamaCpp(path, options.threads, 512 + options.new, STREAMS)
     console = Console(width=150)
     console.print(_peers(contestants, several, engine, lengths, options))
-    console.print(_alone(engine, path, lengths[-1], options))
+    console.print(alone)
 
 
 def _options() -> argparse.Namespace:
@@ -137,7 +139,7 @@ def _alone(engine: Engine, path: Path, length: int, options: argparse.Namespace)
     for what, new in (("reading", 1), ("writing", options.new)):
         overheads = [
             _overhead(engine, prompt[:2048] if new == 1 else prompt[:256], new)
-            for _ in range(options.repeats)
+            for _ in range(3 * options.repeats)  # shares of milliseconds: one run differs by a quarter
         ]
         table.add_row(
             f"{what}: time beside matrix products and attention",
