@@ -210,8 +210,8 @@ def test_a_follow_up_does_not_read_the_documents_again(
     # the bundled model reads what large ones do: everything
     monkeypatch.setattr("rag.writer.WRITES", 1)
     monkeypatch.setattr("rag.writer.READS_ALL", 1)
-    # read by nobody before
-    articles = [f"Article {number} stands on sheet {secrets.token_hex(4)}." for number in range(30)]
+    # read by nobody before, and always as long: what is read is kept in chunks of 256 tokens
+    articles = [f"Article {number} stands on sheet {secrets.randbelow(10**6):06}." for number in range(24)]
     ready(sqlite_client, "lease.md", f"{LEASE}\n## Articles\n\n{' '.join(articles)}\n")
     held = begin(sqlite_client)
     few = {"mode": "answer", "max_tokens": 8}
