@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, CursorResult, Executable, select, true
+from sqlalchemy import ColumnElement, CursorResult, Executable, bindparam, select, true
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from rag.errors import Forbidden
@@ -59,6 +59,18 @@ class Repository:
         visible = self._scope.visible
         return true() if visible is None else collection_id.in_(sorted(visible))
 
+    def _fetch(self, built: Callable[[bool], Executable], **values: Any) -> CursorResult[*tuple[Any, ...]]:
+        """The rows of a statement that was built once, with `of_scope` among its conditions.
+
+        Args:
+            built: gives it, for a scope that sees some collections alone or for one that sees all.
+        """
+        visible = self._scope.visible
+        values["workspace"] = self._workspace
+        if visible is not None:
+            values["visible"] = sorted(visible)
+        return fetch(self._session, built(visible is not None), values)
+
     def _permit(self, collection_id: str) -> None:
         """Raise Forbidden for a collection in which this may not be done."""
         allowed = self._scope.allowed
@@ -69,6 +81,17 @@ class Repository:
         """Raise Forbidden for who may not do this in the whole workspace."""
         if not self._scope.whole:
             raise Forbidden(f"Your role in this workspace does not allow you to {what}.")
+
+
+def of_scope(
+    workspace_id: ColumnElement[str], collection_id: ColumnElement[str], restricted: bool
+) -> ColumnElement[bool]:
+    """In a statement that is built once: that a row is of the workspace and of a collection that is seen.
+
+    `Repository._fetch` has the values; `restricted` is what it asks for.
+    """
+    mine = workspace_id == bindparam("workspace")
+    return mine & collection_id.in_(bindparam("visible", expanding=True)) if restricted else mine
 
 
 def fetch(

@@ -95,11 +95,7 @@ class Changes(Repository):
 
     def newest(self, collection_id: str) -> int:
         """The number of the last entry of the collection, 0 without any. Raises NotFound."""
-        self._guard(collection_id)
-        return (
-            self._session.scalar(select(func.max(Change.seq)).where(Change.collection_id == collection_id))
-            or 0
-        )
+        return self.latest(collection_id).seq
 
     def _guard(self, collection_id: str) -> None:
         found = self._session.scalar(

@@ -13,7 +13,7 @@ from sqlalchemy import Row, Select, bindparam, func, select
 from rag.errors import NotFound
 from rag.store.records import ChunkRow, Half, LiveChunk
 from rag.store.repositories.documents import read_slices
-from rag.store.scope import Repository, fetch
+from rag.store.scope import Repository, fetch, of_scope
 from rag.store.tables import Chunk, Document
 
 _SOME_IDS = 500
@@ -29,15 +29,13 @@ _CHUNKS = select(
 @cache
 def _documents(restricted: bool) -> Select[*tuple[Any, ...]]:
     """Those of the documents `ids` that are the workspace's, in collections that are `visible`."""
-    query = select(
+    return select(
         *(_DOCUMENT.id, _DOCUMENT.collection_id, _DOCUMENT.generation, _DOCUMENT.title),
         *(_DOCUMENT.filename, _DOCUMENT.media_type, _DOCUMENT.metadata.label("meta")),
     ).where(
-        _DOCUMENT.workspace_id == bindparam("workspace"), _DOCUMENT.id.in_(bindparam("ids", expanding=True))
+        of_scope(_DOCUMENT.workspace_id, _DOCUMENT.collection_id, restricted),
+        _DOCUMENT.id.in_(bindparam("ids", expanding=True)),
     )
-    if restricted:
-        query = query.where(_DOCUMENT.collection_id.in_(bindparam("visible", expanding=True)))
-    return query
 
 
 class Chunks(Repository):
@@ -77,14 +75,7 @@ class Chunks(Repository):
             wanted = [int(key) for key in ids[first : first + _SOME_IDS]]
             # two statements: one join lets SQLite start from the documents and walk through all their chunks
             chunks = fetch(self._session, _CHUNKS, {"ids": wanted}).all()
-            visible = self._scope.visible
-            values: dict[str, Any] = {
-                "workspace": self._workspace,
-                "ids": list({chunk.document_id for chunk in chunks}),
-            }
-            if visible is not None:
-                values["visible"] = sorted(visible)
-            rows = fetch(self._session, _documents(visible is not None), values)
+            rows = self._fetch(_documents, ids=list({chunk.document_id for chunk in chunks}))
             documents = {document.id: document for document in rows}
             for chunk in chunks:
                 document = documents.get(chunk.document_id)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import fields
-from functools import cache
+from functools import cache, partial
 from typing import Any, Literal, cast
 
 from sqlalchemy import ColumnElement, Select, bindparam, delete, func, select, update
@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from rag.errors import Conflict, InvalidRequest, NotFound, TooLarge
 from rag.ids import new_id
 from rag.store.records import CollectionRow, Status
-from rag.store.scope import Repository, fetch, utc_now
+from rag.store.scope import Repository, of_scope, utc_now
 from rag.store.tables import Collection, Document, Version
 
 _OUTER = r"\x00-\x20\x7f-\xa0\u2028\u2029/\\"
@@ -59,11 +59,7 @@ class Collections(Repository):
 
     def _one(self, by: Literal["id", "name"], value: str) -> CollectionRow | None:
         """The collection whose column has that value, if this scope sees it. Raises Forbidden."""
-        visible = self._scope.visible
-        values: dict[str, Any] = {"value": value, "workspace": self._workspace}
-        if visible is not None:
-            values["visible"] = sorted(visible)
-        row = fetch(self._session, _one_by(by, visible is not None), values).one_or_none()
+        row = self._fetch(partial(_one_by, by), value=value).one_or_none()
         if row is None:
             return None
         self._permit(row.id)
@@ -249,27 +245,17 @@ def originals_bytes(session: Session, which: ColumnElement[bool]) -> int:
 
 
 _TABLE = Collection.__table__.c
-_COLUMNS = tuple(_TABLE[field.name] for field in fields(CollectionRow))
+_FIELDS = tuple(field.name for field in fields(CollectionRow))
 
 
 @cache
 def _one_by(name: str, restricted: bool) -> Select[*tuple[Any, ...]]:
     """The collection of a workspace by a column of that name, among those that are `visible`."""
-    query = select(*_COLUMNS).where(
-        _TABLE[name] == bindparam("value"), _TABLE.workspace_id == bindparam("workspace")
+    columns = (_TABLE[field] for field in _FIELDS)
+    return select(*columns).where(
+        _TABLE[name] == bindparam("value"), of_scope(_TABLE.workspace_id, _TABLE.id, restricted)
     )
-    return query.where(_TABLE.id.in_(bindparam("visible", expanding=True))) if restricted else query
 
 
 def _record(row: Collection) -> CollectionRow:
-    return CollectionRow(
-        row.id,
-        row.workspace_id,
-        row.name,
-        row.embedder,
-        row.created_at,
-        row.max_context_tokens,
-        row.max_documents,
-        row.max_bytes,
-        row.next_embedder,
-    )
+    return CollectionRow(*(getattr(row, field) for field in _FIELDS))
