@@ -3,7 +3,7 @@
 import { changeHook, deleteHook, listDeliveries, listHooks, makeHook, rotateHook, sendAgain } from "./admin_api.js";
 import { bdi, h } from "./dom.js";
 import { t } from "./speech.js";
-import { button, checkbox, field, secret, twice } from "./view.js";
+import { button, checkbox, field, secretPlace, twice } from "./view.js";
 import { coded, moment } from "./words.js";
 
 const EVENTS = ["document.ready", "document.failed", "document.deleted"];
@@ -11,12 +11,8 @@ const named = (event) => coded("hookevent", event.split(".")[1]);
 
 export async function section({ say, tried }) {
   const list = h("ul", { class: "docs", "aria-label": t("admin.hooks") });
-  const once = h("div", { "aria-live": "polite" });
-  const reveal = (hook) => {
-    const shown = secret(hook.secret, t("hooks.secret", { url: hook.url }));
-    once.replaceChildren(shown.box);
-    shown.focus();
-  };
+  const once = secretPlace();
+  const reveal = (hook) => once.reveal(hook.secret, t("hooks.secret", { url: hook.url }));
 
   const delivery = (hook, sent, again) => h("tr", {},
     h("td", {}, named(sent.event), h("span", { class: "fine" }, " ", bdi(sent.document_id))),
@@ -80,5 +76,5 @@ export async function section({ say, tried }) {
     reveal(hook);
   });
   await load();
-  return [once, list, form];
+  return [once.place, list, form];
 }

@@ -4,7 +4,7 @@ import { listCollections } from "./api.js";
 import { listKeys, makeKey, revokeKey, rotateKey } from "./admin_api.js";
 import { bdi, h } from "./dom.js";
 import { t } from "./speech.js";
-import { button, checkbox, choice, field, secret, twice } from "./view.js";
+import { button, checkbox, choice, factsOf, field, secretPlace, twice } from "./view.js";
 import { moment } from "./words.js";
 
 const GRACE_HOURS = 24;
@@ -13,18 +13,14 @@ export async function section({ me, say, tried }) {
   const collections = await listCollections();
   const names = new Map(collections.map(({ id, name }) => [id, name]));
   const list = h("ul", { class: "docs", "aria-label": t("admin.keys") });
-  const once = h("div", { "aria-live": "polite" });
+  const once = secretPlace();
 
   const state = (key) => {
     if (key.revoked_at) return t("keys.revoked", { when: moment(key.revoked_at) });
     if (key.expires_at) return t(new Date(key.expires_at) < new Date() ? "keys.expired" : "keys.expires", { when: moment(key.expires_at) });
     return null;
   };
-  const reveal = (key) => {
-    const shown = secret(key.key, t("keys.secret", { name: key.name }));
-    once.replaceChildren(shown.box);
-    shown.focus();
-  };
+  const reveal = (key) => once.reveal(key.key, t("keys.secret", { name: key.name }));
   const row = (key) => {
     const facts = [
       t(`role.${key.role}`), key.operator ? t("role.operator") : null,
@@ -34,7 +30,7 @@ export async function section({ me, say, tried }) {
     ];
     const over = key.revoked_at || (key.expires_at && new Date(key.expires_at) < new Date());
     return h("li", { class: over ? "entry is-over" : "entry" }, h("p", {}, bdi(key.name)),
-      h("p", { class: "doc-state" }, facts.filter(Boolean).flatMap((fact, place) => [place ? " · " : "", bdi(fact)])),
+      factsOf(facts),
       over ? null : h("div", { class: "talk-does" },
         button(t("keys.rotate"), t("keys.rotate_one", { name: key.name }), () => tried(async () => {
           reveal(await rotateKey(key.id, GRACE_HOURS));
@@ -75,5 +71,5 @@ export async function section({ me, say, tried }) {
     reveal(made);
   });
   await load();
-  return [once, list, form];
+  return [once.place, list, form];
 }

@@ -4,7 +4,7 @@ import { listCollections } from "./api.js";
 import { disableUser, listMembers, listUsers, putMember, removeMember } from "./admin_api.js";
 import { bdi, h } from "./dom.js";
 import { t } from "./speech.js";
-import { button, choice, field, twice } from "./view.js";
+import { button, choice, factsOf, field, twice } from "./view.js";
 
 const ROLES = ["reader", "editor", "admin"];
 
@@ -48,7 +48,7 @@ export async function section({ me, say, tried }) {
       user.operator ? t("role.operator") : null, member ? null : t("people.elsewhere"), user.disabled_at ? t("people.disabled") : null,
     ];
     return h("li", { class: user.disabled_at ? "entry is-over" : "entry" }, h("p", {}, bdi(user.email)),
-      h("p", { class: "doc-state" }, facts.filter(Boolean).flatMap((fact, place) => [place ? " · " : "", bdi(fact)])),
+      factsOf(facts),
       h("div", { class: "talk-does" },
         member ? button(t("people.change"), t("people.change_one", { name: user.email }), () => edit(member)) : null,
         me.operator ? button(t(user.disabled_at ? "people.enable" : "people.disable"), t(user.disabled_at ? "people.enable_one" : "people.disable_one", { name: user.email }), () => tried(async () => {

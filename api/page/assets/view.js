@@ -1,7 +1,7 @@
 // What the views have in common that are fetched when they are opened: their words and styles, a dialog, lines of text.
 
 import { copyText } from "./copy.js";
-import { h, iconButton, setText } from "./dom.js";
+import { bdi, h, iconButton, setText } from "./dom.js";
 import { showProblem } from "./problems.js";
 import { learn, t } from "./speech.js";
 
@@ -80,14 +80,22 @@ export const choice = (options, value) => {
   return select;
 };
 
-// A secret for the one time that it is shown, with a button that copies it.
-export function secret(text, label) {
-  const shown = h("input", { type: "text", class: "secret", readonly: true, value: text, "aria-label": label, spellcheck: "false" });
-  const copy = button(t("view.copy"), t("view.copy_one", { name: label }), async () => {
-    const copied = await copyText(text);
-    if (!copied) shown.select();
-    setText(copy, t(copied ? "view.copied" : "view.not_copied"));
-  });
-  const box = h("div", { class: "once", role: "group", "aria-label": label }, h("p", {}, t("view.once")), h("div", { class: "collection-row" }, shown, copy));
-  return { box, focus: () => { shown.focus(); shown.select(); } };
+// The line of what is so of an entry; what it lacks is left out.
+export const factsOf = (facts) => h("p", { class: "doc-state" }, facts.filter(Boolean).flatMap((fact, place) => [place ? " · " : "", bdi(fact)]));
+
+// Where secrets are shown for the one time that they are: `reveal(text, label)` puts one there, with a button that copies it.
+export function secretPlace() {
+  const place = h("div", { "aria-live": "polite" });
+  const reveal = (text, label) => {
+    const shown = h("input", { type: "text", class: "secret", readonly: true, value: text, "aria-label": label, spellcheck: "false" });
+    const copy = button(t("view.copy"), t("view.copy_one", { name: label }), async () => {
+      const copied = await copyText(text);
+      if (!copied) shown.select();
+      setText(copy, t(copied ? "view.copied" : "view.not_copied"));
+    });
+    place.replaceChildren(h("div", { class: "once", role: "group", "aria-label": label }, h("p", {}, t("view.once")), h("div", { class: "collection-row" }, shown, copy)));
+    shown.focus();
+    shown.select();
+  };
+  return { place, reveal };
 }
