@@ -6,6 +6,7 @@ import shutil
 from typing import TYPE_CHECKING
 
 from api import schemas
+from api.metrics.watching import tiers_below
 from api.version import version
 from ingest.queue import queue_figures
 from rag.store.migrate import head_revision
@@ -14,8 +15,6 @@ from rag.store.scope import utc_now
 
 if TYPE_CHECKING:
     from api.wiring import Service
-
-_TIERS = ("memory", "disk")
 
 
 def operations(service: Service) -> schemas.Operations:
@@ -59,7 +58,6 @@ def _engine(service: Service) -> schemas.EngineState | None:
     if engine is None or engine.failure is not None:
         return None
     stats = engine.stats()
-    below = {name: tier for name in _TIERS if stats.tiers and (tier := stats.tiers[name]) is not None}
     return schemas.EngineState(
         model=engine.name,
         device=str(engine.device),
@@ -81,6 +79,6 @@ def _engine(service: Service) -> schemas.EngineState | None:
         accepted=stats.accepted,
         tiers={
             name: schemas.TierState(bytes=tier["bytes"], limit_bytes=tier["limit"], hits=tier["hits"])
-            for name, tier in below.items()
+            for name, tier in tiers_below(stats.tiers).items()
         },
     )

@@ -120,6 +120,11 @@ class ServiceCollector(Collector):
         yield _gauge("longleaf_data_disk_free_bytes", "What is free on it.", usage.free)
 
 
+def tiers_below(tiers: Mapping[str, Any]) -> dict[str, Any]:
+    """Those below the engine's pool that there are, of `Stats.tiers`: `memory`, `disk`."""
+    return {name: tiers[name] for name in ("memory", "disk") if tiers.get(name) is not None}
+
+
 def _tiers(engine: Engine, tiers: Mapping[str, Any]) -> Iterator[Metric]:
     named = {"device": engine.device, "dtype": engine.dtype, "weights": engine.weights}
     info = GaugeMetricFamily("longleaf_engine_info", "How the model is held.", labels=[*named])
@@ -127,7 +132,7 @@ def _tiers(engine: Engine, tiers: Mapping[str, Any]) -> Iterator[Metric]:
     yield info
     if not tiers:
         return
-    below = {name: tier for name in ("memory", "disk") if (tier := tiers[name]) is not None}
+    below = tiers_below(tiers)
     for name, field, meaning in (
         ("longleaf_kv_tier_bytes", "bytes", "What a tier below the pool holds."),
         ("longleaf_kv_tier_limit_bytes", "limit", "The most that it may hold."),

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Response
 from api import conversing, schemas
 from api.access import Reads
 from api.fields import id_pattern
-from api.routes.shared import page, problems
+from api.routes.shared import Limit, page, problems
 from api.serialize import conversation as shown
 from rag.inert import inert
 
@@ -29,7 +29,7 @@ _EXPORTED: dict[int | str, dict[str, Any]] = {
 @router.get("", response_model=schemas.ConversationList, summary="List conversations")
 def list_conversations(
     service: Reads,
-    limit: Annotated[int, Query(ge=1, le=500, description="How many at most.")] = 100,
+    limit: Limit = 100,
     cursor: Annotated[
         str | None,
         Query(pattern=id_pattern("cnv"), description="`next_cursor` of the page before."),

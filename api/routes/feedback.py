@@ -11,7 +11,7 @@ from api import people, schemas
 from api.access import Edits, Reads
 from api.fields import CollectionName, id_pattern
 from api.fields import answer_id as checked_id
-from api.routes.shared import page, problems
+from api.routes.shared import Limit, page, problems
 from api.serialize import feedback as shown
 from rag.store.repositories import Feedback
 
@@ -65,7 +65,7 @@ def list_feedback(
     service: Edits,
     collection: Annotated[CollectionName | None, Query(description="Of this collection alone.")] = None,
     correct: Annotated[bool | None, Query(description="Of answers alone that were right, or not.")] = None,
-    limit: Annotated[int, Query(ge=1, le=500, description="How many at most.")] = 100,
+    limit: Limit = 100,
     cursor: Annotated[
         str | None,
         Query(pattern=id_pattern("fbk"), description="`next_cursor` of the page before."),

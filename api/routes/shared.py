@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypeVar
+
+from fastapi import Query
 
 from api.errors import PROBLEM_JSON
 from api.fields import document_id as checked_id
@@ -23,6 +25,9 @@ def load_document(service: Service, identity: str) -> DocumentRow:
     """The document of that id. Raises NotFound (`document_not_found`)."""
     with service.db.read() as session:
         return Documents(session, service.scope).get(checked_id(identity))
+
+
+Limit = Annotated[int, Query(ge=1, le=500, description="How many at most.")]
 
 
 class _Identified(Protocol):

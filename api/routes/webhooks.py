@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query
 from api import schemas
 from api.access import Administers
 from api.fields import id_pattern
-from api.routes.shared import page, problems
+from api.routes.shared import Limit, page, problems
 from api.webhooks.addresses import checked_url
 from rag.store.hooked import DeliveryRow, DeliveryStatus, WebhookRow
 from rag.store.repositories import Webhooks
@@ -87,7 +87,7 @@ def deliveries(
     service: Administers,
     id: str,
     status: Annotated[DeliveryStatus | None, Query(description="Only those in this state.")] = None,
-    limit: Annotated[int, Query(ge=1, le=500, description="How many at most.")] = 100,
+    limit: Limit = 100,
     cursor: Annotated[
         str | None,
         Query(pattern=id_pattern("msg"), description="`next_cursor` of the page before."),
