@@ -22,7 +22,7 @@ class Logits:
     best: Sequence[int] | None = None
 
     def __len__(self) -> int:
-        return len(self.values)
+        return len(self.values) if self.best is None else len(self.best)
 
     def split(self, counts: Sequence[int]) -> list[Logits]:
         """These rows in parts of so many each."""

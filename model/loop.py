@@ -112,13 +112,15 @@ class Loop:
 
     def _run(self) -> None:
         while True:
-            with self._condition:
-                if not self._busy and not self._inbox and not self._closed:
-                    self._condition.wait(_IDLE_SECONDS)
-                if self._closed or self._dead is not None or not (self._busy or self._inbox):
-                    self._thread = None
-                    break
-            self._take_in()
+            # While there is work and nothing new, a step follows the other without a lock.
+            if self._inbox or self._closed or self._dead is not None or not self._busy:
+                with self._condition:
+                    if not self._busy and not self._inbox and not self._closed:
+                        self._condition.wait(_IDLE_SECONDS)
+                    if self._closed or self._dead is not None or not (self._busy or self._inbox):
+                        self._thread = None
+                        break
+                self._take_in()
             try:
                 self._step()
             except Exception as error:  # a fault of ours: nobody may be left waiting for it

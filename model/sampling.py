@@ -38,6 +38,9 @@ class Sampler:
     A token depends on the logits and the tokens before it alone, and takes one number of the generator (none
     when greedy): rows may come in any grouping. Where a row was a guess, call `next` as long as it gives what
     was guessed, and not for the rows after.
+
+    Attributes:
+        plain: `next` takes the largest of the logits as they are, says no more and remembers nothing.
     """
 
     def __init__(
@@ -53,6 +56,7 @@ class Sampler:
             constraint: `params.constraint`, bound to this prompt.
         """
         self._params, self._constraint = params, constraint
+        self.plain = params.plain and constraint is None
         self._generator = torch.Generator()
         if params.seed is None:
             self._generator.seed()
@@ -71,11 +75,6 @@ class Sampler:
             self._offset = torch.zeros_like(like)
             for token, amount in dict(params.logit_bias).items():
                 self._offset[token] = amount
-
-    @property
-    def plain(self) -> bool:
-        """Whether `next` takes the largest of the logits as they are, says no more and remembers nothing."""
-        return self._params.plain and self._constraint is None
 
     @property
     def finished(self) -> bool:

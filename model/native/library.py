@@ -20,7 +20,7 @@ _SIGNATURES: dict[str, tuple[type, ...]] = {
     "longleaf_gate": (_POINTER, _LONG, _LONG, _INT, _POINTER, _INT),
     "longleaf_rotate": (*[_POINTER] * 3, *[_LONG] * 4, _INT, *[_POINTER] * 3, _INT),
     "longleaf_attend": (_POINTER, _INT),
-    "longleaf_logits": (_POINTER, _POINTER, _INT),
+    "longleaf_logits": (*[_POINTER] * 4, _INT),
     "longleaf_lists": (_POINTER,),
 }
 

@@ -60,16 +60,6 @@ class _Stack(ctypes.Structure):
     )
 
 
-class _Pass(ctypes.Structure):
-    """`pass` of src/stack.c."""
-
-    _fields_ = (
-        *((name, ctypes.c_void_p) for name in ("tokens", "positions", "slots", "rotations")),
-        *((name, ctypes.c_void_p) for name in ("segments", "table", "rows", "logits", "best")),
-        *((name, ctypes.c_int64) for name in ("n", "segment_count", "wanted")),
-    )
-
-
 @dataclass(frozen=True)
 class Ends:
     """What comes before and after the layers.
@@ -108,6 +98,7 @@ class Stack:
             len(layers), heads, kv_heads, dim, block_size, ends.norm.dtype is torch.bfloat16, ends.eps, None,
         )  # fmt: skip
         self._address = ctypes.addressof(self._stack)
+        self._run = call().longleaf_logits
 
     def time(self, clock: ctypes.c_int64 | None) -> None:
         """From now on add the nanoseconds of products and attention to `clock`; None stops it."""
@@ -121,16 +112,19 @@ class Stack:
             rows: ascending, of 0 to n - 1.
         """
         logits = torch.empty(len(rows), self._vocabulary)
-        numbers = array("q", tokens)
-        places = []
-        for part in (layout.positions, layout.slots, layout.segments, layout.table, rows, rows):
-            places.append(8 * len(numbers))
-            numbers.extend(part)
-        first = numbers.buffer_info()[0]
-        positions, slots, segments, table, wanted, best = (first + place for place in places)
-        arguments = _Pass(
-            first, positions, slots, rotations.data_ptr(), segments, table, wanted, logits.data_ptr(), best,
-            len(tokens), len(layout.segments) // 4, len(rows),
+        # One array holds all that is counted, `best` to be filled at its end.
+        numbers = array(
+            "q",
+            (
+                len(tokens), len(layout.segments) // 4, len(rows), len(layout.table),
+                *tokens, *layout.positions, *layout.slots, *layout.segments, *layout.table, *rows, *rows,
+            ),
         )  # fmt: skip
-        call().longleaf_logits(self._address, ctypes.addressof(arguments), torch.get_num_threads())
+        self._run(
+            self._address,
+            numbers.buffer_info()[0],
+            rotations.data_ptr(),
+            logits.data_ptr(),
+            torch.get_num_threads(),
+        )
         return Logits(logits, numbers[len(numbers) - len(rows) :])

@@ -34,6 +34,8 @@ class TextStream:
         return text
 
     def _release(self, text: str) -> str:
+        if not self._stop:
+            return text
         if self.stopped is not None:
             return ""
         self._held += text

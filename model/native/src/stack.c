@@ -20,14 +20,25 @@ typedef struct {
 } stack;
 
 typedef struct {
-    const int64_t *tokens, *positions, *slots;  // [n]
-    const float *rotations;           // [positions, dim / 2] complex
-    const int64_t *segments, *table;  // as in `attention`
-    const int64_t *rows;              // [wanted], ascending
-    float *logits;                    // [wanted, vocabulary]: of these rows
-    int64_t *best;                    // [wanted]: the largest of each
     int64_t n, segment_count, wanted;
+    const int64_t *tokens, *positions, *slots;  // [n]
+    const int64_t *segments, *table;            // as in `attention`
+    const int64_t *rows;                        // [wanted], ascending
+    int64_t *best;                              // [wanted]: the largest of each
 } pass;
+
+// How many there are of each, then one after the other.
+static pass pass_of(int64_t *numbers) {
+    pass p = {.n = numbers[0], .segment_count = numbers[1], .wanted = numbers[2]};
+    p.tokens = numbers + 4;
+    p.positions = p.tokens + p.n;
+    p.slots = p.positions + p.n;
+    p.segments = p.slots + p.n;
+    p.table = p.segments + 4 * p.segment_count;
+    p.rows = p.table + numbers[3];
+    p.best = (int64_t *)p.rows + p.wanted;
+    return p;
+}
 
 static int64_t clock_of(const stack *s) {
     struct timespec t = {0};
@@ -38,15 +49,17 @@ static void add_since(const stack *s, int64_t begin) {
     if (s->nanoseconds) *s->nanoseconds += clock_of(s) - begin;
 }
 
-static void product(const stack *s, const pass *p, const matrix *w, const void *x, const void *residual, void *out,
+static void product(const stack *s, int64_t n, const matrix *w, const void *x, const void *residual, void *out,
                     int threads) {
     const int64_t begin = clock_of(s);
-    longleaf_linear(w, x, (int)s->is_bf16, p->n, residual, out, (int)s->is_bf16, threads);
+    longleaf_linear(w, x, (int)s->is_bf16, n, residual, out, (int)s->is_bf16, threads);
     add_since(s, begin);
 }
 
-// Keys and values of all rows go to their slots.
-EXPORT void longleaf_logits(const stack *s, const pass *p, int threads) {
+// Keys and values of all rows go to their slots. `numbers` are a `pass`, `rotations` [positions, dim / 2] complex, `logits`
+// [wanted, vocabulary].
+EXPORT void longleaf_logits(const stack *s, int64_t *numbers, const float *rotations, float *logits, int threads) {
+    const pass whole = pass_of(numbers), *p = &whole;
     const int is_bf16 = (int)s->is_bf16;
     const float eps = (float)s->eps;
     const int64_t n = p->n, width = s->layers->out->rows, ffn = s->layers->down->cols, heads = s->heads * s->dim;
@@ -56,25 +69,25 @@ EXPORT void longleaf_logits(const stack *s, const pass *p, int threads) {
     char *mixed = queries + heads * size, *gate_up = mixed + heads * size, *gated = gate_up + 2 * ffn * size;
     float *rotation = (float *)(gated + ffn * size);
     for (int64_t row = 0; row < n; row++)
-        memcpy(rotation + row * s->dim, p->rotations + p->positions[row] * s->dim, (size_t)s->dim * sizeof(float));
+        memcpy(rotation + row * s->dim, rotations + p->positions[row] * s->dim, (size_t)s->dim * sizeof(float));
     longleaf_take(s->embed, p->tokens, n, hidden, is_bf16, threads);
     attention a = {.queries = queries, .out = mixed, .segments = p->segments, .table = p->table, .n = n,
                    .segment_count = p->segment_count, .heads = s->heads, .kv_heads = s->kv_heads, .dim = s->dim,
                    .block_size = s->block_size, .query_stride = heads, .is_bf16 = is_bf16};
     for (const layer *l = s->layers; l < s->layers + s->count; l++) {
         longleaf_norm(hidden, NULL, l->attention_norm, eps, n, width, is_bf16, normed, threads);
-        product(s, p, l->qkv, normed, NULL, qkv, threads);
+        product(s, n, l->qkv, normed, NULL, qkv, threads);
         longleaf_rotate(qkv, rotation, p->slots, n, s->heads, s->kv_heads, s->dim, is_bf16, queries, l->keys, l->values,
                         threads);
         const int64_t begin = clock_of(s);
         a.keys = l->keys, a.values = l->values;
         longleaf_attend(&a, threads);
         add_since(s, begin);
-        product(s, p, l->out, mixed, hidden, hidden, threads);
+        product(s, n, l->out, mixed, hidden, hidden, threads);
         longleaf_norm(hidden, NULL, l->ffn_norm, eps, n, width, is_bf16, normed, threads);
-        product(s, p, l->gate_up, normed, NULL, gate_up, threads);
+        product(s, n, l->gate_up, normed, NULL, gate_up, threads);
         longleaf_gate(gate_up, n, ffn, is_bf16, gated, threads);
-        product(s, p, l->down, gated, hidden, hidden, threads);
+        product(s, n, l->down, gated, hidden, hidden, threads);
     }
     if (!p->wanted) return;
     const int64_t bytes = width * (is_bf16 ? 2 : 4);
@@ -82,6 +95,6 @@ EXPORT void longleaf_logits(const stack *s, const pass *p, int threads) {
         memmove(hidden + i * bytes, hidden + p->rows[i] * bytes, (size_t)bytes);
     longleaf_norm(hidden, NULL, s->norm, eps, p->wanted, width, is_bf16, normed, threads);
     const int64_t begin = clock_of(s);
-    longleaf_head(s->output, normed, is_bf16, p->wanted, p->logits, p->best, threads);
+    longleaf_head(s->output, normed, is_bf16, p->wanted, logits, p->best, threads);
     add_since(s, begin);
 }
