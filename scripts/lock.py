@@ -15,7 +15,7 @@ from pathlib import Path
 
 from dependencies import ROOT, requirements
 
-EXTRAS = ["postgres", "ocr", "otel", "ray", "dev"]
+EXTRAS = ["postgres", "ocr", "otel", "s3", "ray", "dev"]
 # torch brings these where its wheel has CUDA; which ones follows from torch's own version.
 LEFT_OUT = re.compile(r"(nvidia-|triton|cuda-)", re.IGNORECASE)
 HEADER = """\

@@ -82,12 +82,18 @@ def save(folder: Path, index: CollectionIndex, origin: Origin, seq: int) -> None
         "documents": [[key, generation, len(ids)] for key, (generation, ids) in documents.items()],
         "measured": {"kind": vectors.in_use, "chunks": len(vectors), "recall_at_10": vectors.recall(10)},
     }
-    text = json.dumps(manifest).encode()
-    sealed = json.dumps({"digest": hashlib.sha256(text).hexdigest()}).encode() + b"\n" + text
+    write_manifest(folder, sealed_manifest(manifest))
+    _sweep(folder, files)
+
+
+def write_manifest(folder: Path, sealed: bytes) -> None:
+    """Make the files in `folder` the snapshot that a manifest says, in the bytes that it has as a file.
+
+    Raises OSError.
+    """
     fresh = folder / new_id("new")
     fresh.write_bytes(sealed)
     os.replace(fresh, folder / MANIFEST)
-    _sweep(folder, files)
 
 
 def load(folder: Path, origin: Origin, kind: Kind = "auto") -> CollectionIndex | None:
@@ -120,10 +126,21 @@ def load(folder: Path, origin: Origin, kind: Kind = "auto") -> CollectionIndex |
 
 def read_manifest(folder: Path) -> dict[str, Any]:
     """Return the manifest of the snapshot in `folder`. Raises OSError, and ValueError when it is damaged."""
-    seal, _, text = (folder / MANIFEST).read_bytes().partition(b"\n")
+    return parse_manifest((folder / MANIFEST).read_bytes())
+
+
+def sealed_manifest(manifest: dict[str, Any]) -> bytes:
+    """Return a manifest's bytes: its digest, then what it says."""
+    text = json.dumps(manifest).encode()
+    return json.dumps({"digest": hashlib.sha256(text).hexdigest()}).encode() + b"\n" + text
+
+
+def parse_manifest(sealed: bytes) -> dict[str, Any]:
+    """Return what the bytes of a manifest say. Raises ValueError when they are damaged."""
+    seal, _, text = sealed.partition(b"\n")
     manifest = json.loads(text)
     if json.loads(seal) != {"digest": hashlib.sha256(text).hexdigest()} or not isinstance(manifest, dict):
-        raise ValueError(f"{folder / MANIFEST} is damaged")
+        raise ValueError("the manifest of a snapshot is damaged")
     return manifest
 
 
@@ -139,9 +156,14 @@ def purge(folder: Path, index: CollectionIndex) -> None:
     """
     with suppress(FileNotFoundError):
         (folder / MANIFEST).unlink(missing_ok=True)
-        parts: list[Block | Segment] = [*index.vectors.blocks, *index.lexical.segments]
-        kept = {part.key for part in parts}
+        kept = kept_parts(index)
         _sweep(folder, (path.name for path in folder.iterdir() if path.name.partition(".")[0] in kept))
+
+
+def kept_parts(index: CollectionIndex) -> set[str]:
+    """The keys of the parts that an index is made of now, as they begin the names of files."""
+    parts: list[Block | Segment] = [*index.vectors.blocks, *index.lexical.segments]
+    return {part.key for part in parts}
 
 
 def _vectors(folder: Path, manifest: dict[str, Any], kind: Kind) -> VectorIndex:
