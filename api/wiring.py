@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from rag.answering import Answerer
     from rag.embedders.base import Embedder
     from rag.index.live import LiveIndexes
+    from rag.index.shared import SharedSnapshots
     from rag.retrieval import Retriever
 
 log = logging.getLogger(__name__)
@@ -124,9 +125,14 @@ class Service:
     ) -> None:
         """Connects to nothing yet. `tracing` is by default what the settings ask for.
 
-        Raises BadDatabaseUrl, BadSignIn, ExtraMissing.
+        Raises BadDatabaseUrl, BadSignIn, ExtraMissing; InvalidRequest, Unavailable for a `LONGLEAF_OBJECTS`
+        that can't be used.
         """
         self.settings = settings
+        if settings.objects:
+            from rag.objects.place import open_objects  # noqa: PLC0415
+
+            open_objects(settings)  # what is wrong with it is said before anything runs
         self.loaders = loaders or Loaders()
         self.scope: Scope = DEFAULT_SCOPE
         self.principal: Principal | None = LOCAL
@@ -213,7 +219,7 @@ class Service:
         for part in (self.indexes, self.embedder, self.retriever, self.engine, self.answerer, self.worker):
             part.give_up()
         if (indexes := self.indexes.now()) is not None:
-            indexes.save()
+            indexes.close()
         self.db.dispose()
         if self.tracing is not None:
             self.tracing.close()
@@ -351,7 +357,14 @@ class Service:
     def _make_indexes(self) -> LiveIndexes:
         from rag.index.live import LiveIndexes  # noqa: PLC0415
 
-        return LiveIndexes(self.db, self.settings)
+        return LiveIndexes(self.db, self.settings, shared=self._make_shared())
+
+    def _make_shared(self) -> SharedSnapshots | None:
+        if not self.settings.objects:
+            return None
+        from rag.index.shared import SharedSnapshots  # noqa: PLC0415
+
+        return SharedSnapshots.of(self.db, self.settings)
 
     def _make_retriever(self) -> Retriever:
         from rag.rerank import load_reranker  # noqa: PLC0415

@@ -124,6 +124,8 @@ def _finish(
         # An engine first forgets what it holds in memory, and then writes no more of it.
         if on_deleted is not None:
             attempt(partial(on_deleted, document.collection_id, document.id))
+    if on_deleted is None:  # nobody here knows what is in which file
+        attempt(partial(_drop_shared, db, settings, {document.collection_id for document in documents}))
     attempt(partial(purge_blocks, settings, *(document.id for document in documents)))
     attempt(db.scrub)
     if undone:
@@ -131,3 +133,14 @@ def _finish(
             f"{len(documents)} document(s) are deleted and found no more, but not all that they left could "
             f"be removed ({undone[0]}); the next start removes it, or longleaf gc"
         ) from undone[0]
+
+
+def _drop_shared(db: Database, settings: Settings, collection_ids: Collection[str]) -> None:
+    """Remove the collections' snapshots from the shared place, if there is one."""
+    if not settings.objects:
+        return
+    from rag.index.shared import SharedSnapshots  # noqa: PLC0415  # loads FAISS
+
+    if (shared := SharedSnapshots.of(db, settings)) is not None:
+        for collection_id in collection_ids:
+            shared.drop(collection_id)

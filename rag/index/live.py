@@ -6,6 +6,7 @@ import re
 import threading
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from rag.errors import Conflict
 from rag.index import snapshot
 from rag.index.analysis import NAMES_END
 from rag.index.collection import CollectionIndex, IndexedDocument
+from rag.index.shared import SharedSnapshots
 from rag.index.vectors import Kind
 from rag.settings import Settings
 from rag.store.records import DocumentRow
@@ -47,8 +49,10 @@ class _Entry:
 class LiveIndexes:
     """The indexes of this process, built on first use from a snapshot or from the database alone."""
 
-    def __init__(self, db: Database, settings: Settings) -> None:
+    def __init__(self, db: Database, settings: Settings, *, shared: SharedSnapshots | None = None) -> None:
+        """`shared` is where snapshots of other machines are found and own ones are sent to."""
         self._db = db
+        self._shared = shared
         self._folder = settings.data_dir / "index"
         self._kind: Kind = settings.index
         self._entries: dict[str, _Entry] = {}
@@ -95,20 +99,27 @@ class LiveIndexes:
     def forget(self, collection_id: str, document_id: str | None = None) -> None:
         """Drop a document, or the whole collection, from memory and disk, after its deletion's commit.
 
-        When it returns, neither this process's index nor a snapshot holds anything of it. Raises OSError when
-        the disk does not let a snapshot be removed.
+        When it returns, neither this process's index nor a snapshot, a shared one included, holds anything of
+        it. Raises OSError when the disk does not let a snapshot be removed, Unavailable when the shared place
+        does not.
         """
         folder = self._folder / collection_id
         if document_id is None:
             with self._lock:
                 self._entries.pop(collection_id, None)
             snapshot.drop(folder)
+            if self._shared is not None:
+                self._shared.drop(collection_id)
             return
         entry = self._entry(collection_id)
         with entry.turn:
             entry.index.apply([], [document_id])
             entry.unsaved += 1
-            snapshot.purge(folder, entry.index)
+            try:
+                snapshot.purge(folder, entry.index)
+            finally:
+                if self._shared is not None:
+                    self._shared.purge(collection_id, entry.index)
 
     def cleanse(self, collection_id: str, workspace_id: str = DEFAULT_WORKSPACE) -> None:
         """Take out of the snapshot what was deleted by others, where there is one: for a process that deletes
@@ -124,8 +135,15 @@ class LiveIndexes:
             else:
                 snapshot.drop(folder)
 
+    def close(self) -> None:
+        """Write snapshots of the indexes that changed since they were last written, and wait until they are
+        where others find them."""
+        self.save()
+        if self._shared is not None:
+            self._shared.close()
+
     def save(self) -> None:
-        """Write snapshots of the indexes that changed since they were last written, e.g. at shutdown."""
+        """Write snapshots of the indexes that changed since they were last written."""
         with self._lock:
             entries = list(self._entries.items())
         for collection_id, entry in entries:
@@ -142,6 +160,10 @@ class LiveIndexes:
 
         Where vectors were exchanged the snapshot has old ones: then it is all built `anew`.
         """
+        if self._shared is not None and not anew:
+            with self._db.read() as session:
+                origin = _origin(session, scope, collection_id)
+            self._shared.fetch(self._folder / collection_id, origin)
         with self._db.read() as session:
             origin = _origin(session, scope, collection_id)
             loaded = None if anew else snapshot.load(self._folder / collection_id, origin, self._kind)
@@ -215,12 +237,18 @@ class LiveIndexes:
             snapshot.drop(folder)
             return
         # A deletion may have been committed, and have dropped the snapshot, while this one was being written.
-        with self._db.read() as session:
-            later = Changes(session, scope).after(collection_id, entry.seq)
-        if any(change.kind == "delete" for change in later):
+        deleted = partial(self._deleted_since, collection_id, scope, entry.seq)
+        if deleted():
             snapshot.drop(folder)
             return
         entry.unsaved = 0
+        if self._shared is not None:
+            self._shared.publish(folder, collection_id, deleted)
+
+    def _deleted_since(self, collection_id: str, scope: Scope, seq: int) -> bool:
+        with self._db.read() as session:
+            later = Changes(session, scope).after(collection_id, seq)
+        return any(change.kind == "delete" for change in later)
 
 
 def _origin(session: Session, scope: Scope, collection_id: str) -> snapshot.Origin:

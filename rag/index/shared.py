@@ -17,7 +17,11 @@ from typing import Any
 from rag.errors import Unavailable
 from rag.index import snapshot
 from rag.index.collection import CollectionIndex
+from rag.objects.place import open_objects
 from rag.objects.store import Damaged, ObjectStore
+from rag.settings import Settings
+from rag.store.session import Database
+from rag.store.state import identity_of
 
 log = logging.getLogger(__name__)
 
@@ -88,6 +92,16 @@ class SharedSnapshots:
     def close(self) -> None:
         """Wait until what is being sent has been."""
         self._sender.shutdown()
+
+    @classmethod
+    def of(cls, db: Database, settings: Settings) -> SharedSnapshots | None:
+        """Those of the settings' place, for the store `db`; None where there is none. Raises as
+        `rag.objects.place.open_objects`."""
+        objects = open_objects(settings)
+        if objects is None:
+            return None
+        with db.read() as session:
+            return cls(objects, identity_of(session))
 
     def _publish(self, folder: Path, collection_id: str, stale: Callable[[], bool]) -> None:
         place = self._place(collection_id)

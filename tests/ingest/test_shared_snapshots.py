@@ -8,14 +8,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ingesting import Desk, WordEmbedder
 
+from ingest.deletion import delete_document
+from ingest.worker import Worker
 from rag.errors import Unavailable
 from rag.index import snapshot
 from rag.index.collection import CollectionIndex, IndexedDocument
+from rag.index.live import LiveIndexes
 from rag.index.shared import SharedSnapshots
 from rag.objects.place import open_objects
 from rag.objects.store import ObjectStore
 from rag.settings import Settings
+from rag.store.repositories import DEFAULT_SCOPE
+from rag.store.session import Database
 
 ORIGIN = snapshot.Origin("store", "col_1", "model@1")
 
@@ -182,3 +188,74 @@ def test_a_place_that_is_gone_costs_a_line_in_the_log(
     with pytest.raises(Unavailable):
         shared.drop("col_1")
     shared.close()
+
+
+class Machine:
+    """A machine of a service: a data folder of its own, the database and the shared place of all."""
+
+    def __init__(self, desk: Desk, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.settings = desk.settings.model_copy(update={"data_dir": folder})
+        self.desk = desk
+        self.live = LiveIndexes(desk.db, self.settings, shared=SharedSnapshots.of(desk.db, self.settings))
+        self.built: list[str] = []
+        read = LiveIndexes._apply
+
+        def watched(live: LiveIndexes, *arguments: object) -> int:
+            self.built += [row.id for row in arguments[3]]  # type: ignore[attr-defined]
+            return read(live, *arguments)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(LiveIndexes, "_apply", watched)
+
+    def found(self, question: str) -> set[str]:
+        """The documents with the best score by words."""
+        index = self.live.follow(self.desk.collection_id)
+        hits = index.search(question, WordEmbedder().embed_query(question), 20)
+        of_chunk = {int(i): key for key, (_, ids) in index.documents.items() for i in ids}
+        return {of_chunk[int(i)] for i, score in zip(hits.ids, hits.lexical, strict=True) if score > 0}
+
+
+@pytest.fixture
+def desk(database: Database, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
+    """Two documents that are read, in a store with a shared place."""
+    monkeypatch.setattr("rag.index.live.WORTH_SAVING", 1)
+    desk = Desk(database, settings.model_copy(update={"objects": f"file://{tmp_path / 'objects'}"}))
+    for name in ("heron", "mill"):
+        desk.upload(f"The {name} of the pond. It is told of the {name} at length.".encode(), f"{name}.txt")
+    Worker(desk.db, desk.settings, desk.embedder).run_until_idle()
+    return desk
+
+
+def test_a_second_machine_builds_nothing_and_finds_the_same(
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = Machine(desk, tmp_path / "one", monkeypatch)
+    [heron] = first.found("heron")
+    assert first.built
+    first.live.close()
+    second = Machine(desk, tmp_path / "two", monkeypatch)
+    assert second.found("heron") == {heron}
+    assert second.built == []
+    desk.upload(b"The lease of the pond.", "lease.txt")
+    Worker(desk.db, desk.settings, desk.embedder).run_until_idle()
+    assert len(second.found("lease")) == 1
+    assert len(second.built) == 1
+    second.live.close()
+
+
+@pytest.mark.parametrize("by_the_server", [True, False])
+def test_a_deletion_reaches_the_shared_place(
+    desk: Desk, objects: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by_the_server: bool
+) -> None:
+    machine = Machine(desk, tmp_path / "one", monkeypatch)
+    [heron] = machine.found("heron")
+    if not by_the_server:
+        machine.live.close()
+    else:
+        machine.live._shared._sender.submit(lambda: None).result()  # type: ignore[union-attr]
+    assert any(heron.encode() in (objects.get(found.name) or b"") for found in objects.list("indexes"))
+    on_deleted = machine.live.forget if by_the_server else None
+    delete_document(desk.db, desk.settings, DEFAULT_SCOPE, heron, on_deleted)
+    assert not any(heron.encode() in (objects.get(found.name) or b"") for found in objects.list("indexes"))
+    other = Machine(desk, tmp_path / "two", monkeypatch)
+    assert other.found("heron") == set()
+    other.live.close()
