@@ -23,12 +23,14 @@ def load_embedder(settings: Settings) -> Embedder:
 
 
 def load_engine(settings: Settings) -> Engine:
-    """The generator that the settings name. Raises as `Engine.load`."""
+    """The generator that the settings name. Raises as `Engine.load`; WorseModel."""
     from ingest.keeping.kv import kv_folder  # noqa: PLC0415
     from model import Engine, EngineOptions  # noqa: PLC0415
     from model.weights.hub import resolve  # noqa: PLC0415
+    from rag.distil.verdict import proven  # noqa: PLC0415
 
     path = resolve(settings.model, download=settings.allow_download)
+    proven(path, allow_worse=settings.allow_worse_model)
     options = EngineOptions(
         processes=settings.model_processes,
         kv_tokens=settings.kv_tokens or None,
@@ -39,6 +41,19 @@ def load_engine(settings: Settings) -> Engine:
     return Engine.load(
         path, settings.device, settings.dtype, options=options, cache_path=hardware_cache(settings)
     )
+
+
+def is_proven(settings: Settings) -> bool:
+    """Whether the model that the settings name was distilled and found better; False for one that is not
+    there, or was found worse: to load it says why."""
+    from model.errors import ModelError  # noqa: PLC0415
+    from model.weights.hub import resolve  # noqa: PLC0415
+    from rag.distil.verdict import WorseModel, proven  # noqa: PLC0415
+
+    try:
+        return proven(resolve(settings.model))
+    except (ModelError, WorseModel):
+        return False
 
 
 def hardware_cache(settings: Settings) -> Path:
@@ -52,3 +67,4 @@ class Loaders:
 
     embedder: Callable[[Settings], Embedder] = load_embedder
     engine: Callable[[Settings], Engine] = load_engine
+    proven: Callable[[Settings], bool] = is_proven

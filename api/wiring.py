@@ -385,6 +385,7 @@ class Service:
             self.engine.wait,
             self.settings,
             observer=self.observer,
+            proven=self.loaders.proven(self.settings),
         )
 
     def _make_worker(self, on_published: OnPublished | None) -> Worker:

@@ -14,6 +14,7 @@ from model import Engine
 from rag.answer import (
     Answer,
     AnswerEvent,
+    AnswerMode,
     AnswerRequest,
     Basis,
     CitationEvent,
@@ -38,7 +39,7 @@ from rag.observing import NOBODY, Observer
 from rag.quoting import Evidence, Quoter
 from rag.receipts import Receipt, Receipts
 from rag.recipe import State, keep, release
-from rag.refusal import judge
+from rag.refusal import Verdict, judge
 from rag.retrieval import Candidate
 from rag.sentences import sentence_spans
 from rag.settings import Settings
@@ -77,7 +78,9 @@ class Answerer:
         settings: Settings,
         *,
         observer: Observer = NOBODY,
+        proven: bool = False,
     ) -> None:
+        """`proven`: the model may write whatever its size (`Writer.of`)."""
         self.db = db
         self.observer = observer
         self.retriever = retriever
@@ -86,6 +89,11 @@ class Answerer:
         self.quoter = Quoter(embedder, sentence_spans)
         self.engine = engine_provider
         self.settings = settings
+        self.proven = proven
+
+    def writer(self, engine: Engine, mode: AnswerMode) -> Writer | None:
+        """As `Writer.of`."""
+        return Writer.of(engine, mode, proven=self.proven)
 
     def answer(
         self, request: AnswerRequest, cancel: threading.Event, *, kept: bool = True
@@ -128,7 +136,7 @@ class _Run:
         if not self._question:
             raise InvalidRequest("the question is empty: say what you want to know", code="empty_question")
         engine = self._parts.engine()
-        writer = Writer.of(engine, self._request.mode)
+        writer = self._parts.writer(engine, self._request.mode)
         scope = self._request.scope
         state = self._parts.state(Scope(scope.workspace_id), scope.collection_id)
         asked = self._request
@@ -183,7 +191,7 @@ class _Run:
             outcome.status,
             outcome.citations,
             outcome.context,
-            verdict,
+            _told(verdict, outcome),
             outcome.usage,
             self._clock.timings,
             outcome.unsupported,
@@ -237,6 +245,12 @@ class _Run:
                 return None
             if shown:
                 yield ProgressEvent(total * done // of, total, 0)
+
+
+def _told(verdict: Verdict, outcome: Outcome) -> Verdict:
+    """The verdict, which a model that read the quotes and refused has the last word on."""
+    refused = verdict.enough and outcome.status != "answered"
+    return replace(verdict, reason="not_stated") if refused else verdict
 
 
 def basis_of(candidates: Sequence[Candidate], context: Context) -> Basis:

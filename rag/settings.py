@@ -95,6 +95,14 @@ class Settings(BaseSettings):
     allow_download: bool = Field(
         False, description="Whether a `model` that is not in the local cache may be fetched from the hub."
     )
+    allow_worse_model: bool = Field(
+        False,
+        description="Whether a distilled `model` may be loaded though its own trial says that it is not "
+        "better than the model that it was made from.",
+    )
+    teacher_key: SecretStr = Field(
+        SecretStr(""), description="Key that `longleaf distil --teacher-url` sends; read there alone."
+    )
     device: str = Field("auto", description="`auto`, `cpu`, `cuda` or `cuda:N`.")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto", description="Number format of the weights; `auto` measures what this machine does best."

@@ -27,20 +27,28 @@ class Writer:
     Attributes:
         reads_all: it reads the full pack and a list of the quotes, else windows of the quotes.
         leads: the best quoted sentence comes first, and what the model writes after it.
+        refuses: where all that it writes is the refusal, the answer is one.
     """
 
     engine: Engine
     reads_all: bool
     leads: bool
+    refuses: bool = False
 
     @classmethod
-    def of(cls, engine: Engine, mode: Literal["auto", "quotes", "answer"]) -> Writer | None:
+    def of(
+        cls, engine: Engine, mode: Literal["auto", "quotes", "answer"], *, proven: bool = False
+    ) -> Writer | None:
         """The writer for a mode; None where quotes are the answer: asked for, a small model, or one without a
-        known chat format."""
-        large = engine.parameter_count >= WRITES
-        if engine.chat_format is None or mode == "quotes" or (mode == "auto" and not large):
+        known chat format.
+
+        A `proven` model writes whatever its size: on documents that it was not taught it was measured to
+        write better than the model that it was made from (`rag.distil.verdict`).
+        """
+        able = proven or engine.parameter_count >= WRITES
+        if engine.chat_format is None or mode == "quotes" or (mode == "auto" and not able):
             return None
-        return cls(engine, engine.parameter_count >= READS_ALL, leads=not large)
+        return cls(engine, engine.parameter_count >= READS_ALL, leads=not able, refuses=proven)
 
     @staticmethod
     def skeleton_of(engine: Engine, frame: Frame, question: str, quotes: Sequence[str] = ()) -> Skeleton:

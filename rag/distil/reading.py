@@ -1,0 +1,71 @@
+"""Reading: what a model is given for a question in mode `answer`, made by the parts that answer it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from rag.answer import AnswerRequest, Context
+from rag.answering import Answerer
+from rag.citations import Citation
+from rag.distil.remembering import Remembering
+from rag.gathering import Gathering
+from rag.quoting import Quoter
+from rag.refusal import Verdict, judge
+from rag.sentences import sentence_spans
+from rag.sources import Sources
+from rag.windows import windows_of
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What was found for a question and how it is put to the model.
+
+    Attributes:
+        prompt: token ids, as the service would send them.
+        citations: the quotes, which alone can support what is written.
+        context: the ledger of what stands in the prompt.
+        verdict: whether the service would ask the model at all.
+    """
+
+    question: str
+    prompt: tuple[int, ...]
+    citations: tuple[Citation, ...]
+    context: Context
+    verdict: Verdict
+
+
+class Reader:
+    """Reads questions as `Answerer` does, and stops before anything is written; every question is read, also
+    one that the service would refuse without asking the model."""
+
+    def __init__(self, answerer: Answerer, request: AnswerRequest) -> None:
+        """`request` is what each question is asked with."""
+        self._parts, self._request = answerer, replace(request, mode="answer")
+        self._quoter = Quoter(Remembering(answerer.embedder), sentence_spans)
+
+    def read(self, question: str) -> Reading | None:
+        """What the model would read; None where nothing can be quoted. Raises as `Answerer.answer`."""
+        parts, request = self._parts, replace(self._request, question=question)
+        engine = parts.engine()
+        writer = parts.writer(engine, "answer")
+        if writer is None:
+            return None
+        scope, asked = request.scope, question.strip()
+        found = parts.finder.find(asked, scope, request.top_k, steps=request.steps)
+        sources = Sources(parts.db, scope)
+        gathering = Gathering(engine, writer, sources, parts.settings, request)
+        context, frame = gathering.context(found.question, found.candidates, found.further)
+        evidence = self._quoter.evidence(found.question, context.pack.segments, found.candidates)
+        citations = sources.cite(evidence.quotes, found.candidates)
+        if not citations:
+            return None
+        if not writer.reads_all:
+            context = windows_of(context, citations, engine.tokenizer, frame)
+        prompt = writer.prompt(frame, found.question, context.pack, citations, request.max_tokens)
+        return Reading(found.question, tuple(prompt), citations, context, judge(evidence))
+
+
+def passages(reading: Reading) -> Sequence[str]:
+    """The texts that stand in the prompt."""
+    return [segment.passage.text for segment in reading.context.pack.segments]

@@ -1,0 +1,129 @@
+"""Verdict: what a distilled model was measured to be worth, kept beside its weights, and what follows of it.
+
+The file `longleaf.json` in a model's folder says against which model, on how many held-out documents, and
+whether it was better. A folder without it is any other model.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rag.errors import Unavailable
+from rag.evaluation.compare import Change
+
+FILE = "longleaf.json"
+_FORMAT = 1
+
+
+class WorseModel(Unavailable):
+    """The folder's own measurement says that its model is not better than what it was made from."""
+
+    default_code = "model_not_better"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The outcome of a model's trial.
+
+    Attributes:
+        better: it is, by `reason`, which is a sentence for people.
+        base: name of the model that it was made from.
+        documents, questions: held out, and asked of both.
+        changes: each metric of both, with the interval of the difference.
+    """
+
+    better: bool
+    reason: str
+    base: str
+    documents: int
+    questions: int
+    changes: tuple[Change, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """The verdict as the file has it."""
+        return {"format": _FORMAT, **asdict(self)}
+
+
+def write(folder: Path, verdict: Verdict) -> None:
+    """Put the verdict beside a model's weights. Raises OSError."""
+    text = json.dumps(verdict.as_dict(), indent=2, ensure_ascii=False)
+    (folder / FILE).write_text(f"{text}\n", "utf-8")
+
+
+def read(model: Path) -> Verdict | None:
+    """The verdict on a model, by its folder; None for a model that no trial is known of.
+
+    Raises:
+        WorseModel: the file is there and cannot be read: what it says is not known, so it is not better.
+    """
+    path = model / FILE
+    if not path.is_file():
+        return None
+    try:
+        value = json.loads(path.read_text("utf-8"))
+        changes = tuple(Change(**each) for each in value["changes"])
+        named = {name: value[name] for name in ("better", "reason", "base", "documents", "questions")}
+        found = Verdict(changes=changes, **named)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise WorseModel(
+            f"{path} can't be read ({error}): run `longleaf distil` again, or remove the file to use the "
+            "model as any other"
+        ) from None
+    if not isinstance(found.better, bool):
+        raise WorseModel(f"{path}: 'better' is {found.better!r}, not true or false")
+    return found
+
+
+def proven(model: Path, *, allow_worse: bool = False) -> bool:
+    """Whether a model may write by itself whatever its size, because its trial says that it is better.
+
+    Raises:
+        WorseModel: its trial says that it is not, and `allow_worse` does not let it pass.
+    """
+    try:
+        found = read(model)
+    except WorseModel:
+        if allow_worse:
+            return False
+        raise
+    if found is None:
+        return False
+    if not found.better and not allow_worse:
+        raise WorseModel(
+            f"{model} was distilled and found not better than {found.base}: {found.reason} "
+            "Use that model, teach on more documents, or set LONGLEAF_ALLOW_WORSE_MODEL=true"
+        )
+    return found.better
+
+
+WATCHED = ("own", "answer", "refused", "balanced")
+"""What the trial measures, in the order in which it is shown."""
+
+
+def judge(changes: Sequence[Change], base: str, *, documents: int, questions: int) -> Verdict:
+    """Better is a model whose own sentences hold the gold answer more often, by more than chance, and which
+    is not, by more than chance, worse at telling what the documents say from what they do not."""
+    known = {change.metric: change for change in changes}
+    own, balanced = known.get("own"), known.get("balanced")
+    if own is None:
+        reason, better = "No held-out question has a gold answer.", False
+    elif own.low <= 0:
+        reason = f"Its own sentences hold the gold answer no more often than by chance ({_said(own)})."
+        better = False
+    elif balanced is not None and balanced.high < 0:
+        reason = f"It tells less well what the documents do not say ({_said(balanced)})."
+        better = False
+    else:
+        reason, better = f"Its own sentences hold the gold answer more often ({_said(own)}).", True
+    return Verdict(better, reason, base, documents, questions, tuple(changes))
+
+
+def _said(change: Change) -> str:
+    return (
+        f"{change.first:.3f} before, {change.second:.3f} after, "
+        f"difference {change.difference:+.3f}, 95 % interval {change.low:+.3f} to {change.high:+.3f}"
+    )

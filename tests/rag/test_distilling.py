@@ -1,0 +1,413 @@
+"""Distilling: what is taught stands in the text, and what was measured decides what a model may do."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, ClassVar
+
+import httpx
+import pytest
+
+from model import Engine
+from rag.answering import Answer, Answerer, AnswerRequest, DoneEvent
+from rag.distil import teachers
+from rag.distil.card import Origin, card, name_of, origin
+from rag.distil.curves import Curve, Point, curve_page
+from rag.distil.lessons import LessonFile, lessons
+from rag.distil.reading import Reader, Reading, passages
+from rag.distil.remembering import Remembering
+from rag.distil.splitting import held_out, split
+from rag.distil.targets import LONGEST, Target, clause, from_gold, refusal
+from rag.distil.trial import changes
+from rag.distil.verdict import FILE, Verdict, WorseModel, judge, proven, read, write
+from rag.embedders import Embedder
+from rag.errors import InvalidRequest
+from rag.evaluation.compare import Change
+from rag.evaluation.metrics import Place
+from rag.evaluation.outcome import Outcome
+from rag.evaluation.questions import GoldQuestion
+from rag.index.live import LiveIndexes
+from rag.prompts import REFUSAL
+from rag.retrieval import Retriever, SearchScope
+from rag.settings import Settings
+from rag.store.scope import DEFAULT_WORKSPACE
+from rag.store.session import Database
+from tests.rag.conftest import ScriptedEngine, WatchedEngine
+from tests.rag.filled_store import Library
+
+HARBOUR = [
+    "The harbour light was built in 1871 by the engineer Ada Petersen. Its lamp burned whale oil until 1908.",
+    "The keeper of the light is paid 640 crowns a year and lives in the tower. One assistant helps him.",
+    "Ships of more than three hundred tons must take a pilot between October and March.",
+]
+PAID = GoldQuestion("paid", "How much is the keeper of the light paid?", ("640 crowns",), docs=("Harbour",))
+NEVER = replace(PAID, id="never", answers=(), answerable=False)
+ONE_STORE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+
+
+class Desk:
+    """A library with one document, and what asks it."""
+
+    def __init__(self, library: Library, settings: Settings, embedder: Embedder) -> None:
+        self.library, self.settings, self.embedder = library, settings, embedder
+        self.document = library.add("Harbour", HARBOUR)
+        self._retriever = Retriever(library.db, LiveIndexes(library.db, settings), embedder)
+        self.request = AnswerRequest(
+            "?", SearchScope(DEFAULT_WORKSPACE, library.collection_id), mode="answer"
+        )
+
+    def answerer(self, engine: Any, **more: Any) -> Answerer:
+        return Answerer(
+            self.library.db, self._retriever, self.embedder, lambda: engine, self.settings, **more
+        )
+
+    def answer(self, engine: Any, question: str, mode: Any = "answer", **more: Any) -> Answer:
+        asked = replace(self.request, question=question, mode=mode)
+        *_, last = self.answerer(engine, **more).answer(asked, threading.Event())
+        assert isinstance(last, DoneEvent)
+        return last.answer
+
+    def place(self, answer: str) -> Place:
+        start = "\n\n".join(HARBOUR).index(answer)
+        return Place(self.document, start, start + len(answer))
+
+
+@pytest.fixture
+def desk(database: Database, settings: Settings, embedder: Embedder) -> Desk:
+    return Desk(Library.open(database, embedder), settings, embedder)
+
+
+@pytest.fixture
+def reading(desk: Desk, engine: Engine) -> Reading:
+    found = Reader(desk.answerer(engine), desk.request).read(PAID.question)
+    assert found is not None
+    return found
+
+
+@ONE_STORE
+@pytest.mark.parametrize("question", [PAID.question, "Who built the harbour light?"])
+def test_what_is_read_is_the_prompt_of_the_service(desk: Desk, engine: Engine, question: str) -> None:
+    watched = WatchedEngine(engine)
+    answer = desk.answer(watched, question)
+    found = Reader(desk.answerer(engine), desk.request).read(question)
+    assert found is not None
+    assert watched.prompts == [list(found.prompt)]
+    assert [c.cited_text for c in found.citations] == [c.cited_text for c in answer.citations]
+
+
+@ONE_STORE
+def test_a_target_is_the_quoted_sentence_that_holds_the_gold_place(desk: Desk, reading: Reading) -> None:
+    target = from_gold(reading, [desk.place("640 crowns")], PAID.answers)
+    assert target == Target(
+        "answer",
+        "The keeper of the light is paid 640 crowns a year and lives in the tower. [1]",
+        "640 crowns",
+    )
+    assert from_gold(reading, [], ["900 crowns"]) == refusal(PAID.question) == Target("refusal", REFUSAL)
+    assert from_gold(reading, [], PAID.answers) is None, "it is read, but nobody knows where it is said"
+
+
+def test_a_long_sentence_is_cut_to_clauses_around_the_answer() -> None:
+    sentence = ", ".join(f"clause {number} of many words that say little" for number in range(20)) + "."
+    start = sentence.index("clause 11 ")
+    said = clause(sentence, start, start + 9)
+    assert len(said) <= LONGEST
+    assert "clause 11 of many words" in said
+    assert said in sentence
+    assert clause("Short.", 0, 5) == "Short."
+
+
+@ONE_STORE
+def test_a_teachers_word_counts_only_where_it_stands_in_a_quote(reading: Reading) -> None:
+    quote = "The keeper of the light is paid 640 crowns a year and lives in the tower."
+    good = {"said": True, "quote": quote, "answer": "640 crowns"}
+    taken = teachers.checked(good, PAID, reading)
+    assert taken == Target("answer", f"{quote} [1]", "640 crowns")
+    unknown = replace(PAID, answers=())
+    assert teachers.checked(good, unknown, reading) == taken
+    for wrong in (
+        {**good, "quote": quote.replace("640", "650"), "answer": "650 crowns"},  # not in the text
+        {**good, "answer": "900 crowns"},  # not in its quote
+        {**good, "quote": "One assistant helps him.", "answer": "One assistant"},  # not the gold answer
+        {**good, "said": "yes"},
+        {**good, "quote": None},
+        {"said": False, "quote": "", "answer": ""},  # the question is known to have an answer
+        {},
+    ):
+        assert teachers.checked(wrong, PAID, reading) is None, wrong
+    assert teachers.checked(good, NEVER, reading) is None
+    refused = {"said": False, "quote": "", "answer": ""}
+    assert teachers.checked(refused, NEVER, reading) == refusal(NEVER.question)
+    assert teachers.checked(refused, unknown, reading) == refusal(NEVER.question)
+
+
+class Endpoint(BaseHTTPRequestHandler):
+    """Chat completions, by a script of statuses and contents; remembers what it was sent."""
+
+    script: ClassVar[Sequence[tuple[int, Any]]] = ()
+    got: ClassVar[list[tuple[str, str | None, dict[str, Any]]]] = []
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        status, content = self.script[len(self.got)]
+        self.got.append((self.path, self.headers.get("Authorization"), body))
+        answer = json.dumps(content).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def endpoint() -> Iterator[str]:
+    Endpoint.got = []
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Endpoint)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}/v1"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def said(content: str) -> tuple[int, Any]:
+    return 200, {"choices": [{"message": {"role": "assistant", "content": content}}]}
+
+
+@ONE_STORE
+def test_an_endpoint_teaches_and_is_sent_the_passages(reading: Reading, endpoint: str) -> None:
+    reply = '{"said": true, "quote": "One assistant helps him.", "answer": "One assistant"}'
+    Endpoint.script = [(503, {}), said(f"Here it is:\n```json\n{reply}\n```")]
+    helped = replace(PAID, question="Who helps him?", answers=())
+    with httpx.Client(headers={"Authorization": "Bearer k"}) as client:
+        teach = teachers.written(teachers.by_endpoint(client, f"{endpoint}/", "big", wait=0.0))
+        target = teach(helped, reading)
+    assert target is not None
+    assert target.text.startswith("One assistant helps him. [")
+    path, key, body = Endpoint.got[1]
+    assert (path, key, body["model"]) == ("/v1/chat/completions", "Bearer k", "big")
+    assert all(text in body["messages"][1]["content"] for text in passages(reading))
+
+
+@ONE_STORE
+@pytest.mark.parametrize(
+    ("script", "tries", "match"),
+    [
+        ([(401, {"error": "no key"})], 1, "401.*no key"),
+        ([(200, {"choices": []})], 1, "no chat completion"),
+        ([(429, {})] * 4, 4, "4 tries: status 429"),
+    ],
+)
+def test_an_endpoint_that_fails_is_named(
+    reading: Reading, endpoint: str, script: Sequence[tuple[int, Any]], tries: int, match: str
+) -> None:
+    Endpoint.script = script
+    with httpx.Client() as client, pytest.raises(teachers.TeacherFailed, match=match):
+        teachers.written(teachers.by_endpoint(client, endpoint, "big", wait=0.0))(PAID, reading)
+    assert len(Endpoint.got) == tries
+
+
+@ONE_STORE
+def test_a_model_of_ours_teaches_within_the_schema(reading: Reading, engine: Engine) -> None:
+    written = teachers.by_engine(engine)(teachers.dialogue(reading))
+    assert set(json.loads(written)) == {"said", "quote", "answer"}
+
+
+@ONE_STORE
+def test_lessons_are_made_once_also_after_a_line_was_cut_short(
+    desk: Desk, engine: Engine, tmp_path: Path
+) -> None:
+    reader, path, asked = Reader(desk.answerer(engine), desk.request), tmp_path / "lessons.jsonl", []
+
+    def teach(question: GoldQuestion, _: Reading) -> Target | None:
+        asked.append(question.id)
+        return refusal(question.question) if question.id == "never" else None
+
+    first = list(lessons([NEVER, PAID], reader, teach, LessonFile(path, "a"), "set "))
+    assert first[1] is None
+    assert first[0] is not None
+    assert (first[0].id, first[0].kind, first[0].answer) == ("set never", "refusal", REFUSAL)
+    path.write_text(path.read_text()[:-4])
+    assert list(lessons([NEVER, PAID], reader, teach, LessonFile(path, "a"), "set ")) == first
+    assert asked == ["never", "paid", "paid"]
+    list(lessons([NEVER], reader, teach, LessonFile(path, "b"), "set "))
+    assert asked[3:] == ["never"], "another key, other lessons"
+
+
+@ONE_STORE
+def test_a_proven_model_writes_by_itself_and_its_refusal_is_one(desk: Desk, engine: Engine) -> None:
+    sentence = "The keeper is paid 640 crowns a year."
+    scripted = ScriptedEngine(engine, f"{sentence} [1]")
+    assert desk.answer(scripted, PAID.question, "auto").answer_kind == "quotes"
+    answer = desk.answer(scripted, PAID.question, "auto", proven=True)
+    assert (answer.answer_kind, answer.answer) == ("prose", f"{sentence} [1]")
+
+    refusing = ScriptedEngine(engine, REFUSAL)
+    answer = desk.answer(refusing, PAID.question, "auto", proven=True)
+    assert (answer.answer_status, answer.answer_kind) == ("insufficient_evidence", "none")
+    assert (answer.answer, answer.evidence.reason) == (REFUSAL, "not_stated")
+    assert answer.citations, "people see what it was refused beside"
+    assert desk.answer(refusing, PAID.question).answer_status == "answered", (
+        "an unproven model's is not believed"
+    )
+
+
+def test_documents_are_split_by_name_wherever_they_lie() -> None:
+    names = [f"en/Article {number}.txt" for number in range(400)]
+    sides = [held_out(name, 0.3) for name in names]
+    assert 0.2 < sum(sides) / len(sides) < 0.4
+    assert sides == [
+        held_out(name.replace("en/", "other/").replace(".txt", ".pdf").lower(), 0.3) for name in names
+    ]
+    assert sides != [held_out(name, 0.3, seed=1) for name in names]
+
+
+def test_questions_follow_their_documents_and_none_has_documents_on_both_sides() -> None:
+    names = [f"{number}.txt" for number in range(40)]
+    questions = [GoldQuestion(name, "?", docs=(name,)) for name in names]
+    both = GoldQuestion("both", "?", docs=tuple(names))
+    learn, judged = split([*questions, both], 0.5)
+    assert {each.id for each in learn}.isdisjoint(each.id for each in judged)
+    assert len(learn) + len(judged) == len(questions)
+    assert all(held_out(each.docs[0], 0.5) for each in judged)
+    with pytest.raises(InvalidRequest, match="judged by") as refused:
+        split([each for each in questions if not held_out(each.id, 0.5)], 0.5)
+    assert refused.value.code == "nothing_to_judge"
+
+
+def outcome(number: int, *, kind: str, holds: bool, answerable: bool = True) -> Outcome:
+    status = "insufficient_evidence" if kind == "none" else "answered"
+    return Outcome(
+        str(number), "?", f"doc{number % 10}", "en", answerable, ("x",) if answerable else (), True,
+        kind=kind, status=status, holds_answer=holds,
+    )  # fmt: skip
+
+
+def runs(gain: bool) -> tuple[list[Outcome], list[Outcome]]:
+    base = [outcome(n, kind="prose", holds=n % 4 == 0) for n in range(60)]
+    base += [outcome(n, kind="prose", holds=False, answerable=False) for n in range(60, 90)]
+    student = [outcome(n, kind="prose", holds=gain or n % 4 == 1) for n in range(60)]
+    student += [
+        outcome(n, kind="none" if gain else "prose", holds=False, answerable=False) for n in range(60, 90)
+    ]
+    return base, student
+
+
+def test_a_trial_judges_own_sentences_and_refusals() -> None:
+    better = judge(changes(*runs(gain=True)), "base", documents=10, questions=90)
+    known = {each.metric: each for each in better.changes}
+    assert better.better
+    assert (known["own"].first, known["own"].second) == (0.25, 1.0)
+    assert (known["refused"].first, known["refused"].second) == (0.0, 1.0)
+    same = judge(changes(*runs(gain=False)), "base", documents=10, questions=90)
+    assert not same.better
+    assert "no more often" in same.reason
+    # the best quoted sentence in place of what was written is not the model's own
+    base, _ = runs(gain=False)
+    fallen = [replace(each, kind="sentence", holds_answer=True) for each in base]
+    assert {each.metric: each.second for each in changes(base, fallen)}["own"] == 0.0
+    with pytest.raises(ValueError, match="different questions"):
+        changes(base, base[1:])
+
+
+def test_a_model_that_forgets_to_refuse_is_not_better() -> None:
+    base, student = runs(gain=True)
+    refusing = [*base[:60], *student[60:]]
+    careless = [*student[:60], *base[60:]]
+    found = judge(changes(refusing, careless), "base", documents=10, questions=90)
+    assert not found.better
+    assert "documents do not say" in found.reason
+
+
+def verdict(*, better: bool) -> Verdict:
+    change = Change("own", 90, 0.25, 0.75, 0.5, 0.4, 0.6, 0.001)
+    return Verdict(better, "Because.", "SmolLM2", 10, 90, (change,))
+
+
+def test_a_verdict_is_kept_and_decides_what_the_model_may_do(tmp_path: Path) -> None:
+    assert read(tmp_path) is None
+    assert not proven(tmp_path)
+    write(tmp_path, verdict(better=True))
+    assert read(tmp_path) == verdict(better=True)
+    assert proven(tmp_path)
+    write(tmp_path, verdict(better=False))
+    with pytest.raises(WorseModel, match=r"not better than SmolLM2.*LONGLEAF_ALLOW_WORSE_MODEL"):
+        proven(tmp_path)
+    assert not proven(tmp_path, allow_worse=True)
+    for broken in (
+        "{",
+        "[]",
+        '{"better": true}',
+        json.dumps({**verdict(better=True).as_dict(), "better": "yes"}),
+    ):
+        (tmp_path / FILE).write_text(broken)
+        with pytest.raises(WorseModel, match=FILE):
+            proven(tmp_path)
+        assert not proven(tmp_path, allow_worse=True)
+
+
+def test_a_name_and_a_card_follow_the_licences(tmp_path: Path) -> None:
+    smol = origin("SmolLM2 135M Instruct")
+    assert name_of("my reader!", [smol]) == "my-reader"
+    text = card("my-reader", smol, None, [("seed", "0")], verdict(better=True))
+    assert text.startswith("---\nlicense: apache-2.0\n")
+    assert "Apache License" in text
+    assert "Llama" not in text
+    assert "| own | 90 | 0.250 | 0.750 | +0.500 | +0.400 to +0.600 |" in text
+
+    big = origin("meta-llama/Llama-3.1-70B-Instruct")
+    assert big == Origin("meta-llama/Llama-3.1-70B-Instruct", "3.1")
+    assert name_of("my-reader", [smol, big]) == "Llama-my-reader"
+    assert name_of("Llama-mine", [big]) == "Llama-mine"
+    text = card("Llama-my-reader", smol, big, [], verdict(better=False))
+    assert "**Built with Llama**" in text
+    assert (
+        "Llama 3.1 is licensed under the Llama 3.1 Community License, Copyright © Meta Platforms, Inc. All "
+        "Rights Reserved." in text
+    )
+    assert "Not better. Because." in text
+
+    (tmp_path / "LICENSE.txt").write_text("LLAMA 3.2 COMMUNITY LICENSE AGREEMENT\n")
+    assert origin("ours", tmp_path).llama == "3.2"
+    assert "licences of GPT" in card("n", Origin("GPT"), None, [], verdict(better=True))
+
+
+def test_a_curve_forgets_the_steps_that_are_done_again(tmp_path: Path) -> None:
+    path = tmp_path / "training.jsonl"
+    curve = Curve(path)
+    for step in range(4):
+        curve.add(Point(step, None if step == 0 else 2.0 / step, 1.0 if step % 2 == 0 else None, 1e-3, step))
+    path.write_text(path.read_text() + '{"step": 4, "lo')
+    assert [point.step for point in Curve(path, step=2).points] == [0, 1, 2]
+    assert Curve(path).points == []
+    page = curve_page("Training of <b>", curve.points, [("student", "<i>")])
+    assert "<b>" not in page
+    assert "<i>" not in page
+    assert page.count("<circle") == 3
+    assert "step 0: 1.000; step 2: 1.000" in page
+
+
+def test_what_was_embedded_is_remembered(embedder: Embedder) -> None:
+    class Counting:
+        calls: ClassVar[list[Sequence[str]]] = []
+
+        def embed_passages(self, texts: Sequence[str]) -> Any:
+            self.calls.append(list(texts))
+            return embedder.embed_passages(texts)
+
+    counting: Any = Counting()
+    found = Remembering(counting)
+    wanted = embedder.embed_passages(["one", "two"])
+    assert abs(found.embed_passages(["one"])[0] - wanted[0]).max() < 1e-3
+    both = found.embed_passages(["two", "one", "two"])
+    assert abs(both - wanted[[1, 0, 1]]).max() < 1e-3
+    assert counting.calls == [["one"], ["two"]]
+    assert found.embed_passages([]).shape == (0, wanted.shape[1])
