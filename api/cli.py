@@ -15,6 +15,7 @@ from typing import Annotated
 import typer
 
 from api.cli_audit import audit_app
+from api.cli_distil import distil_app
 from api.cli_documents import documents_app
 from api.cli_eval import eval_app
 from api.cli_people import keys_app, users_app, workspaces_app
@@ -30,6 +31,7 @@ app = typer.Typer(
 )
 app.add_typer(eval_app, name="eval")
 app.add_typer(documents_app)
+app.add_typer(distil_app)
 app.add_typer(audit_app, name="audit")
 app.add_typer(keys_app, name="keys")
 app.add_typer(users_app, name="users")

@@ -20,7 +20,7 @@ from rag.evaluation.questions import GoldQuestion
 from rag.evaluation.runfile import Journal, Run, RunFileError, digest, write
 from rag.settings import Settings
 
-__all__ = ["Asking", "ask_all", "run", "show_figures"]
+__all__ = ["Asking", "ask_all", "progress", "run", "show_figures"]
 
 
 def run(  # noqa: PLR0917 (called by one program alone)
@@ -88,7 +88,7 @@ def ask_all(
     cancel = threading.Event()
     try:
         measurer = asked.measurer(request) if left else None
-        with _progress(label, len(questions), len(done)) as step:
+        with progress(label, len(questions), len(done)) as step:
             for question in left:
                 assert measurer is not None  # noqa: S101 (there is one where questions are left)
                 outcome = measurer.measure(question, cancel)
@@ -107,12 +107,12 @@ def ask_all(
     return [done[question.id] for question in questions]
 
 
-class _Step(Protocol):
+class Step(Protocol):
     def __call__(self) -> None: ...
 
 
 @contextmanager
-def _progress(label: str, total: int, done: int) -> Iterator[_Step]:
+def progress(label: str, total: int, done: int) -> Iterator[Step]:
     """A bar on a terminal; elsewhere a line for every tenth part."""
     if sys.stderr.isatty():
         from rich.console import Console  # noqa: PLC0415

@@ -49,10 +49,10 @@ def run(  # noqa: PLR0917 (called by one program alone)
         fail("questions are accepted at a terminal; --yes N keeps N as not accepted", USAGE)
     known = known_ids(out)
     with session(settings, collection, () if docs is None else (docs,)) as made_of:
-        proposer = _proposer(made_of, by, seed)
+        proposer = proposer_for(made_of, by, seed)
         kept = 0
         with out.open("a", encoding="utf-8") as file:
-            for proposal in _proposals(made_of, proposer, seed, known):
+            for proposal in proposals(made_of, proposer, seed, known):
                 record = _asked(proposal) if ask else proposal.record(accepted=False)
                 if record is None:
                     continue
@@ -79,7 +79,8 @@ def known_ids(out: Path) -> set[str]:
         fail(error.detail, USAGE)
 
 
-def _proposer(made_of: Session, by: str, seed: int) -> Proposer:
+def proposer_for(made_of: Session, by: str, seed: int) -> Proposer:
+    """Who proposes questions: `model`, `rule`, or `auto` for what the model is able to."""
     engine = made_of.service.engine.wait()
     able = engine.parameter_count >= WRITES and engine.chat_format is not None
     if by == "model" and engine.chat_format is None:
@@ -92,7 +93,7 @@ def _proposer(made_of: Session, by: str, seed: int) -> Proposer:
     return by_rule(count_words(texts), random.Random(seed))
 
 
-def _proposals(made_of: Session, proposer: Proposer, seed: int, known: set[str]) -> Iterator[Proposal]:
+def proposals(made_of: Session, proposer: Proposer, seed: int, known: set[str]) -> Iterator[Proposal]:
     """Proposals that find their own passage again."""
     service = made_of.service
     retriever = service.retriever.wait()

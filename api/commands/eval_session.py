@@ -158,18 +158,30 @@ def session(settings: Settings, collection: str | None, folders: Sequence[Path])
     files, _ = find_files(folders)
     if not files:
         fail(f"there is no file in {', '.join(map(str, folders))}")
-    with tempfile.TemporaryDirectory(prefix="longleaf-") as folder:
-        own = settings.model_copy(update={"data_dir": Path(folder), "database_url": ""})
-        with command_service(own, engine=True) as service:
-            entries = add_files(service, files, DEFAULT_COLLECTION)
-            read_all(service, entries)
-            for entry in entries:
-                if entry.reason:
-                    warn(f"{entry.path}: {entry.reason}")
-            if all(entry.reason for entry in entries):
-                fail("none of the documents could be read", FAILURE)
-            paths: dict[str, list[str]] = {}
-            for entry in entries:
-                paths.setdefault(entry.document_id or "", []).append(str(entry.path.resolve()))
-            found = service.collection(DEFAULT_COLLECTION)
-            yield Session(service, found, Library(service.db, service.scope, found.id, paths))
+    with (
+        tempfile.TemporaryDirectory(prefix="longleaf-") as folder,
+        documents_in(settings, Path(folder), files) as found_in,
+    ):
+        yield found_in
+
+
+@contextmanager
+def documents_in(settings: Settings, data_dir: Path, files: Sequence[Path]) -> Iterator[Session]:
+    """Files read into a store in a folder, as far as it does not hold them yet.
+
+    Ends with 1 when no document could be read. Raises Unmigrated, Unavailable.
+    """
+    own = settings.model_copy(update={"data_dir": data_dir, "database_url": ""})
+    with command_service(own, engine=True) as service:
+        entries = add_files(service, files, DEFAULT_COLLECTION)
+        read_all(service, entries)
+        for entry in entries:
+            if entry.reason:
+                warn(f"{entry.path}: {entry.reason}")
+        if all(entry.reason for entry in entries):
+            fail("none of the documents could be read", FAILURE)
+        paths: dict[str, list[str]] = {}
+        for entry in entries:
+            paths.setdefault(entry.document_id or "", []).append(str(entry.path.resolve()))
+        found = service.collection(DEFAULT_COLLECTION)
+        yield Session(service, found, Library(service.db, service.scope, found.id, paths))

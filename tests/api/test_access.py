@@ -178,6 +178,7 @@ KEEPER = "whoever can read the settings and write to the store: the keeper of th
 VERBS: dict[str, str] = dict.fromkeys(
     (
         *("serve", "ingest", "ask", "search", "status", "doctor", "models", "quantize", "eval"),
+        "distil",
         *("migrate", "backup", "restore", "export", "import", "verify", "gc", "reembed", "sync"),
         *("keys", "users", "workspaces", "mcp", "audit", "worker"),
     ),

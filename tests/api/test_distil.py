@@ -1,0 +1,101 @@
+"""`longleaf distil` from documents to a model with its verdict, with a tiny random student."""
+
+from __future__ import annotations
+
+import functools
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from api.commands import distil
+from api.loaders import Loaders, is_proven, load_engine
+from api.wiring import Service
+from rag.distil.verdict import WorseModel, read, write
+from rag.evaluation.runfile import read as read_run
+from rag.settings import Settings
+from tests.api.conftest import in_process
+from tests.model.checkpoints import tiny_model, write_folder
+
+SET = Path(__file__).resolve().parents[1] / "data" / "evaluation"
+Command = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def longleaf(
+    tmp_path: Path, loaders: Loaders, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Command:
+    """Run the command in this process, with the embedder that all tests share."""
+    monkeypatch.setenv("LONGLEAF_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("LONGLEAF_DEVICE", "cpu")
+    monkeypatch.setenv("LONGLEAF_MAX_TOKENS", "24")
+    monkeypatch.chdir(tmp_path)
+    own = Loaders(embedder=loaders.embedder)
+    monkeypatch.setattr("api.commands.session.Service", functools.partial(Service, loaders=own))
+    return in_process(capsys)
+
+
+def test_a_student_is_taught_judged_and_refused_where_it_is_not_better(
+    longleaf: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    student = write_folder(tmp_path / "student", tiny_model())
+    options = ("--student", student, "--held-out", "0.4", "--rank", "2", "--epochs", "2")
+    command = ("distil", "reader", SET, *options)
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as once:
+        once.setattr(distil, "trial", interrupted)
+        stopped = longleaf(*command)
+    assert stopped.returncode == 130
+    assert not Path("reader").exists(), "a model without a verdict is not there yet"
+    other = longleaf(*command, "--name", "other")
+    assert other.returncode == 2
+    assert "another name" in other.stderr
+
+    with monkeypatch.context() as once:
+        once.setattr(distil, "lessons", interrupted)  # they are there
+        once.setattr("api.commands.distil_training.open_network", interrupted)
+        ended = longleaf(*command)
+    assert ended.returncode == 1, ended.stderr
+    assert "Not better" in ended.stdout
+    assert not Path(".reader.distil").exists()
+    found = {path.name for path in Path("reader").iterdir()}
+    assert {"model.safetensors", "tokenizer.json", "README.md", "training.html", "longleaf.json"} <= found
+    steps = [json.loads(line) for line in Path("reader/training.jsonl").read_text().splitlines()]
+    assert [each["step"] for each in steps] == list(range(len(steps)))
+    assert steps[0]["held_out"] is not None
+    assert steps[-1]["held_out"] is not None
+    base, taught = (read_run(Path("reader") / name) for name in ("base.json", "student.json"))
+    assert [each.id for each in base.outcomes] == [each.id for each in taught.outcomes]
+    assert base.about["model"] != taught.about["model"]
+    compared = longleaf("eval", "compare", "reader/base.json", "reader/student.json")
+    assert compared.returncode == 0, compared.stderr
+
+    settings = Settings(
+        _env_file=None, data_dir=tmp_path / "data", model=str(tmp_path / "reader"), device="cpu"
+    )
+    with pytest.raises(WorseModel, match="not better"):
+        load_engine(settings)
+    assert not is_proven(settings)
+    load_engine(settings.model_copy(update={"allow_worse_model": True})).close()
+    verdict = read(tmp_path / "reader")
+    assert verdict is not None
+    assert verdict.questions == len(base.outcomes)
+    write(tmp_path / "reader", type(verdict)(**{**vars(verdict), "better": True}))
+    assert is_proven(settings)
+    load_engine(settings).close()
+    assert longleaf(*command).returncode == 2, "the model is there"
+
+
+def test_a_teacher_is_named_whole(longleaf: Command) -> None:
+    for options, match in (
+        (("--teacher-url", "http://127.0.0.1:1/v1"), "--teacher-model"),
+        (("--teacher-url", "http://127.0.0.1:1/v1", "--teacher", "auto"), "exclude"),
+    ):
+        called = longleaf("distil", "reader", SET, *options)
+        assert called.returncode == 2
+        assert match in called.stderr
