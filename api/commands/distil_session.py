@@ -119,7 +119,10 @@ def _proposed(settings: Settings, wanted: Wanted, work: Path) -> Path:
     if not files:
         fail(f"there is no file in {wanted.docs}", USAGE)
     draft = path.with_suffix(".tmp")
-    with documents_in(settings, work / "proposals", files) as found, draft.open("w", "utf-8") as lines:
+    with (
+        documents_in(settings, work / "proposals", files) as found,
+        draft.open("w", encoding="utf-8") as lines,
+    ):
         made = 0
         for proposal in proposals(found, proposer_for(found, "auto", wanted.seed), wanted.seed, set()):
             lines.write(json.dumps(proposal.record(accepted=False), ensure_ascii=False) + "\n")

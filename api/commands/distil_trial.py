@@ -31,7 +31,8 @@ def trial(  # noqa: PLR0917 (called by one program alone)
     """Ask both, write their runs beside the model, and judge."""
     outcomes: dict[str, list[Outcome]] = {"base": [], "student": []}
     names: dict[str, str] = {}
-    allowed = settings.model_copy(update={"model": str(model), "allow_worse_model": True})
+    # The folder of the KV cache is the store's own engine's.
+    allowed = settings.model_copy(update={"model": str(model), "allow_worse_model": True, "kv_disk_bytes": 0})
     student = load_engine(allowed)
     try:
         for part in parts:
@@ -57,8 +58,8 @@ def trial(  # noqa: PLR0917 (called by one program alone)
         }
         write(model / f"{who}.json", Run.of(about, found))
     documents = len({each.cluster for each in outcomes["base"]})
-    found = changes(outcomes["base"], outcomes["student"])
-    return judge(found, base, documents=documents, questions=len(outcomes["base"]))
+    measured = changes(outcomes["base"], outcomes["student"])
+    return judge(measured, base, documents=documents, questions=len(outcomes["base"]))
 
 
 def _asked(  # noqa: PLR0917

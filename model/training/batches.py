@@ -69,6 +69,7 @@ def shared_prefix(prompts: Sequence[Sequence[int]]) -> int:
     """How many tokens all prompts begin with alike, the last token of the shortest never among them."""
     if len(prompts) < 2:
         return 0
-    low, high = min(prompts), max(prompts)
+    # What the first and the last in order have in common, all between them have.
+    low, high = min(map(tuple, prompts)), max(map(tuple, prompts))
     most = min(len(low), len(high)) - 1
     return next((at for at in range(most) if low[at] != high[at]), most)

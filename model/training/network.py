@@ -85,7 +85,8 @@ class Network(nn.Module):
             weights.requires_grad_(False)
             random = torch.Generator().manual_seed(seed)
             for name, matrix in self._matrices():
-                adapter = Adapter(*matrix.shape, lora, random).to(matrix.device)
+                rows, columns = matrix.shape
+                adapter = Adapter(rows, columns, lora, random).to(matrix.device)
                 self.adapters[name.replace(".", "/")] = adapter
         else:
             for name, weight in weights.named_parameters():
@@ -96,7 +97,7 @@ class Network(nn.Module):
     def _matrices(self) -> Iterator[tuple[str, Tensor]]:
         for layer, block in enumerate(self.weights.blocks):
             for name in MATRICES:
-                yield f"{layer}.{name}", block.get_submodule(name).weight
+                yield f"{layer}.{name}", block.get_parameter(f"{name}.weight")
 
     @property
     def trained(self) -> dict[str, nn.Parameter]:

@@ -145,7 +145,7 @@ class Trainer:
         for pack in packs:
             loss, _ = self.network.loss(pack)
             (loss / whole).backward()  # type: ignore[no-untyped-call]
-            total += float(loss)
+            total += float(loss.detach())
         nn.utils.clip_grad_norm_(self.network.trained.values(), self.plan.clip)
         self._optimiser.step()
         return rate, total / whole

@@ -37,6 +37,7 @@ def longleaf(
     return in_process(capsys)
 
 
+@pytest.mark.slow
 def test_a_student_is_taught_judged_and_refused_where_it_is_not_better(
     longleaf: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
