@@ -100,15 +100,12 @@ def proven(model: Path, *, allow_worse: bool = False) -> bool:
     return found.better
 
 
-WATCHED = ("own", "answer", "refused", "balanced")
-"""What the trial measures, in the order in which it is shown."""
-
-
 def judge(changes: Sequence[Change], base: str, *, documents: int, questions: int) -> Verdict:
     """Better is a model whose own sentences hold the gold answer more often, by more than chance, and which
-    is not, by more than chance, worse at telling what the documents say from what they do not."""
+    is not, by more than chance, worse at telling what the documents say from what they do not, nor in the
+    answer as a whole, where the best sentence stands for what was written and has no support."""
     known = {change.metric: change for change in changes}
-    own, balanced = known.get("own"), known.get("balanced")
+    own, balanced, whole = known.get("own"), known.get("balanced"), known.get("answer")
     if own is None:
         reason, better = "No held-out question has a gold answer.", False
     elif own.low <= 0:
@@ -116,6 +113,9 @@ def judge(changes: Sequence[Change], base: str, *, documents: int, questions: in
         better = False
     elif balanced is not None and balanced.high < 0:
         reason = f"It tells less well what the documents do not say ({_said(balanced)})."
+        better = False
+    elif whole is not None and whole.high < 0:
+        reason = f"Its answers as a whole hold the gold answer less often ({_said(whole)})."
         better = False
     else:
         reason, better = f"Its own sentences hold the gold answer more often ({_said(own)}).", True

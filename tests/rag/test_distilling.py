@@ -327,6 +327,15 @@ def test_a_model_that_forgets_to_refuse_is_not_better() -> None:
     assert "documents do not say" in found.reason
 
 
+def test_a_model_whose_whole_answers_lose_what_they_held_is_not_better() -> None:
+    base = [outcome(n, kind="prose" if n % 4 == 0 else "sentence", holds=True) for n in range(60)]
+    student = [outcome(n, kind="prose", holds=n % 2 == 0) for n in range(60)]
+    found = judge(changes(base, student), "base", documents=10, questions=60)
+    assert {each.metric: each.difference for each in found.changes}["own"] > 0
+    assert not found.better
+    assert "as a whole" in found.reason
+
+
 def verdict(*, better: bool) -> Verdict:
     change = Change("own", 90, 0.25, 0.75, 0.5, 0.4, 0.6, 0.001)
     return Verdict(better, "Because.", "SmolLM2", 10, 90, (change,))
