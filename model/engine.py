@@ -229,6 +229,7 @@ class Engine:
         on_progress: Callable[[PrefillProgress], None] | None = None,
         salt: str = "",
         tags: Collection[str] = (),
+        written: Sequence[int] = (),
     ) -> Iterator[Event]:
         """Continue a prompt. The request starts when the result is first iterated; closing it ends it.
 
@@ -238,6 +239,9 @@ class Engine:
             on_progress: called with every `PrefillProgress` as well.
             salt: what was read is found again only by requests of the same salt.
             tags: names by which `purge` removes what was read.
+            written: what another engine has written of this very request before it was lost; the first event
+                is the token after it, and `Finished` counts all. The same tokens follow as would have there
+                (at a temperature above 0 only with a seed).
 
         Yields:
             `PrefillProgress` before the first chunk and after each, `TokenEvent` for every new token,
@@ -253,11 +257,16 @@ class Engine:
         params = params or SamplingParams()
         # A prompt that leaves less than max_tokens ends with the context, not with an error.
         limit = min(params.max_tokens, self.context_length - len(prompt))
+        generation = Generation(self.tokenizer, prompt, params, limit)
+        if written:
+            generation.resume(checked(written, limit, self.config.vocab_size))
+        if generation.reason is not None:
+            return iter([generation.finished(generation.reason, 0)])
         request = Request(
             prompt=len(prompt),
-            tokens=list(prompt),
+            tokens=[*prompt, *written],
             cancel=cancel or threading.Event(),
-            generation=Generation(self.tokenizer, prompt, params, limit),
+            generation=generation,
             drafter=Drafter() if self.options.speculate else None,
             salt=salt,
             tags=frozenset(tags),

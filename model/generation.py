@@ -33,6 +33,7 @@ class Generation:
         self._stream = TextStream(params.stop)
         self._text: list[str] = []
         self._sampler: Sampler | None = None
+        self._replayed: tuple[int, ...] = ()
         self.limit = limit
         self.count = 0
         self.reason: FinishReason | None = None
@@ -40,7 +41,19 @@ class Generation:
     def next(self, logits: Logits, row: int) -> TokenEvent:
         """Choose the next token by one row of the logits and take it up."""
         choice, sampler = self._choose(logits, row)
-        token, index = choice.token, self.count
+        index, text = self.count, self._take(choice.token)
+        if self.reason is None and sampler.finished:
+            self.reason = "stop"  # nothing but a stop id can follow: no pass is needed to find it
+        return TokenEvent(choice.token, text, index, choice.logprob, choice.top)
+
+    def resume(self, tokens: Sequence[int]) -> None:
+        """Take up what the same request was given elsewhere: the next token is the one after them."""
+        for token in tokens:
+            self._take(token)
+        self._replayed = tuple(tokens)
+
+    def _take(self, token: int) -> str:
+        """Count a token, see whether it is the last, and give the text that became certain by it."""
         self.count += 1
         text = ""
         if token in self._stop_ids:
@@ -56,9 +69,7 @@ class Generation:
                 self.reason = "stop_string"
             elif self.count == self.limit:
                 self.reason = "length"
-        if self.reason is None and sampler.finished:
-            self.reason = "stop"  # nothing but a stop id can follow: no pass is needed to find it
-        return TokenEvent(token, text, index, choice.logprob, choice.top)
+        return text
 
     def _choose(self, logits: Logits, row: int) -> tuple[Choice, Sampler]:
         words, sampler = self._tokenizer.vocab_size, self._sampler
@@ -69,6 +80,8 @@ class Generation:
         values = logits.values[row, :words]
         if sampler is None:
             sampler = self._sampler = Sampler(self._params, self._prompt, values, self._constraint)
+            for token in self._replayed:
+                sampler.replay(token)
         return sampler.next(values), sampler
 
     def forced(self) -> tuple[int, ...]:

@@ -101,6 +101,12 @@ class Sampler:
         best, values = top(logits[None], min(self._params.top_logprobs, len(logits)))
         return Choice(token, logprob, tuple(zip(best[0].tolist(), values[0].tolist(), strict=True)))
 
+    def replay(self, token: int) -> None:
+        """Take up a token that the same request was given elsewhere, as if `next` had chosen it."""
+        if self._params.temperature != 0:
+            self._drawn()
+        self._remember(token)
+
     def _penalise(self, logits: Tensor) -> Tensor:
         # Token by token: before or after the constraint's choice of tokens is the same.
         if self._seen is not None:
@@ -126,13 +132,16 @@ class Sampler:
 
     def _draw(self, logits: Tensor) -> int:
         tokens, probabilities = candidates(logits, self._params)
-        # Drawn on the CPU, so that a seed means the same on every device. In (0, 1]: what has probability 0
-        # is never the first to reach it.
-        drawn = 1 - torch.rand((), dtype=torch.float64, generator=self._generator)
+        # In (0, 1]: what has probability 0 is never the first to reach it.
+        drawn = 1 - self._drawn()
         reached = probabilities.cumsum(dim=-1, dtype=torch.float64)
         index = int(torch.searchsorted(reached, drawn.to(reached.device) * reached[-1]))
         index = min(index, len(reached) - 1)
         return index if tokens is None else int(tokens[index])
+
+    def _drawn(self) -> Tensor:
+        # On the CPU, so that a seed means the same on every device.
+        return torch.rand((), dtype=torch.float64, generator=self._generator)
 
     def _remember(self, token: int) -> None:
         if self._seen is not None:

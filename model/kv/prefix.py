@@ -7,13 +7,12 @@ prompt are named, since only those always come out of the same arithmetic (`mode
 
 from __future__ import annotations
 
-import hashlib
-from array import array
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from model.executor import Executor
 from model.kv.blocks import BlockAllocator
+from model.kv.names import block_names
 from model.kv.tiers import Tiers
 
 
@@ -49,13 +48,7 @@ class PrefixCache:
 
     def names(self, tokens: Sequence[int], salt: str) -> list[bytes]:
         """The name of every full block of a token sequence."""
-        names: list[bytes] = []
-        parent = hashlib.sha256(self._identity + salt.encode()).digest()
-        for end in range(self._size, len(tokens) + 1, self._size):
-            part = array("I", tokens[end - self._size : end]).tobytes()
-            parent = hashlib.sha256(parent + part).digest()
-            names.append(parent)
-        return names
+        return block_names(tokens, self._size, self._identity, salt)
 
     def match(self, names: Sequence[bytes], tags: Collection[str]) -> list[int]:
         """The longest run of leading blocks that are there, now in use by the caller and tagged."""
