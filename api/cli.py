@@ -80,11 +80,14 @@ def serve(
     host: Annotated[str | None, typer.Option(help="Address to bind to.")] = None,
     port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = None,
     model: Model = None,
+    cluster: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Run on the Ray cluster there; `auto`: on this one.")
+    ] = None,
 ) -> None:
     """Serve the page and the HTTP API until interrupted."""
     from api.commands.serve import run  # noqa: PLC0415
 
-    run(settings(host=host, port=port, model=model))
+    run(settings(host=host, port=port, model=model, cluster=cluster))
 
 
 @app.command()

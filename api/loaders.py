@@ -13,6 +13,7 @@ from rag.settings import Settings
 if TYPE_CHECKING:
     from model import Engine
     from rag.embedders.base import Embedder
+    from rag.finding import Search
 
 
 def load_embedder(settings: Settings) -> Embedder:
@@ -63,8 +64,10 @@ def hardware_cache(settings: Settings) -> Path:
 
 @dataclass(frozen=True)
 class Loaders:
-    """Where the two models come from; several services in one process can share them."""
+    """Where the two models come from; several services in one process can share them. `search` is where
+    indexes are held elsewhere; by default they are here."""
 
     embedder: Callable[[Settings], Embedder] = load_embedder
     engine: Callable[[Settings], Engine] = load_engine
     proven: Callable[[Settings], bool] = is_proven
+    search: Callable[[Settings], Search] | None = None

@@ -44,9 +44,9 @@ if TYPE_CHECKING:
     from model import Engine
     from rag.answering import Answerer
     from rag.embedders.base import Embedder
+    from rag.finding import Search
     from rag.index.live import LiveIndexes
     from rag.index.shared import SharedSnapshots
-    from rag.retrieval import Retriever
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -141,7 +141,7 @@ class Service:
         self.db = Database(settings.resolved_database_url)
         self.indexes: Part[LiveIndexes] = Part("index")
         self.embedder: Part[Embedder] = Part("embedder")
-        self.retriever: Part[Retriever] = Part("retriever")
+        self.retriever: Part[Search] = Part("retriever")
         self.engine: Part[Engine] = Part("engine")
         self.answerer: Part[Answerer] = Part("answerer")
         self.worker: Part[Worker] = Part("worker")
@@ -332,7 +332,9 @@ class Service:
         if not ingest or self.stopping.is_set():
             return
         if self.settings.ingest_workers:
-            self.worker.load(lambda: self._make_worker(self._published))
+            # where indexes are held elsewhere, those there follow the log of changes
+            published = self._published if self.loaders.search is None else None
+            self.worker.load(lambda: self._make_worker(published))
         else:
             self._clear_up()
 
@@ -366,12 +368,14 @@ class Service:
 
         return SharedSnapshots.of(self.db, self.settings)
 
-    def _make_retriever(self) -> Retriever:
+    def _make_retriever(self) -> Search:
         from rag.rerank import load_reranker  # noqa: PLC0415
         from rag.retrieval import Retriever  # noqa: PLC0415
 
         embedder = self.embedder.wait()
         self.ensure_collection(DEFAULT_COLLECTION)
+        if self.loaders.search is not None:
+            return self.loaders.search(self.settings)
         reranker = load_reranker(self.settings, embedder)
         return Retriever(self.db, self.indexes.wait(), embedder, reranker, self.observer)
 

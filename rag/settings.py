@@ -110,6 +110,26 @@ class Settings(BaseSettings):
     model_processes: int = Field(
         1, ge=1, description="Processes, on as many GPUs, over which the model is split (tensor parallelism)."
     )
+    cluster: str = Field(
+        "",
+        description="Address `HOST:PORT` of a Ray cluster on which `longleaf serve` runs, or `auto` for the "
+        "one that this machine is in; empty means this process alone.",
+    )
+    cluster_engines: int = Field(1, ge=1, description="Engines that a cluster has at least.")
+    cluster_most_engines: int = Field(
+        1, ge=1, description="Engines that it has at most, where many tokens wait."
+    )
+    cluster_waiting_tokens: int = Field(
+        16_384,
+        ge=256,
+        description="Tokens of prompts that may wait for one engine of a cluster; where more wait, another "
+        "is started.",
+    )
+    cluster_resume: bool = Field(
+        True,
+        description="Whether an answer whose engine is lost goes on at another; otherwise it ends with "
+        "`engine_lost`.",
+    )
     kv_tokens: int = Field(
         0,
         ge=0,

@@ -17,7 +17,7 @@ from itertools import count, islice
 
 from api.cluster.router_fair import FairQueue
 from api.cluster.router_holdings import Holdings
-from api.cluster.router_load import Load, Work
+from api.cluster.router_load import Load, Work, settle
 
 LOOKED_AT = 64
 """Requests that are looked at when an engine has room; further ones wait for the next time."""
@@ -42,7 +42,14 @@ class Asked:
 
 @dataclass
 class Placed:
-    """A request at an engine: what was expected to be read there, and what is left."""
+    """A request at an engine: what was expected to be read there, and what is left.
+
+    Attributes:
+        cached: tokens that need not be read.
+        waiting, writing: tokens still to be read, and that may be written.
+        charged: seconds that its workspace was charged.
+        sent, begun: when it was sent, and whether it has come there.
+    """
 
     ticket: int
     engine: str
@@ -51,14 +58,22 @@ class Placed:
     waiting: int
     writing: int
     charged: float
-    begun: float
+    sent: float
+    begun: bool = False
 
 
 class Router:
     """The engines, what waits for them, and what was sent to each."""
 
     def __init__(
-        self, block: int, *, most_waiting: int, most_requests: int = 64, seed: int = 0, by_prefix: bool = True
+        self,
+        block: int,
+        *,
+        most_waiting: int,
+        most_requests: int = 64,
+        seed: int = 0,
+        by_prefix: bool = True,
+        first: int = 1,
     ) -> None:
         """
         Args:
@@ -68,18 +83,22 @@ class Router:
             most_requests: requests that an engine is sent at a time.
             seed: decides between engines that are as good.
             by_prefix: whether what engines hold counts; without it they are drawn, as by any load balancer.
+            first: number of the first ticket.
         """
         self._block, self._most_waiting, self._most_requests = block, most_waiting, most_requests
         self._by_prefix, self._draw = by_prefix, random.Random(seed)
         self.engines: dict[str, Load] = {}
         self._queue: FairQueue[Asked] = FairQueue()
         self._placed: dict[int, Placed] = {}
-        self._numbers = count(1)
+        self._numbers = count(first)
         self.reused = self.read = 0
 
     def add(self, engine: str, blocks: int, now: float = 0.0) -> None:
         """Take an engine in, which can keep so many blocks."""
-        self.engines.setdefault(engine, Load(Holdings(blocks), seen=now)).seen = now
+        if engine not in self.engines:
+            self.engines[engine] = Load(Holdings(blocks))
+            settle(self.engines.values())
+        self.engines[engine].seen = now
 
     def remove(self, engine: str) -> list[Placed]:
         """An engine is gone; gives what it was sent and has not ended."""
@@ -87,6 +106,7 @@ class Router:
         lost = [placed for placed in self._placed.values() if placed.engine == engine]
         for placed in lost:
             del self._placed[placed.ticket]
+            self._queue.charge(placed.asked.workspace, -placed.charged)
         return lost
 
     @property
@@ -119,6 +139,11 @@ class Router:
                 continue
             self._queue.remove(workspace, asked)
             yield self._send(asked, engine, cached, now)
+
+    def begun(self, ticket: int) -> None:
+        """A request has come to its engine."""
+        if (placed := self._placed.get(ticket)) is not None:
+            placed.begun = True
 
     def reading(self, ticket: int, cached: int) -> None:
         """An engine has begun to read, and says how much of the prompt it had."""
@@ -163,6 +188,7 @@ class Router:
         """Take up what an engine says of itself."""
         if (load := self.engines.get(engine)) is not None:
             load.learn(work)
+            settle(self.engines.values())
             load.seen = now
 
     def silent(self, before: float) -> list[str]:
@@ -170,9 +196,8 @@ class Router:
         return [name for name, load in self.engines.items() if load.seen < before]
 
     def stale(self, before: float) -> list[Placed]:
-        """Requests sent before that time of which the engine has not said that it reads them."""
-        full = (placed for placed in self._placed.values() if placed.begun < before)
-        return [each for each in full if each.waiting == each.asked.prompt - each.cached]
+        """Requests sent before that time that have not come to their engine."""
+        return [each for each in self._placed.values() if each.sent < before and not each.begun]
 
     def _send(self, asked: Asked, engine: str, cached: int, now: float) -> Placed:
         load, left = self.engines[engine], asked.prompt - cached

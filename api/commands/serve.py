@@ -73,6 +73,12 @@ class _Server(uvicorn.Server):
 def run(settings: Settings) -> None:
     """Serve until SIGINT or SIGTERM. Raises Unmigrated, Unavailable; exits with 1 when the port is taken
     or the engine fails for good."""
+    if settings.cluster:
+        from api.cluster.serve_command import run as run_on_cluster  # noqa: PLC0415
+
+        _refuse_open_doors(settings)
+        run_on_cluster(settings)
+        return
     run_server(settings, create_app, "Longleaf is at")
 
 

@@ -1,4 +1,5 @@
-"""A simulated engine: the rules of `model.scheduler` and `model.pace` on a simulated clock, without a model."""
+"""A simulated engine: the rules of `model.scheduler` and `model.pace` on a simulated clock, without a
+model."""
 
 from __future__ import annotations
 

@@ -26,7 +26,9 @@ class _Member:
 class Fleet:
     """Takes questions, and says when the first and the last token of each came."""
 
-    def __init__(self, clock: Clock, engines: int, pace: Pace, shape: Shape, router: Router, hop: float) -> None:
+    def __init__(
+        self, clock: Clock, engines: int, pace: Pace, shape: Shape, *, router: Router, hop: float
+    ) -> None:
         """`hop` is the time of a message between two processes of the cluster."""
         self._clock, self._shape, self._hop, self.router = clock, shape, hop, router
         self._members = {f"engine {n}": _Member(SimulatedEngine(pace, shape)) for n in range(engines)}
@@ -41,7 +43,9 @@ class Fleet:
 
     def ask(self, question: Question, done: Callable[[Job], None]) -> None:
         """A question has come to the router; `done` is called with its job when its last token is written."""
-        asked = Asked(question.workspace, names_of(question, self._shape.block), question.prompt, question.new)
+        asked = Asked(
+            question.workspace, names_of(question, self._shape.block), question.prompt, question.new
+        )
         self._done[asked] = done
         self.router.ask(asked)
         self._place()

@@ -71,8 +71,8 @@ class CpuPace:
 
     @classmethod
     def fit(cls, steps: Sequence[tuple[Step, float]]) -> CpuPace:
-        """The constants that explain measured steps best, none below 0 (non-negative least squares, by leaving
-        out what would be negative; relative errors count)."""
+        """The constants that explain measured steps best, none below 0 (non-negative least squares, by
+        leaving out what would be negative; relative errors count)."""
         rows = [_features(step) for step, _ in steps]
         taken = np.array([seconds for _, seconds in steps])
         matrix = np.array(rows) / taken[:, None]

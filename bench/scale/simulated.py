@@ -10,7 +10,9 @@ from bench.scale.stepped import Timed
 from bench.scale.workload import Question, names_of
 
 
-def run(pace: Pace, shape: Shape, questions: Sequence[Question]) -> tuple[list[Timed], SimulatedEngine, float]:
+def run(
+    pace: Pace, shape: Shape, questions: Sequence[Question]
+) -> tuple[list[Timed], SimulatedEngine, float]:
     """What becomes of each question; the engine afterwards; the clock at the end."""
     engine = SimulatedEngine(pace, shape)
     jobs = [Job(names_of(each, shape.block), each.prompt, each.new) for each in questions]

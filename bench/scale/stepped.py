@@ -1,8 +1,8 @@
 """A real engine on a clock of its own CPU time.
 
-Requests come when the clock says so, and each step moves it by the CPU time that the step took. So what waits for
-what is decided by the real scheduler and the real costs, and other programs on the machine, which would make
-seconds on the wall longer, do not count.
+Requests come when the clock says so, and each step moves it by the CPU time that the step took. So what waits
+for what is decided by the real scheduler and the real costs, and other programs on the machine, which would
+make seconds on the wall longer, do not count.
 """
 
 from __future__ import annotations
@@ -72,7 +72,9 @@ class _Live:
         self._computed = request.computed
         if start >= request.prompt or self.done:
             return None
-        return Chunk(start, min(request.computed, request.prompt) - start) if request.computed > start else None
+        return (
+            Chunk(start, min(request.computed, request.prompt) - start) if request.computed > start else None
+        )
 
     def look(self, clock: float, begin: float) -> bool:
         """Take up what was said in the step that began at `clock`; whether it has ended."""

@@ -76,7 +76,9 @@ class Sessions:
                 number += 1
                 asked = Part(f"question {number}", max(1, round(self.question * draw.uniform(0.5, 1.5))))
                 prompt = (Part("skeleton", self.skeleton), *parts, asked)
-                found.append(Question(at, workspace, prompt, max(1, round(self.new * draw.uniform(0.5, 1.5)))))
+                found.append(
+                    Question(at, workspace, prompt, max(1, round(self.new * draw.uniform(0.5, 1.5))))
+                )
                 at += draw.expovariate(1 / self.think)
         return sorted(found, key=lambda question: question.at)[:count]
 

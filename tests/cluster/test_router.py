@@ -10,7 +10,7 @@ import pytest
 from api.cluster.router import Asked, Router
 from api.cluster.router_fair import FairQueue
 from api.cluster.router_holdings import Holdings
-from api.cluster.router_load import Load, Work
+from api.cluster.router_load import Load, Work, settle
 from api.cluster.router_scaling import engines_for
 from model.kv.names import block_names
 
@@ -142,8 +142,7 @@ def test_a_request_that_nobody_began_is_found() -> None:
     made.ask(asked(text(1)))
     made.ask(asked(text(2)))
     begun, forgotten = made.place(now=5.0)
-    made.reading(begun.ticket, cached=0)
-    made.read_on(begun.ticket, 16)
+    made.begun(begun.ticket)
     assert made.stale(before=5.0) == []
     assert made.stale(before=6.0) == [forgotten]
 
@@ -257,5 +256,14 @@ def test_pace_is_what_was_measured_last() -> None:
     load.learn(Work(1000, 10, 4.0, 1.0))
     for step in range(1, 20):
         load.learn(Work(1000 + 100 * step, 10 + step, 4.0 + 0.5 * step, 1.0 + 0.2 * step))
+    settle([load])
     assert load.read_seconds == pytest.approx(0.005, rel=0.05)
     assert load.write_seconds == pytest.approx(0.2, rel=0.05)
+
+
+def test_engines_that_are_nearly_as_fast_share_what_is_cold() -> None:
+    made = router(3)
+    made.learn("e0", Work(read=1000, reading_seconds=1.0))
+    made.learn("e1", Work(read=1000, reading_seconds=1.2))
+    went = send(made, *(asked(text(number)) for number in range(60)))
+    assert min(went.count(name) for name in ("e0", "e1", "e2")) > 8

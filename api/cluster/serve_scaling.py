@@ -1,0 +1,25 @@
+"""How many engines Ray Serve is to have: by the tokens that wait, not by requests."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from api.cluster.router_scaling import engines_for
+
+if TYPE_CHECKING:
+    from ray.serve.config import AutoscalingContext
+
+METRIC = "waiting_tokens"
+
+
+def by_waiting_tokens(context: AutoscalingContext, target: int) -> tuple[int, dict[str, Any]]:
+    """Ray Serve's policy for the deployment of engines; Serve keeps to its delays and bounds itself.
+
+    Every replica reports what waits at all of them, as the router knows it, so the last word is the largest.
+    """
+    reported = (context.aggregated_metrics or {}).get(METRIC, {})
+    now = context.target_num_replicas
+    if not reported:
+        return now, {}
+    least, most = context.capacity_adjusted_min_replicas, context.capacity_adjusted_max_replicas
+    return engines_for(max(reported.values()), target, now, least, most), {}
