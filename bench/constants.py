@@ -35,22 +35,23 @@ def check_engine(engine: Engine, count: int) -> tuple[CpuPace, list[float]]:
     print("".join(f"{head:>12}" for head in heads))
     print("".join(f"{head:>12}" for head in ("that come", *(("run", "simulated") * 5))))
     apart: list[float] = []
-    measure_engine.calibration(engine)
-    every = []
+    measure_engine.calibration(engine)  # what is slow the first time
+    before = measure_engine.calibration(engine)
+    every = [*before]
     for number, rate in enumerate(RATES):
         asked = measure_engine.questions(rate, count, seed=number)
-        steps = measure_engine.calibration(engine)
         measure_engine.forget(engine)
         run = stepped.run(engine, asked)
-        steps += measure_engine.calibration(engine)
-        every += steps
+        after = measure_engine.calibration(engine)
+        steps, before = [*before, *after], after
+        every += after
         guess, guessed, _ = simulated.run(CpuPace.fit(steps), measure_engine.SHAPE, asked)
         pairs = [
             *zip(_figures(run.timed), _figures(guess), strict=True),
             (sum(seconds for _, seconds in run.steps), guessed.busy),
             (sum(each.cached for each in run.timed), sum(each.cached for each in guess)),
         ]
-        print(f"{rate:12.1f}" + "".join(f"{real:12.3f}{other:12.3f}" for real, other in pairs))
+        print(f"{rate:12.1f}" + "".join(f"{real:12.3f}{other:12.3f}" for real, other in pairs), flush=True)
         apart += [abs(other / real - 1) for real, other in pairs]
     print(f"apart: {statistics.median(apart):.1%} (median), {max(apart):.1%} (most)")
     return CpuPace.fit(every), apart
@@ -82,10 +83,10 @@ def main() -> None:
     with measure_service.bench(engine) as bench:
         bench.documents(2, 1)
         note, _ = bench.documents(20, 1)
-        long, more = bench.documents(4, 60)
-        per_chunk = (more - 4) or 1
+        long, more = bench.documents(2, 40)
+        per_chunk = (more - 2) or 1
         embed = bench.embed(searches)
-        found = {}
+        found: dict[int, tuple[int, float]] = {}
         for size in sorted(sizes):
             bench.fill(size)
             spent, held = bench.search(searches)
@@ -116,9 +117,9 @@ def main() -> None:
         document_statements=note.statements / 20,
         document_postgres=note.postgres / 20,
         document=note.cpu / 20,
-        chunk_statements=max(0.0, (long.statements - 4 * note.statements / 20) / per_chunk),
-        chunk_postgres=max(0.0, (long.postgres - 4 * note.postgres / 20) / per_chunk),
-        chunk=max(0.0, (long.cpu - 4 * note.cpu / 20) / per_chunk),
+        chunk_statements=max(0.0, (long.statements - 2 * note.statements / 20) / per_chunk),
+        chunk_postgres=max(0.0, (long.postgres - 2 * note.postgres / 20) / per_chunk),
+        chunk=max(0.0, (long.cpu - 2 * note.cpu / 20) / per_chunk),
         hop=measure_cluster.hop(),
         route=routed[0].seconds - 4 * each,
         route_engine=each,

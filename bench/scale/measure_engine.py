@@ -30,10 +30,10 @@ def load() -> Engine:
 def calibration(engine: Engine) -> list[tuple[Step, float]]:
     """Steps of prompts read alone, and of several answers written together."""
     steps: list[tuple[Step, float]] = []
-    for length in (100, 500, 1200):
+    for length in (100, 400, 900):
         steps += stepped.run(engine, [_alone(length, 2)]).steps
-    for together in (1, 3, 8, 14):
-        steps += stepped.run(engine, [_alone(40 + 30 * n, 12) for n in range(together)]).steps
+    for together in (1, 3, 8):
+        steps += stepped.run(engine, [_alone(40 + 20 * n, 12) for n in range(together)]).steps
     return steps
 
 

@@ -54,7 +54,7 @@ class _Live:
     """A request under way: how far it was before the step."""
 
     def __init__(self, engine: Engine, question: Question) -> None:
-        ids = tokens_of(question, WORDS)
+        ids = tokens_of(question, min(WORDS, engine.config.vocab_size))
         params = SamplingParams(max_tokens=question.new, ignore_eos=True)
         generation = Generation(engine.tokenizer, ids, params, question.new)
         self.at, self.first, self.done = question.at, 0.0, False
