@@ -11,7 +11,7 @@ import kubernetes_validate
 import pytest
 import yaml
 from pydantic import ValidationError
-from ray.serve.config import AutoscalingContext
+from ray.serve.config import AutoscalingConfig, AutoscalingContext
 from ray.serve.schema import ServeDeploySchema
 
 from api.cluster import serve_app
@@ -42,10 +42,13 @@ def test_serve_takes_the_configuration_and_would_refuse_a_wrong_one(config: dict
     deployed = ServeDeploySchema.model_validate(config)
     assert deployed.applications[0].import_path == "api.cluster.serve_app:build"
     (application,) = config["applications"]
-    bounds = {"name": "engine", "autoscaling_config": {"min_replicas": 3, "max_replicas": 2}}
-    wrong = {**config, "applications": [{**application, "deployments": [bounds]}]}
+    for deployment in application["deployments"]:
+        AutoscalingConfig.model_validate(deployment.get("autoscaling_config", {}))
+    nameless = {key: value for key, value in application.items() if key != "import_path"}
     with pytest.raises(ValidationError):
-        ServeDeploySchema.model_validate(wrong)
+        ServeDeploySchema.model_validate({**config, "applications": [nameless]})
+    with pytest.raises(ValidationError):
+        AutoscalingConfig.model_validate({"min_replicas": 3, "max_replicas": 2})
 
 
 def test_what_it_names_is_in_the_application(config: dict[str, Any]) -> None:

@@ -8,11 +8,10 @@ from pathlib import Path
 import pytest
 from tiny_model import write_tiny
 
-from api.cluster.router import Router
+from bench import routing
 from bench.scale import simulated, stepped
 from bench.scale.clock import Clock, Station
-from bench.scale.engine import Job, Shape
-from bench.scale.fleet import Fleet
+from bench.scale.engine import Shape
 from bench.scale.pace import Chunk, CpuPace, Step
 from bench.scale.workload import Question, Sessions, names_of, tokens_of
 from model import Engine, EngineOptions
@@ -82,21 +81,9 @@ def test_a_question_alone_takes_what_its_steps_take() -> None:
 
 
 def test_choosing_by_prefix_caches_twice_as_much_as_drawing() -> None:
-    many = Sessions(rate=10, workspaces=12, documents=30, questions=5, think=2, document=384, new=4)
-    assert _cached(many, by_prefix=True) >= 2 * _cached(many, by_prefix=False)
-
-
-def _cached(sessions: Sessions, *, by_prefix: bool) -> int:
-    clock, jobs = Clock(), list[Job]()
-    asked = sessions.draw(300)
-    router = Router(64, most_waiting=4096, by_prefix=by_prefix)
-    fleet = Fleet(clock, 4, PACE, Shape(64, 128, 128, 64, 192), router=router, hop=0.001)
-    for question in asked:
-        clock.at(question.at, lambda question=question: fleet.ask(question, jobs.append))
-    clock.run()
-    assert len(jobs) == len(asked)
-    assert not router.waiting_tokens
-    return sum(job.cached for job in jobs)
+    asked = routing.SESSIONS.draw(300)
+    chosen, drawn = (routing.simulated(asked, 4, by_prefix=kind, seed=0) for kind in (True, False))
+    assert chosen.cached >= 2 * drawn.cached
 
 
 def test_a_station_takes_one_after_the_other() -> None:
