@@ -125,7 +125,7 @@ def main() -> None:
     measured: dict[str, Outcome] = {}
     ray: Any = load_ray()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    ray.init("local", num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     with tempfile.TemporaryDirectory() as folder:
         model = small_model.write(Path(folder))
         for name, by_prefix in ROUTINGS.items():

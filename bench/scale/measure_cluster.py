@@ -21,7 +21,7 @@ def hop(calls: int = 400) -> float:
             return what
 
     ray = load_ray()
-    ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    ray.init("local", num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     try:
         echo = ray.remote(Echo).options(num_cpus=0).remote()
         ray.get(echo.say.remote(0))
