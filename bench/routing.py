@@ -1,6 +1,6 @@
 """Prompts sent to one of several engines by what each has read, beside drawing one; run and simulated.
 
-    python -m bench.routing [--questions 400] [--engines 4]
+    python -m bench.routing [--questions 400] [--engines 4] [--here]
 
 People of several workspaces ask several questions each about some of their documents, which together are more
 than all engines can keep. The run: engines of a random Llama as actors of a Ray cluster on this machine,
@@ -20,10 +20,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from api.cluster.engine_facts import EnginePlan
 from api.cluster.engine_ray import connect, load_ray, start_engine
 from api.cluster.engine_remote import RemoteEngine
-from api.cluster.router import Router
+from api.cluster.router import Asked, Placed, Router
 from api.cluster.router_host import RouterHost
 from bench.scale import small_model
 from bench.scale.clock import Clock
@@ -31,7 +33,8 @@ from bench.scale.engine import Job, Shape
 from bench.scale.fleet import Fleet
 from bench.scale.pace import CpuPace
 from bench.scale.workload import Question, Sessions, tokens_of
-from model import EngineOptions, Finished, SamplingParams
+from model import EngineOptions, Finished, PrefillProgress, SamplingParams
+from model.kv.names import block_names
 
 SHAPE = Shape(block=64, chunk=128, step_tokens=128, blocks=192)
 OPTIONS = EngineOptions(
@@ -106,6 +109,65 @@ def _asked(remote: RemoteEngine, question: Question, begun: float) -> int:
     return end.cached_tokens
 
 
+class Here:
+    """The same without a cluster: engines in this process, behind the same router."""
+
+    def __init__(self, plan: EnginePlan, engines: int, *, by_prefix: bool) -> None:
+        self._engines = {f"engine {number}": plan.load() for number in range(engines)}
+        self._router = Router(SHAPE.block, most_waiting=MOST_WAITING, by_prefix=by_prefix)
+        for name in self._engines:
+            self._router.add(name, SHAPE.blocks)
+        self._placed: dict[Asked, Placed] = {}
+        self._changed = threading.Condition()
+
+    def ask(self, question: Question, begun: float) -> int:
+        """Tokens of the question that were not read again."""
+        threading.Event().wait(max(0.0, begun + question.at - time.perf_counter()))
+        ids = tokens_of(question, small_model.VOCABULARY)
+        names = tuple(block_names(ids, SHAPE.block, b"", question.workspace))
+        asked = Asked(question.workspace, names, len(ids), question.new)
+        with self._changed:
+            self._router.ask(asked)
+            self._place()
+            self._changed.wait_for(lambda: asked in self._placed)
+            placed = self._placed.pop(asked)
+        params = SamplingParams(max_tokens=question.new, ignore_eos=True)
+        cached = began = 0
+        for event in self._engines[placed.engine].generate(ids, params, salt=question.workspace):
+            with self._changed:
+                if isinstance(event, PrefillProgress):
+                    told = self._router.read_on if began else self._router.reading
+                    told(placed.ticket, event.read)
+                    began = 1
+                elif isinstance(event, Finished):
+                    cached = event.cached_tokens
+                    self._router.end(placed.ticket, question.new)
+                self._place()
+        return cached
+
+    def close(self) -> None:
+        """End the engines."""
+        for engine in self._engines.values():
+            engine.close()
+
+    def _place(self) -> None:
+        for placed in self._router.place():
+            self._placed[placed.asked] = placed
+        self._changed.notify_all()
+
+
+def run_here(questions: list[Question], engines: int, model: Path, *, by_prefix: bool) -> Outcome:
+    """With engines in this process."""
+    torch.set_num_threads(1)
+    here = Here(EnginePlan(str(model), "cpu", "float32", OPTIONS), engines, by_prefix=by_prefix)
+    begun = time.perf_counter()
+    with ThreadPoolExecutor(64) as threads:
+        ends = [threads.submit(here.ask, question, begun) for question in questions]
+        cached = sum(end.result() for end in ends)
+    here.close()
+    return Outcome(sum(each.prompt for each in questions), cached, time.perf_counter() - begun)
+
+
 def main() -> None:
     """Print both."""
     parser = argparse.ArgumentParser(
@@ -114,6 +176,7 @@ def main() -> None:
     parser.add_argument("--questions", type=int, default=400)
     parser.add_argument("--engines", type=int, default=4)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--here", action="store_true", help="engines in this process, without a cluster")
     options = parser.parse_args()
     questions = SESSIONS.draw(options.questions, options.seed)
     corpus = SESSIONS.workspaces * SESSIONS.documents * SESSIONS.document
@@ -123,14 +186,17 @@ def main() -> None:
         f"{sum(each.prompt for each in questions):,} tokens about documents of {corpus:,}"
     )
     measured: dict[str, Outcome] = {}
-    ray: Any = load_ray()
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    ray.init("local", num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    if not options.here:
+        ray: Any = load_ray()
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
+        ray.init("local", num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    measure = run_here if options.here else run
     with tempfile.TemporaryDirectory() as folder:
         model = small_model.write(Path(folder))
         for name, by_prefix in ROUTINGS.items():
-            measured[name] = run(questions, options.engines, model, by_prefix=by_prefix)
-    ray.shutdown()
+            measured[name] = measure(questions, options.engines, model, by_prefix=by_prefix)
+    if not options.here:
+        ray.shutdown()
     heads = ("run: cached", "share", "simulated", "share", "apart")
     print(f"{'engines are chosen':24}" + "".join(f"{head:>13}" for head in heads))
     for name, by_prefix in ROUTINGS.items():
