@@ -61,19 +61,14 @@ class House:
 
 @pytest.fixture(scope="module")
 def house(nodes: Nodes, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    began = time.monotonic()
     nodes.workers.append(nodes.add())
-    print("node", time.monotonic() - began)
     plan = EnginePlan(str(write_tiny(tmp_path_factory.mktemp("tiny"))), "cpu", "float32", OPTIONS)
     router = the_router(2048)
     made = House(nodes, plan, plan.load(), None, router)  # type: ignore[arg-type]
-    print("loaded", time.monotonic() - began)
     made.start()
     made.start()
     made.remote = connect(router, resume=True, seconds=120)
-    print("connected", time.monotonic() - began)
     made.engines(2)
-    print("both", time.monotonic() - began)
     yield made
     ray.kill(router)
 
