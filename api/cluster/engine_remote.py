@@ -35,6 +35,10 @@ SILENCE_SECONDS = 20.0
 """An engine that has not answered for so long is lost."""
 READ_SECONDS = 600.0
 """The same while it reads a prompt whose logits are wanted, which is one answer at the end."""
+ROUTER_SECONDS = 60.0
+"""How long a router that is lost may take to be there again."""
+ANSWER_SECONDS = 100.0
+"""The same for an answer of it; a purge waits for the slowest engine."""
 _LOOK_SECONDS = 0.05
 """How often a wait looks whether it was cancelled."""
 _TRIES = 4
@@ -260,29 +264,42 @@ class RemoteEngine(Engine):
         """Where the router sends a prompt; None when cancelled while it waited. Raises Unavailable."""
         new = 0 if order.params is None else order.params.max_tokens - len(order.written)
         names = block_names(order.ids, self._facts.block, self.fingerprint.encode(), order.salt)
-        request = secrets.token_hex(8)
-        asking = self._router.ask.remote(request, Asked(order.salt, tuple(names), len(order.ids), new))
-        try:
+        asked = Asked(order.salt, tuple(names), len(order.ids), new)
+        place: Place | None = None
+        end = time.monotonic() + ROUTER_SECONDS
+        while True:
+            request = secrets.token_hex(8)
+            asking = self._router.ask.remote(request, asked)
             while not self._ready(asking):
                 if cancel.is_set():
                     self._router.withdraw.remote(request)
                     return None
-            place: Place | None = self._result(asking, SILENCE_SECONDS)
-        except EngineLost as error:
-            raise Unavailable(
-                f"The router of the cluster does not answer ({error}).", code="engine_unavailable"
-            ) from error
+            try:
+                place = self._result(asking, SILENCE_SECONDS)
+                break
+            except EngineLost as error:  # its node is lost: it is started anew on another
+                self._wait_for_router(end, error)
         if place is None:
             raise Unavailable("No engine is there; try again in a moment.", code="engine_unavailable")
         return place
 
     def _ask_router(self, method: str, *arguments: Any) -> Any:
-        try:
-            return self._result(getattr(self._router, method).remote(*arguments), 2 * SILENCE_SECONDS + 60)
-        except EngineLost as error:
+        """What the router answers; asked again where its node was lost, which does no harm."""
+        end = time.monotonic() + ROUTER_SECONDS
+        while True:
+            try:
+                return self._result(getattr(self._router, method).remote(*arguments), ANSWER_SECONDS)
+            except EngineLost as error:
+                self._wait_for_router(end, error)
+
+    @staticmethod
+    def _wait_for_router(end: float, error: EngineLost) -> None:
+        """Wait a moment for a router that is started anew. Raises Unavailable when it took too long."""
+        if time.monotonic() > end:
             raise Unavailable(
                 f"The router of the cluster does not answer ({error}).", code="engine_unavailable"
             ) from error
+        time.sleep(0.5)
 
     @staticmethod
     def _ready(reference: Any) -> bool:
