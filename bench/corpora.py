@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ingest.chunking import chunk_document, embedding_text
+from ingest.drafting import drafts
 from ingest.names import choose_title
-from ingest.pipeline import drafts
 from ingest.sandbox import ParseLimits, parse_document
 from rag.embedders import Embedder, Vectors
 from rag.index.live import lexical_text

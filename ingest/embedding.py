@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from sqlalchemy.orm import Session
 
 from ingest.chunking import Chunk, embedding_text
 from ingest.leases import Lease, LeaseLost, checkpoint, fenced
+from ingest.outcomes import Interrupted
 from rag.embedders.base import Embedder
-from rag.store.records import ChunkRow
+from rag.store.records import ChunkRow, Half
 from rag.store.repositories import Collections, Generations, Versions
 from rag.store.session import Database
 
 WINDOW = 256
 """Chunks that are sorted by length before they are cut into batches: little padding, bounded memory."""
 BATCH = 16
-
-
-class Interrupted(Exception):
-    """The worker is stopping, or the lease is gone."""
 
 
 def embed_chunks(
@@ -33,19 +32,10 @@ def embed_chunks(
     Raises LeaseLost, Interrupted, Conflict (`embedder_mismatch`) once the collection has vectors of another
     embedder, and Unavailable when the store can't be written.
     """
-    with fenced(db, lease) as session:
-        versions = Versions(session, lease.scope)
-        versions.advance(lease.document_id, lease.generation, status="embedding")
-        title = versions.get(lease.document_id, lease.generation).title
-        done, total = Generations(session, lease.scope).progress(lease.document_id, lease.generation)
+    title, done, total = begin_embedding(db, lease)
     last = -1
     while done < total:
-        with db.read() as session:
-            generations = Generations(session, lease.scope)
-            window = generations.pending(lease.document_id, lease.generation, after=last, limit=WINDOW)
-            texts = generations.text_slices(
-                lease.document_id, lease.generation, [(row.start, row.end) for row in window]
-            )
+        window, texts = bare_chunks(db, lease, after=last)
         if not window:
             raise LeaseLost(f"chunks of {lease.document_id} are gone")
         last = window[-1].ordinal
@@ -55,17 +45,51 @@ def embed_chunks(
             vectors = embedder.embed_passages(inputs)
             done += len(rows)
             with fenced(db, lease) as session:
-                Collections(session, lease.scope).require_embedder(lease.collection_id, embedder.fingerprint)
-                Generations(session, lease.scope).write_vectors(
-                    lease.document_id,
-                    lease.generation,
-                    {row.id: vector for row, vector in zip(rows, vectors, strict=True)},
-                )
-                Versions(session, lease.scope).advance(
-                    lease.document_id, lease.generation, chunks_done=done, chunks_total=total
-                )
-                checkpoint(session, lease)
+                found = {row.id: vector for row, vector in zip(rows, vectors, strict=True)}
+                write_vectors(session, lease, embedder.fingerprint, found)
+                note_embedded(session, lease, done, total)
             on_batch()
+
+
+def begin_embedding(db: Database, lease: Lease) -> tuple[str, int, int]:
+    """Note that vectors are being made; returns the title they are made with, how many there are already, and
+    how many there will be. Raises LeaseLost."""
+    with fenced(db, lease) as session:
+        versions = Versions(session, lease.scope)
+        versions.advance(lease.document_id, lease.generation, status="embedding")
+        title = versions.get(lease.document_id, lease.generation).title
+        done, total = Generations(session, lease.scope).progress(lease.document_id, lease.generation)
+    return title, done, total
+
+
+def bare_chunks(
+    db: Database, lease: Lease, *, after: int = -1, limit: int = WINDOW
+) -> tuple[list[ChunkRow], list[str]]:
+    """The next chunks without a vector, with their texts. Raises NotFound."""
+    with db.read() as session:
+        generations = Generations(session, lease.scope)
+        window = generations.pending(lease.document_id, lease.generation, after=after, limit=limit)
+        texts = generations.text_slices(
+            lease.document_id, lease.generation, [(row.start, row.end) for row in window]
+        )
+    return window, texts
+
+
+def write_vectors(session: Session, lease: Lease, fingerprint: str, vectors: Mapping[int, Half]) -> None:
+    """Store vectors by chunk key: progress that survives a crash. Inside `fenced`.
+
+    Raises Conflict (`embedder_mismatch`) once the collection has vectors of another embedder.
+    """
+    Collections(session, lease.scope).require_embedder(lease.collection_id, fingerprint)
+    Generations(session, lease.scope).write_vectors(lease.document_id, lease.generation, vectors)
+    checkpoint(session, lease)
+
+
+def note_embedded(session: Session, lease: Lease, done: int, total: int) -> None:
+    """Show how far embedding has come. Inside `fenced`."""
+    Versions(session, lease.scope).advance(
+        lease.document_id, lease.generation, chunks_done=done, chunks_total=total
+    )
 
 
 def batches(
@@ -76,9 +100,10 @@ def batches(
     for first in range(0, len(by_length), BATCH):
         places = by_length[first : first + BATCH]
         rows = [window[place] for place in places]
-        inputs = [_input(row, texts[place], title) for row, place in zip(rows, places, strict=True)]
+        inputs = [embedded_as(row, texts[place], title) for row, place in zip(rows, places, strict=True)]
         yield rows, inputs
 
 
-def _input(row: ChunkRow, text: str, title: str) -> str:
+def embedded_as(row: ChunkRow, text: str, title: str) -> str:
+    """What is embedded for a chunk with that text."""
     return embedding_text(Chunk(0, len(text), row.headings, row.tokens), text, title)

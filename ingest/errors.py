@@ -38,3 +38,11 @@ class ParseCancelled(LongleafError):
 
 class Stopped(Exception):
     """Somebody asked long work to stop; what is done so far is kept."""
+
+
+def file_missing(document_id: str) -> LongleafError:
+    """What a document fails with whose original is not where it should be."""
+    return LongleafError(
+        f"the file of document {document_id} is missing from the data folder; upload it again",
+        code="file_missing",
+    )

@@ -23,7 +23,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, cast
 
-from sqlalchemy import CursorResult, select, update
+from sqlalchemy import CursorResult, case, select, update
 from sqlalchemy.orm import Session
 
 from ingest.leases import LEASE_SECONDS, Lease, LeaseLost, fenced, now
@@ -55,6 +55,10 @@ TRANSITIONS: Final[dict[str, tuple[frozenset[str], str]]] = {
     "cancel": (frozenset({"queued", "running"}), "cancelled"),
     "retry": (frozenset({"failed", "cancelled"}), "queued"),
 }
+
+DESK = "wrk_desk"
+"""How the name of an owner begins that has documents read on other machines (`api.cluster`). It reads none
+itself: that it died says nothing about those that were under way."""
 
 AT_ONCE = datetime(1970, 1, 1, tzinfo=UTC)
 """`not_before` of a job that waits for nothing."""
@@ -249,7 +253,10 @@ def retry(db: Database, scope: Scope, document_id: str) -> DocumentRow:
 
 
 def reclaim(db: Database, is_dead: Callable[[str], bool]) -> int:
-    """End at once the leases of owners that are known to be dead; returns how many."""
+    """End at once the leases of owners that are known to be dead; returns how many.
+
+    Those of a desk were no attempts.
+    """
     with db.read() as session:
         running = session.execute(
             select(IngestJob.id, IngestJob.lease_owner).where(IngestJob.status == "running")
@@ -258,13 +265,15 @@ def reclaim(db: Database, is_dead: Callable[[str], bool]) -> int:
     for job_id, token in running:
         if token is not None and is_dead(token.partition(":")[0]):
             with db.session() as session:
-                past = now(session) - timedelta(seconds=1)
+                past: dict[str, Any] = {"lease_until": now(session) - timedelta(seconds=1)}
+                if token.startswith(f"{DESK}_"):
+                    past["attempts"] = case((IngestJob.attempts > 0, IngestJob.attempts - 1), else_=0)
                 changed = session.execute(
                     update(IngestJob)
                     .where(
                         IngestJob.id == job_id, IngestJob.lease_owner == token, IngestJob.status == "running"
                     )
-                    .values(lease_until=past)
+                    .values(**past)
                 )
                 ended += cast("CursorResult[Any]", changed).rowcount
     return ended

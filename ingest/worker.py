@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import itertools
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -17,13 +15,14 @@ from ingest.blobs import sweep
 from ingest.keeping.leftovers import clear_leftovers
 from ingest.keeping.reembed import requeue_refused
 from ingest.leases import LEASE_SECONDS, Lease, LeaseLost, is_held, renew
-from ingest.locks import create_locked, holder_is_dead, remove_if_dead
-from ingest.pipeline import Outcome, Pipeline, Step
+from ingest.locks import remove_if_dead
+from ingest.outcomes import Outcome
+from ingest.pipeline import Pipeline, Step
+from ingest.presence import Presence, known_dead, workers_folder
 from ingest.queue import OLDEST_EVERY, Turn, has_suspect, is_outranked, seconds_until_due
 from ingest.turns import Turns
 from rag.embedders.base import Embedder
 from rag.errors import Unavailable
-from rag.ids import new_id
 from rag.settings import Settings
 from rag.store.session import Database
 
@@ -131,7 +130,7 @@ class Worker:
         """
         self._recover()
         ready = 0
-        with _Presence(self._settings) as owner:
+        with Presence(self._settings) as owner:
             while not self._stopping.is_set():
                 outcome = self._one(owner)
                 if outcome == "done":
@@ -147,7 +146,7 @@ class Worker:
         while not self._stopping.is_set():
             try:
                 self._recover_once()
-                with _Presence(self._settings) as owner:
+                with Presence(self._settings) as owner:
                     while not self._stopping.is_set():
                         self._wake.clear()
                         if self._one(owner) is None:
@@ -249,41 +248,15 @@ class _Heartbeat:
                 return
 
 
-class _Presence:
-    """A worker's name, with a lock that tells others of this data folder that it is alive."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._owner = new_id("wrk")
-        self._path = _workers(settings) / self._owner
-        self._descriptor = -1
-
-    def __enter__(self) -> str:
-        self._descriptor = create_locked(self._path)
-        return self._owner
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        # After an error a job may be leased still: the file stays, and `recover` sees it as a dead one's.
-        if error is None:
-            self._path.unlink(missing_ok=True)
-        os.close(self._descriptor)
-
-
 def recover(db: Database, settings: Settings) -> None:
     """Free the jobs of dead workers and remove what they left in the data folder.
 
     Safe while others work. Raises Unavailable when the store can't be reached, OSError when the disk refuses.
     """
-    folder = _workers(settings)
-    freed = jobs.reclaim(db, lambda owner: holder_is_dead(folder / Path(owner).name))
-    for path in sorted(folder.glob("wrk_*")):
+    freed = jobs.reclaim(db, known_dead(settings))
+    for path in sorted(workers_folder(settings).glob("wrk_*")):
         remove_if_dead(path)
     removed = [*sweep(db, settings), *clear_leftovers(db, settings)]
     if freed or removed:
         log.info("took up after a crash: %d jobs freed, %d files removed", freed, len(removed))
     db.scrub(patience=0.2)
-
-
-def _workers(settings: Settings) -> Path:
-    return settings.data_dir / "workers"

@@ -14,7 +14,7 @@ from api.v1.events import Answered, Called, Piece, Step
 from rag.observing import SEARCH, Number
 
 if TYPE_CHECKING:
-    from ingest.pipeline import Outcome
+    from ingest.outcomes import Outcome
     from ingest.pipeline import Step as IngestStep
     from rag.answer import Answer
 

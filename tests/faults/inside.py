@@ -23,9 +23,10 @@ from ingest import jobs
 from ingest.deletion import delete_document
 from ingest.keeping.gc import collect
 from ingest.leases import Lease
+from ingest.outcomes import Outcome
 from ingest.parsers.base import ParsedDocument, assemble
 from ingest.parsers.reading import open_reading
-from ingest.pipeline import Outcome, Pipeline
+from ingest.pipeline import Pipeline
 from ingest.updates import Replaced, replace_file
 from ingest.uploads import Accepted, NewDocument, UploadSink, accept
 from ingest.worker import recover
@@ -115,7 +116,7 @@ def prepared() -> Iterator[None]:
         return assemble(open_reading(path, filename, max_pages=100, max_characters=1_000_000))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("ingest.pipeline.parse_document", read)
+        patch.setattr("ingest.drafting.parse_document", read)
         patch.setattr("rag.index.live.WORTH_SAVING", 1)
         yield
 

@@ -52,7 +52,7 @@ WORKER_STEPS = {
     "embed.vectors": ("rag.store.repositories.generations", "Generations.write_vectors", "after"),
     "publish.completed": ("ingest.jobs", "complete", "after"),
     "publish.uncommitted": ("rag.store.repositories.generations", "Generations.publish", "after"),
-    "publish.old_files": ("ingest.pipeline", "drop_old_files", "after"),
+    "publish.old_files": ("ingest.entering", "drop_old_files", "after"),
 }
 PIPELINE_STEPS = ("leased", "parsed", "written", "embedded", "ready_to_publish", "published")
 PARSER_STEPS = ("parser.started", "parser.sent", "parser.done")

@@ -14,12 +14,14 @@ import pytest
 from ingesting import Desk, WordEmbedder, tiny_pdf
 from sqlalchemy import update
 
-from ingest import embedding, jobs, pipeline, queue
+from ingest import drafting, embedding, jobs, queue
 from ingest.chunking import Chunk, embedding_text
 from ingest.deletion import delete_document
+from ingest.drafting import drafts
 from ingest.leases import Lease
+from ingest.outcomes import Outcome
 from ingest.parsers.base import PageSpan, ParsedDocument
-from ingest.pipeline import Outcome, Pipeline, Step, drafts
+from ingest.pipeline import Pipeline, Step
 from ingest.uploads import blob_path
 from rag.embedders import Embedder
 from rag.settings import Settings
@@ -297,7 +299,7 @@ def test_progress_is_shown_on_the_way(desk: Desk) -> None:
 
 def test_nul_is_replaced_by_as_many_characters(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     parsed = ParsedDocument("a\0b and more", (), (), "T\0itle", "text/plain")
-    monkeypatch.setattr(pipeline, "parse_document", lambda *_: parsed)
+    monkeypatch.setattr(drafting, "parse_document", lambda *_: parsed)
     document_id = desk.upload(b"x").document.id
     assert _run(desk) == "done"
     assert desk.text(document_id) == "a\ufffdb and more"
