@@ -115,12 +115,18 @@ def ingest(
         list[Path], typer.Argument(metavar="PATH…", help="Files, and folders with all in them.")
     ],
     collection: Collection = "default",
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS", help="Read on the Ray cluster at HOST:PORT, or `auto` for this machine's."
+        ),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Read documents into a collection; those that it holds already are skipped."""
     from api.commands.ingest import run  # noqa: PLC0415
 
-    run(quiet(settings()), paths, collection, as_json=json)
+    run(quiet(settings()), paths, collection, as_json=json, cluster=cluster)
 
 
 @app.command()

@@ -1,2 +1,1 @@
-"""Cluster: what runs on many machines, and how their parts find each other. Ray is imported only in what
-needs it."""
+"""Work of a service on a Ray cluster; Ray is imported late, for a single machine never needs it."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,16 +51,21 @@ class Entry:
         }
 
 
-def run(settings: Settings, paths: list[Path], collection: str, *, as_json: bool) -> None:
-    """Read everything and say what became of it; exits with 1 when a file failed. Raises Unavailable."""
+def run(
+    settings: Settings, paths: list[Path], collection: str, *, as_json: bool, cluster: str | None = None
+) -> None:
+    """Read everything, here or on the Ray cluster at an address, and say what became of it.
+
+    Exits with 1 when a file failed. Raises Unavailable; InvalidRequest (`bad_cluster_address`).
+    """
     files, missing = find_files(paths)
     entries = [Entry(path, code="not_found", reason="there is no such file or folder") for path in missing]
     if not files and not missing:
         fail(f"there is no file in {', '.join(str(path) for path in paths)}")
     if files:
-        with command_service(settings, engine=False) as service:
+        with _crew(cluster) as read, command_service(settings, engine=False) as service:
             added = add_files(service, files, collection)
-            read_all(service, added)
+            read(service, added)
         entries += added
     failed = [entry for entry in entries if entry.reason]
     duplicates = [entry for entry in entries if entry.duplicate and not entry.reason]
@@ -84,6 +90,18 @@ def run(settings: Settings, paths: list[Path], collection: str, *, as_json: bool
         )
     if failed:
         raise SystemExit(FAILURE)
+
+
+@contextmanager
+def _crew(cluster: str | None) -> Iterator[Callable[[Service, list[Entry]], None]]:
+    """Who reads: this process, or a cluster, which is joined before a file is touched."""
+    if cluster is None:
+        yield read_all
+        return
+    from api.cluster.ingest_ray import joined  # noqa: PLC0415
+
+    with joined(cluster) as ray:
+        yield lambda service, entries: _read_on_cluster(ray, service, entries)
 
 
 def find_files(paths: Iterable[Path]) -> tuple[list[Path], list[Path]]:
@@ -172,6 +190,24 @@ def read_all(service: Service, entries: list[Entry]) -> None:
         thread.join(timeout=30)
     if broken:
         raise broken[0]
+    _conclude(service, waiting)
+
+
+def _read_on_cluster(ray: Any, service: Service, entries: list[Entry]) -> None:
+    """Have a cluster read what is queued until every entry's document is in a final state."""
+    from api.cluster.ingest import BulkIngest  # noqa: PLC0415
+    from api.cluster.ingest_progress import Progress, Unsettled  # noqa: PLC0415
+
+    waiting = [entry for entry in entries if entry.document_id is not None]
+    bulk = BulkIngest(ray, service.db, service.settings, service.embedder.wait().fingerprint)
+    open_ones = Unsettled(service.db, service.scope, [entry.document_id or "" for entry in waiting])
+    with Progress(service.db, bulk) as progress:
+        bulk.run(open_ones.none, show=progress.show)
+    _conclude(service, waiting)
+
+
+def _conclude(service: Service, waiting: list[Entry]) -> None:
+    """Note what became of each."""
     rows = _rows(service, waiting)
     for entry in waiting:
         row = rows.get(entry.document_id or "")

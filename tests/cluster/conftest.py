@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from ray_nodes import Nodes
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "ingest"))  # a collection to upload into
 
 
 @pytest.fixture(scope="module")
