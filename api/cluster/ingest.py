@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 POLL_SECONDS = 0.5
 STILL_SECONDS = 60.0
 """A round in which nobody works and nothing moves for so long is given up."""
+BEGIN_SECONDS = 900.0
+"""So long may it take until the first actor asks for work: a slow disk, many nodes that load a model."""
 GROWN_SECONDS = 5.0
 """So long must new nodes have been there before a new round takes them in."""
 END_SECONDS = 60.0
@@ -52,7 +54,7 @@ class BulkIngest:
         self._number = 0
         self._grown_since: float | None = None
         self._broken = 0
-        self._moves = -1
+        self._moves = self._begun = 0
         self._moved = time.monotonic()
         self.figures = Figures(0, 0, 0, 0, 0, 0, 0)
         """As of the last look."""
@@ -103,9 +105,13 @@ class BulkIngest:
         elif self.figures.moves != self._moves or self.figures.busy:
             self._moves, self._moved = self.figures.moves, time.monotonic()
             self._grow(found)
-        elif time.monotonic() - self._moved > STILL_SECONDS and self._waits():
-            log.warning("nothing moved for %.0f s: a new round begins", STILL_SECONDS)
+        elif time.monotonic() - self._moved > self._patience and self._waits():
+            log.warning("nothing moved for %.0f s: a new round begins", self._patience)
             self._give_up()
+
+    @property
+    def _patience(self) -> float:
+        return STILL_SECONDS if self.figures.moves > self._begun else BEGIN_SECONDS
 
     def _waits(self) -> bool:
         from ingest.queue import seconds_until_due  # noqa: PLC0415
@@ -121,7 +127,8 @@ class BulkIngest:
             )
         self._number += 1
         self._plan, self._grown_since = chosen, None
-        self._moves, self._moved = self.figures.moves, time.monotonic()
+        self._begun = self._moves = self.figures.moves
+        self._moved = time.monotonic()
         ray = self._ray
         ray.get(self._desk.next_round.remote(self._number, chosen.most))
         maker = ray.remote(_Round).options(num_cpus=0, scheduling_strategy=on_this_machine(ray))
@@ -148,7 +155,7 @@ class BulkIngest:
             self._ray.get(self._running)
             self._broken = 0
         except self._ray.exceptions.RayError as error:
-            self._broken = 0 if self.figures.moves != self._moves else self._broken + 1
+            self._broken = 0 if self.figures.moves > self._begun else self._broken + 1
             log.warning("a round broke", exc_info=True)
             if self._broken >= TRIES:
                 cause = getattr(error, "cause", None) or error

@@ -6,23 +6,42 @@ import os
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # before Ray is imported: nothing leaves the machine
 
+from contextlib import suppress
+from typing import Any
+
+import psutil
 import ray
 from ray.cluster_utils import Cluster
 
 STORE = 100 << 20
 """Bytes of each node's object store."""
+QUICK = {
+    "health_check_initial_delay_ms": 1000,
+    "health_check_period_ms": 1000,
+    "health_check_failure_threshold": 5,
+}
+"""How Ray notices soon that a node is lost."""
 
 
 class Nodes:
     """A cluster with a head and nodes that come and go."""
 
-    def __init__(self, nodes: int) -> None:
+    def __init__(self, nodes: int, *, joined: bool = True, cpus: float = 2, **head: Any) -> None:
+        """With `joined` this process is its driver; `cpus` are each node's by its own account."""
+        self._cpus = cpus
+        self._joined = joined
         self.cluster = Cluster(
             initialize_head=True,
-            head_node_args={"num_cpus": 2, "object_store_memory": STORE, "include_dashboard": False},
+            head_node_args={
+                "num_cpus": cpus,
+                "object_store_memory": STORE,
+                "include_dashboard": False,
+                **head,
+            },
         )
         self.workers = [self.add() for _ in range(nodes - 1)]
-        ray.init(address=self.cluster.address, log_to_driver=False)
+        if joined:
+            ray.init(address=self.cluster.address, log_to_driver=False)
 
     @property
     def address(self) -> str:
@@ -30,8 +49,8 @@ class Nodes:
         return str(self.cluster.address)
 
     def add(self) -> object:
-        """Add a node that takes work: two CPUs by its own account."""
-        node = self.cluster.add_node(num_cpus=2, object_store_memory=STORE, resources={"worker": 2})
+        """Add a node that takes work: two CPUs by its own account if not said otherwise."""
+        node = self.cluster.add_node(num_cpus=self._cpus, object_store_memory=STORE, resources={"worker": 2})
         self.cluster.wait_for_nodes()
         return node
 
@@ -41,7 +60,35 @@ class Nodes:
         if node in self.workers:
             self.workers.remove(node)
 
+    def cut_off(self, node: Any) -> int:
+        """Lose a node as a loss of power loses it: all of its processes at once, none with a last word.
+
+        Returns how many actors went with it.
+        """
+        processes = self.processes(node)
+        actors = len(self.actors(node))
+        for process in processes:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        self.kill(node)
+        return actors
+
+    def processes(self, node: Any) -> list[psutil.Process]:
+        """The node's raylet and all that it has started."""
+        raylet = psutil.Process(node.all_processes["raylet"][0].process.pid)
+        return [raylet, *raylet.children(recursive=True)]
+
+    def actors(self, node: Any) -> list[psutil.Process]:
+        """The processes of the pipeline's actors on a node."""
+        found = []
+        for process in self.processes(node):
+            with suppress(psutil.Error):
+                if "MapWorker" in " ".join(process.cmdline()):
+                    found.append(process)
+        return found
+
     def close(self) -> None:
         """End the driver and every node."""
-        ray.shutdown()
+        if self._joined:
+            ray.shutdown()
         self.cluster.shutdown()

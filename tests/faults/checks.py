@@ -34,7 +34,7 @@ def check_all(house: House, record: Record, db: Database) -> None:
         _deleted(house, document_id, [sent.token for sent in versions])
     if back := record.deleted.keys() & documents.keys():
         raise Violation(f"deleted and there again: {sorted(back)}")
-    _below(house, db)
+    below(house, db)
 
 
 def _settle(house: House, record: Record) -> dict[str, dict[str, Any]]:
@@ -145,7 +145,7 @@ def _deleted(house: House, document_id: str, tokens: list[str]) -> None:
                 raise Violation(f"{document_id} was deleted and a search finds it")
 
 
-def _below(house: House, db: Database) -> None:
+def below(house: House, db: Database) -> None:
     """Nothing is left of what is not there: no row of a dead generation, no job in work, no file too many."""
     with db.read() as session:
         counts = {
