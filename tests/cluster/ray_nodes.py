@@ -5,13 +5,20 @@ from __future__ import annotations
 import os
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # before Ray is imported: nothing leaves the machine
+# on a busy machine a node takes long to start
+os.environ.setdefault("RAY_raylet_start_wait_time_s", "60")
+os.environ.setdefault("RAY_agent_register_timeout_ms", "180000")
 
 from contextlib import suppress
 from typing import Any
 
 import psutil
 import ray
+import ray._private.utils
 from ray.cluster_utils import Cluster
+
+# Agents without a dashboard: what else they import takes a busy machine longer than a node waits for them.
+ray._private.utils.get_dashboard_dependency_error = lambda: ImportError("tests look at no dashboard")
 
 STORE = 100 << 20
 """Bytes of each node's object store."""
@@ -30,15 +37,8 @@ class Nodes:
         """With `joined` this process is its driver; `cpus` are each node's by its own account."""
         self._cpus = cpus
         self._joined = joined
-        self.cluster = Cluster(
-            initialize_head=True,
-            head_node_args={
-                "num_cpus": cpus,
-                "object_store_memory": STORE,
-                "include_dashboard": False,
-                **head,
-            },
-        )
+        self.cluster = Cluster()
+        self._start(num_cpus=cpus, object_store_memory=STORE, include_dashboard=False, **head)
         self.workers = [self.add() for _ in range(nodes - 1)]
         if joined:
             ray.init(address=self.cluster.address, log_to_driver=False)
@@ -50,9 +50,19 @@ class Nodes:
 
     def add(self) -> object:
         """Add a node that takes work: two CPUs by its own account if not said otherwise."""
-        node = self.cluster.add_node(num_cpus=self._cpus, object_store_memory=STORE, resources={"worker": 2})
+        node = self._start(num_cpus=self._cpus, object_store_memory=STORE, resources={"worker": 2})
         self.cluster.wait_for_nodes()
         return node
+
+    def _start(self, **given: Any) -> object:
+        """Start a node, the head first; one that did not come up in time is tried again."""
+        for left in (2, 1, 0):
+            try:
+                return self.cluster.add_node(**given)
+            except Exception:
+                if not left:
+                    raise
+        raise AssertionError
 
     def kill(self, node: object) -> None:
         """Lose a node without warning."""

@@ -24,7 +24,7 @@ from rag.store.session import Database
 from tests.cluster.bulk_house import BulkHouse
 
 DATA = Path(__file__).resolve().parents[1] / "data" / "formats"
-PATIENCE = 120.0
+PATIENCE = 250.0
 
 
 @pytest.fixture
