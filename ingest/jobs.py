@@ -12,10 +12,10 @@ Whoever works on a job holds a lease, named by a token that no other lease ever 
 goes through `fenced`, which checks the token inside the same transaction: a worker that was overtaken,
 cancelled or whose document was deleted can change nothing. Locks are taken in one order: document, job, log.
 
-An attempt is a lease that ended without progress, its worker's death included. Waiting for the machine (a full
-disk, a database that is gone), giving a job back and the death of a desk are none. A document that uses up its
-attempts is set aside as failed until somebody retries it. A generation that ends so leaves an older, live one
-in place.
+An attempt is a lease that ended without progress, its worker's death included. Waiting for the machine (a
+full disk, a database that is gone), giving a job back and the death of a desk are none. A document that uses
+up its attempts is set aside as failed until somebody retries it. A generation that ends so leaves an older,
+live one in place.
 """
 
 from __future__ import annotations
