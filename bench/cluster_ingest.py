@@ -1,17 +1,19 @@
 """What coordination costs a bulk ingest: 1, 2 and 4 Ray nodes beside one process, all on the same cores.
 
-    python -m bench.cluster_ingest --data DIR [--documents 160] [--nodes 1,2,4] [--repeats 3] [--cores 2]
+    python -m bench.cluster_ingest --data DIR [--documents 600] [--nodes 1,2,4] [--repeats 3] [--cores 2]
 
-DIR holds `multihop/docs` (articles as text files). The nodes share the cores: each has its part of them by
-Ray's account and by the threads that it computes with. What is measured is the steady run: from the first
-vectors, when every actor has its model, to the last document; CPU time is that of the command's process and
-of all that it and the nodes have started, Ray's own processes included. On a machine that others use too, the
-CPU column is the one to read. Median of the repetitions; each takes every configuration in turn.
+DIR holds `cranfield/corpus.jsonl` (abstracts, a chunk or two each). The nodes share the cores, to which all
+processes are bound; each computes with as many threads as its part of them, one at least. What is measured is
+the steady run: from the first vectors, when actors have their models, to the last document. CPU time is that
+of the command's process and of all that it and the nodes have started, Ray's own processes included. On a
+machine that others use too, the CPU column is the one to read. Median of the repetitions; each takes every
+configuration in turn.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import statistics
 import tempfile
@@ -66,17 +68,18 @@ def cpu_seconds() -> float:
 class House:
     """A store with documents that wait to be read."""
 
-    def __init__(self, folder: Path, files: list[Path], embedder: Embedder) -> None:
+    def __init__(self, folder: Path, texts: list[str], embedder: Embedder) -> None:
         self.settings = Settings(_env_file=None, data_dir=folder)
         self.db = Database(self.settings.resolved_database_url)
         upgrade(self.db)
         self.embedder = embedder
         with self.db.session() as session:
             collection = Collections(session, DEFAULT_SCOPE).create("bench", embedder.fingerprint).id
-        for path in files:
+        for number, words in enumerate(texts):
             with UploadSink(self.settings) as sink:
-                sink.write(path.read_bytes())
-                accept(self.db, self.settings, DEFAULT_SCOPE, collection, NewDocument(sink, path.name, {}))
+                sink.write(words.encode())
+                new = NewDocument(sink, f"abstract-{number}.txt", {})
+                accept(self.db, self.settings, DEFAULT_SCOPE, collection, new)
 
     def done(self) -> tuple[int, int]:
         """Documents that are ready, and chunks that have a vector."""
@@ -112,13 +115,14 @@ class House:
 
 
 @contextmanager
-def nodes(count: int, cores: float) -> Iterator[Any]:
+def nodes(count: int, cores: int) -> Iterator[Any]:
     """Ray, joined to a cluster of so many nodes that share the cores."""
+    os.environ.setdefault("RAY_raylet_start_wait_time_s", "120")
     ray = load_ray()
     from ray import cluster_utils  # noqa: PLC0415
 
     make: Any = cluster_utils.Cluster
-    share: dict[str, Any] = {"num_cpus": cores / count, "object_store_memory": STORE}
+    share: dict[str, Any] = {"num_cpus": max(1, cores // count), "object_store_memory": STORE}
     cluster = make(initialize_head=True, head_node_args={**share, "include_dashboard": False})
     try:
         for _ in range(count - 1):
@@ -145,7 +149,7 @@ def one_process(house: House, count: int) -> Cost:
     return house.measured(count, read)
 
 
-def on_cluster(house: House, count: int, number: int, cores: float) -> Cost:
+def on_cluster(house: House, count: int, number: int, cores: int) -> Cost:
     """A bulk ingest on so many nodes."""
     with nodes(number, cores) as ray:
         bulk = BulkIngest(ray, house.db, house.settings, house.embedder.fingerprint)
@@ -176,28 +180,29 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--documents", type=int, default=160)
+    parser.add_argument("--documents", type=int, default=600)
     parser.add_argument("--nodes", default="1,2,4")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--cores", type=int, default=2)
     options = parser.parse_args()
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.cores])
-    files = sorted((options.data / "multihop" / "docs").glob("*.txt"))[: options.documents]
+    lines = (options.data / "cranfield" / "corpus.jsonl").read_text("utf-8").splitlines()
+    texts = [str(json.loads(line)["text"]) for line in lines[: options.documents]]
     embedder = load_embedder(Settings(_env_file=None))
     costs: dict[str, list[Cost]] = defaultdict(list)
     for repeat in range(options.repeats):
-        ways: dict[str, Callable[[House], Cost]] = {"one process": partial(one_process, count=len(files))}
+        ways: dict[str, Callable[[House], Cost]] = {"one process": partial(one_process, count=len(texts))}
         for number in map(int, options.nodes.split(",")):
-            cluster = partial(on_cluster, count=len(files), number=number, cores=options.cores)
+            cluster = partial(on_cluster, count=len(texts), number=number, cores=options.cores)
             ways[f"{number} node{'s' if number > 1 else ''}"] = cluster
         for name, way in ways.items():
             with tempfile.TemporaryDirectory(prefix="longleaf-bench-") as folder:
-                house = House(Path(folder), files, embedder)
+                house = House(Path(folder), texts, embedder)
                 costs[name].append(way(house))
                 house.db.dispose()
             print(f"repeat {repeat + 1}, {name}: {costs[name][-1]}", flush=True)
     load = os.getloadavg()[0]
-    print(f"\n{len(files)} articles, {options.cores} cores, load of the machine at the end {load:.1f}")
+    print(f"\n{len(texts)} abstracts, {options.cores} cores, load of the machine at the end {load:.1f}")
     show(costs)
 
 

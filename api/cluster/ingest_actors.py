@@ -2,7 +2,7 @@
 
 Both are the functions of a Ray Data pipeline. What goes in at its head are tickets, each worth one turn at
 the desk, so that a ticket that Ray hands out again after a loss does no harm. What goes from one kind to the
-other are bundles of parts of documents, up to some sixty chunks.
+other are bundles of parts of documents.
 """
 
 from __future__ import annotations
@@ -32,8 +32,6 @@ from rag.ids import new_id
 
 log = logging.getLogger(__name__)
 
-BUNDLE = 64
-"""Chunks that a bundle holds at least, where there are as many."""
 BEAT_SECONDS = 2.0
 PAUSE_SECONDS = 0.2
 
@@ -90,8 +88,9 @@ class Link:
 class Reader:
     """Turns tickets into bundles: takes jobs, reads and cuts files, and has the desk write what it made."""
 
-    def __init__(self, office: Office, number: int) -> None:
-        """`number` is the round's, in which it takes part."""
+    def __init__(self, office: Office, number: int, bundle: int) -> None:
+        """`number` is the round's; a bundle has so many chunks, where there are as many."""
+        self._bundle = bundle
         tokens_alone = office.settings.model_copy(update={"device": "cpu"})
         self._link = Link(replace(office, settings=tokens_alone))
         self._settings = office.settings
@@ -108,7 +107,7 @@ class Reader:
     def _gather(self) -> list[Part]:
         """Parts of as many documents as make a bundle; fewer where no more can be had; none at the end."""
         parts: list[Part] = []
-        while sum(len(part.keys) for part in parts) < BUNDLE:
+        while sum(len(part.keys) for part in parts) < self._bundle:
             turn: Turn = self._link.ask("take", self._link.hand, self._round)
             if turn.state == "end":
                 break

@@ -40,7 +40,7 @@ from rag.store.session import Database
 
 log = logging.getLogger(__name__)
 
-PART = 64
+PART = 32
 """Chunks that are embedded together, and lost together."""
 PIECE = 4 << 20
 """Bytes of a file that travel at a time to a node which does not share the folder."""

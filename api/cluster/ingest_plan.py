@@ -33,6 +33,8 @@ class Plan:
     embedder_cpus: float
     embedder_gpus: float
     threads: int
+    bundle: int
+    """Chunks that pass from one to the other at a time, at least: seconds of a core's work, or of a GPU's."""
 
     @property
     def most(self) -> int:
@@ -49,7 +51,7 @@ def plan(machines: Sequence[Machine], *, use_gpus: bool = True) -> Plan | None:
     gpus = int(sum(machine.gpus for machine in able)) if use_gpus else 0
     if gpus:
         readers = max(1, int(sum(machine.cpus for machine in able) * SHARE))
-        return Plan(readers, 0.5, gpus, 0.5, 1.0, 1)
+        return Plan(readers, 0.5, gpus, 0.5, 1.0, 1, 256)
     threads = max(1, int(min(MOST_THREADS, *(machine.cpus for machine in able))))
     embedders = sum(max(1, int(machine.cpus / threads)) for machine in able)
     cores = min(threads, *(machine.cpus for machine in able))
@@ -60,4 +62,5 @@ def plan(machines: Sequence[Machine], *, use_gpus: bool = True) -> Plan | None:
         round(cores * SHARE * 0.8, 3),
         0.0,
         threads,
+        32,
     )

@@ -28,7 +28,7 @@ def run_round(office: Office, chosen: Plan, number: int) -> int:
     tickets = ray.data.from_items([{"ticket": n} for n in range(TICKETS)], override_num_blocks=BLOCKS)
     bundles = tickets.map_batches(
         Reader,
-        fn_constructor_args=(office, number),
+        fn_constructor_args=(office, number, chosen.bundle),
         batch_size=None,
         num_cpus=chosen.reader_cpus,
         compute=ActorPoolStrategy(size=chosen.readers, max_tasks_in_flight_per_actor=1),

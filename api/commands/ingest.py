@@ -6,7 +6,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -100,7 +100,7 @@ def _crew(cluster: str | None) -> Iterator[Callable[[Service, list[Entry]], None
         return
     from api.cluster.ingest_ray import joined  # noqa: PLC0415
 
-    with joined(cluster) as ray:
+    with redirect_stdout(sys.stderr), joined(cluster) as ray:  # Ray tells of losses on stdout
         yield lambda service, entries: _read_on_cluster(ray, service, entries)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import threading
 import time
@@ -95,11 +94,11 @@ def test_a_killed_command_and_a_lost_node_leave_what_one_process_makes(
     lost: list[int] = []
     striker = threading.Thread(target=lose)
     striker.start()
-    code, out, err = command("--cluster", nodes.address, "--json", str(house.files))
+    code, out, err = command("--cluster", nodes.address, str(house.files))
     striker.join()
     assert code == 0, err
     assert lost[0] > 0
-    assert json.loads(out)["failed"] == 0
+    assert ", 0 failed" in out
     assert house.check(embedder) == len(list(house.files.iterdir()))
 
     shutil.copytree(house.files, alone.files, dirs_exist_ok=True)
