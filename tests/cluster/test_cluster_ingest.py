@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 import threading
 import time
 from pathlib import Path
@@ -17,7 +18,7 @@ from api.cli import app
 from api.cluster.ingest_ray import joined
 from ingest.worker import Worker
 from rag.embedders import Embedder
-from rag.errors import InvalidRequest
+from rag.errors import InvalidRequest, Unavailable
 from rag.store.repositories import DEFAULT_SCOPE, Chunks, Documents
 from rag.store.session import Database
 from tests.cluster.bulk_house import BulkHouse
@@ -126,10 +127,7 @@ def test_an_address_of_another_kind_is_refused() -> None:
         pass
 
 
-@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-def test_without_ray_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch, command, house: BulkHouse) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "ray", None)
-    code, _, err = command("--cluster", "127.0.0.1:1", str(house.files))
-    assert code == 1
-    assert "pip install 'longleaf[ray]'" in err
-    assert house.jobs() == {}
+def test_without_ray_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(Unavailable, match=r"pip install 'longleaf\[ray\]'"), joined("127.0.0.1:1"):
+        pass
