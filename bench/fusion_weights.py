@@ -24,7 +24,8 @@ from bench.corpora import Corpus, LongleafChunker, VectorCache
 from bench.retrieval import CUTS, DEPTH, corpora, grade, relevant
 from rag import fusion
 from rag.embedders import load_embedder
-from rag.index.collection import CollectionIndex, Hits, IndexedDocument
+from rag.index.collection import CollectionIndex, IndexedDocument
+from rag.index.hits import Hits
 from rag.settings import Settings
 
 NAMES = ("z", "z · best share", "share", "rare", "pairs", "names")

@@ -39,7 +39,8 @@ from rag import fusion
 from rag.embedders import Embedder, load_embedder
 from rag.evaluation.intervals import paired
 from rag.evaluation.metrics import ranking
-from rag.index.collection import CollectionIndex, Hits, IndexedDocument
+from rag.index.collection import CollectionIndex, IndexedDocument
+from rag.index.hits import Hits
 from rag.settings import Settings
 
 CUTS = (1, 4, 10, 30)

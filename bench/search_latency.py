@@ -196,7 +196,7 @@ def ask(connected: httpx.Client, question: str, filters: dict[str, object] | Non
 
 def _words(lexical: LexicalIndex, question: str) -> object:
     scored = lexical.score(question)
-    return scored.of(scored.best(DEPTH)[0])
+    return scored.of(scored.best(DEPTH).ids)
 
 
 def measure(store: Store, settings: Settings, chunks: int, questions: int) -> None:

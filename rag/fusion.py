@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from rag.index.collection import Hits
+from rag.index.hits import Hits
 from rag.index.vectors import Floats
 
 DENSE_WEIGHT = 1.6

@@ -11,7 +11,8 @@ from rag.exact import Phrase, found_at, normalised, quoted_phrases
 from rag.filter_sql import matching_documents
 from rag.filters import Filter
 from rag.fusion import SMALLEST_SPREAD, fuse, order
-from rag.index.collection import CollectionIndex, Hits
+from rag.index.collection import CollectionIndex
+from rag.index.hits import Hits
 from rag.index.live import LiveIndexes
 from rag.index.vectors import Floats
 from rag.observing import NOBODY, Observer

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rag.ids import new_id
-from rag.index.rows import among, places
+from rag.index.rows import among, mixed, places
 
 Ids = NDArray[np.int64]
 Floats = NDArray[np.float32]
@@ -121,6 +121,14 @@ class Block:
         return found
 
     @cached_property
+    def _drawn(self) -> NDArray[np.uint64]:
+        return mixed(self.ids)
+
+    def sampled(self, below: np.uint64) -> Rows:
+        """Return the rows whose chunks have a number below that (see `rows.mixed`)."""
+        return np.flatnonzero(self._drawn < below)
+
+    @cached_property
     def _order(self) -> tuple[Rows, Ids]:
         """Rows by ascending id, and those ids."""
         order = np.argsort(self.ids, kind="stable")
@@ -159,22 +167,31 @@ class Block:
         return Block(kept.ids, kept.exact, self.codebook, np.ascontiguousarray(self.codes[keep]))
 
     def nearest(self, query: Floats, k: int, rows: Rows | None = None) -> tuple[Rows, Floats]:
-        """Return rows and inner products of the exact `k` best, among `rows` (ascending) if given."""
+        """Return rows and nearly exact inner products of the `k` best, among `rows` (ascending) if given."""
         if rows is not None and len(rows) <= FEW:
-            scores = self.vectors[rows].astype(np.float32) @ query
+            scores = inner(self.decoded(self.vectors[rows]), query)
             best = np.argsort(-scores, kind="stable")[:k]
             return rows[best], scores[best]
-        parameters = None
-        if rows is not None:
-            mask = np.zeros(len(self), dtype=bool)
-            mask[rows] = True
-            parameters = faiss.SearchParameters(  # type: ignore[call-arg]
-                sel=faiss.IDSelectorBitmap(np.packbits(mask, bitorder="little"))  # type: ignore[arg-type,call-arg]
-            )
         with one_thread():
-            found, places = self.exact.search(query.reshape(1, -1), min(k, len(self)), params=parameters)
+            found, places = self.exact.search(
+                query.reshape(1, -1), min(k, len(self)), params=self._only(rows)
+            )
         here = places[0] >= 0
         return places[0][here], found[0][here]
+
+    def above(self, query: Floats, least: float, rows: Rows | None = None) -> Rows:
+        """Return all rows whose inner product is more than `least`, among `rows` (ascending) if given."""
+        with one_thread():
+            _, _, found = self.exact.range_search(query.reshape(1, -1), least, params=self._only(rows))
+        return np.asarray(found, dtype=np.int64)
+
+    def _only(self, rows: Rows | None) -> Any:
+        if rows is None:
+            return None
+        mask = np.zeros(len(self), dtype=bool)
+        mask[rows] = True
+        bits = np.packbits(mask, bitorder="little")
+        return faiss.SearchParameters(sel=faiss.IDSelectorBitmap(bits))  # type: ignore[arg-type,call-arg]
 
     def likely(self, query: Floats, k: int) -> tuple[Rows, Floats]:
         """Return rows and coded inner products of the `k` that seem best; the block must be coded."""
@@ -182,6 +199,16 @@ class Block:
             found, places = self._packed.search(query.reshape(1, -1), min(k, len(self)))
         here = places[0] >= 0
         return places[0][here], found[0][here]
+
+
+def inner(vectors: Floats, query: Floats) -> Floats:
+    """Return the inner product of each of `vectors` [n, dimension] with `query`.
+
+    A vector's is the same to the bit wherever in a matrix it stands, which that of a matrix product is not:
+    indexes with other neighbours must agree.
+    """
+    found: Floats = np.einsum("ij,j->i", np.ascontiguousarray(vectors), np.ascontiguousarray(query))
+    return found
 
 
 def merge(blocks: Sequence[Block], codebook: Codebook | None) -> Block:

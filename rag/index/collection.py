@@ -1,9 +1,9 @@
-"""The index of one collection: vectors and terms of the same chunks, changed together."""
+"""The index of one collection, or of a part of it: vectors and terms of the same chunks, changed together."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 
 from rag.index.beside import beside
 from rag.index.blocks import Floats, Ids
-from rag.index.lexical import NAMES, PAIRS, RARE, SHARE, LexicalIndex
+from rag.index.hits import HOLDING, Hits, Part, joined, merge, ranks
+from rag.index.lexical import LexicalIndex
+from rag.index.question import Question, Statistics, ids_of
 from rag.index.rows import ascending
+from rag.index.scoring import Sought
 from rag.index.vectors import Kind, Looking, VectorIndex
 from rag.observing import NOBODY, Observer
 
-HOLDING = 50
-"""Chunks that are looked at for one quoted phrase."""
 APART = 20_000
 """Chunks from which on both legs are searched at the same time: each takes a millisecond there."""
 
@@ -33,30 +34,6 @@ class IndexedDocument:
     ids: Ids
     vectors: NDArray[np.floating]
     texts: list[str]
-
-
-@dataclass(frozen=True, eq=False)
-class Hits:
-    """Both legs' chunks for one question, and both scores of every one of them.
-
-    `ids` is the union; `dense` holds inner products; `lexical`, `rare`, `pairs` and `names` are shares from 0
-    to 1 (see `lexical.Scored`), of which the leg's rank is by the first.
-    Ranks count from 1, 0 where the leg did not return the chunk. `background` holds the inner products
-    with a sample of the whole collection. `coverage` is the share of the question's terms, by weight, that
-    the collection knows. `held` names for each phrase that was looked for the chunks that may hold it.
-    """
-
-    ids: Ids
-    dense: Floats
-    lexical: Floats
-    rare: Floats
-    pairs: Floats
-    names: Floats
-    dense_rank: NDArray[np.int64]
-    lexical_rank: NDArray[np.int64]
-    background: Floats
-    coverage: float
-    held: tuple[Ids, ...] = ()
 
 
 class CollectionIndex:
@@ -121,44 +98,88 @@ class CollectionIndex:
         Those that may hold one of the `phrases` word for word come in addition, and are named by `Hits.held`.
         The `observer` is told of both legs.
         """
+
+        def words() -> tuple[list[Sought], Statistics]:
+            sought = self._sought(Question.of(text, vector, k, phrases))
+            return sought, self._counted(sought)
+
         with self._lock.read():
-            allowed = None
-            if documents is not None:
-                kept = [self.documents[d][1] for d in documents if d in self.documents]
-                allowed = ascending(np.concatenate([np.zeros(0, dtype=np.int64), *kept]))
-            looking, apart = self.vectors.looking(vector, k, allowed), len(self) >= APART
-            with beside(partial(_observed, looking, observer), apart) as dense:
-                with observer.stage("lexical"):
-                    scored = self.lexical.score(text)
-                    matching, _ = scored.best(k, allowed)
-                    held = [self.lexical.score(phrase).holding(HOLDING, allowed) for phrase in phrases]
-                    known = _joined([matching, *held])
-                    # the other leg is not done yet: scores of chunks that are known cost no time now
-                    early = known if apart else known[:0]
-                    shares_early = scored.of(early)
-                background = self.vectors.background(vector)
-                if apart:  # words are found sooner: the rest of the vectors is searched by both
-                    looking.work()
-                dense()
-            near, _ = looking.found()
-            ids = _joined([near, known])
-            place = _ranks(ids, early)
-            shares = np.empty((4, len(ids)), dtype=np.float32)
-            shares[:, place > 0] = shares_early[:, place[place > 0] - 1]
-            shares[:, place == 0] = scored.of(ids[place == 0])
-            return Hits(
-                ids,
-                self.vectors.scores(vector, ids),
-                shares[SHARE],
-                shares[RARE],
-                shares[PAIRS],
-                shares[NAMES],
-                _ranks(ids, near),
-                _ranks(ids, matching),
-                background,
-                scored.coverage,
-                tuple(held),
-            )
+            return merge([self._part(vector, k, words, documents, observer)], k)
+
+    def statistics(self, question: Question) -> Statistics:
+        """Return what these chunks add to the weights of the question's terms."""
+        with self._lock.read():
+            return self._counted(self._sought(question))
+
+    def part(
+        self,
+        question: Question,
+        statistics: Statistics,
+        documents: frozenset[str] | None = None,
+        observer: Observer = NOBODY,
+    ) -> Part:
+        """Return what is here of a collection of which this is a part; `statistics` are those of it all."""
+
+        def words() -> tuple[list[Sought], Statistics]:
+            return self._sought(question), statistics
+
+        with self._lock.read():
+            return self._part(question.vector, question.k, words, documents, observer)
+
+    def _sought(self, question: Question) -> list[Sought]:
+        return [self.lexical.seek(terms) for terms in question.texts]
+
+    def _counted(self, sought: Sequence[Sought]) -> Statistics:
+        frequencies = tuple(each.frequency for each in sought)
+        return Statistics(len(self.lexical), self.lexical.total_length, frequencies)
+
+    def _part(
+        self,
+        vector: Floats,
+        k: int,
+        words: Callable[[], tuple[list[Sought], Statistics]],
+        documents: frozenset[str] | None,
+        observer: Observer,
+    ) -> Part:
+        """Both legs; `words` is called beside the dense one."""
+        allowed = None
+        if documents is not None:
+            allowed = ascending(ids_of(self.documents[d][1] for d in documents if d in self.documents))
+        looking, apart = self.vectors.looking(vector, k, allowed), len(self) >= APART
+        with beside(partial(_observed, looking, observer), apart) as dense:
+            with observer.stage("lexical"):
+                sought, counted = words()
+                scored, *others = [
+                    each.scored(counted.chunks, counted.length, frequency)
+                    for each, frequency in zip(sought, counted.frequencies, strict=True)
+                ]
+                matching = scored.best(k, allowed)
+                held = tuple(each.holding(HOLDING, allowed) for each in others)
+                known = joined([matching.ids, *(leg.ids for leg in held)])
+                # the other leg is not done yet: scores of chunks that are known cost no time now
+                early = known if apart else known[:0]
+                shares_early = scored.of(early)
+            sample, background = self.vectors.background(vector, counted.chunks)
+            if apart:  # words are found sooner: the rest of the vectors is searched by both
+                looking.work()
+            dense()
+        near, scores = looking.found()
+        ids = joined([near, known])
+        place = ranks(ids, early)
+        shares = np.empty((4, len(ids)), dtype=np.float32)
+        shares[:, place > 0] = shares_early[:, place[place > 0] - 1]
+        shares[:, place == 0] = scored.of(ids[place == 0])
+        return Part(
+            ids,
+            np.concatenate([scores, self.vectors.scores(vector, ids[len(near) :])]),
+            shares,
+            len(near),
+            matching,
+            held,
+            sample,
+            background,
+            scored.coverage,
+        )
 
     def generations(self) -> Mapping[str, int]:
         """Return the generation that is held of each document."""
@@ -174,24 +195,6 @@ class CollectionIndex:
 def _observed(looking: Looking, observer: Observer) -> None:
     with observer.stage("dense"):
         looking.work()
-
-
-def _joined(lists: Sequence[Ids]) -> Ids:
-    """One after the other, each id once."""
-    ids = lists[0]
-    for more in lists[1:]:
-        ids = np.concatenate([ids, more[~np.isin(more, ids)]])
-    return ids
-
-
-def _ranks(ids: Ids, ordered: Ids) -> NDArray[np.int64]:
-    """Where each of `ids` stands in `ordered`, from 1; 0 where it does not."""
-    if not len(ordered):
-        return np.zeros(len(ids), dtype=np.int64)
-    order = np.argsort(ordered)
-    at = order[np.minimum(np.searchsorted(ordered, ids, sorter=order), len(order) - 1)]
-    ranks: NDArray[np.int64] = np.where(ordered[at] == ids, at + 1, 0)
-    return ranks
 
 
 class ReadWriteLock:

@@ -11,9 +11,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from rag.index.analysis import NAMES_END, analyse, as_names, is_word
+from rag.index.analysis import Terms
+from rag.index.question import terms_of
 from rag.index.rows import Ids
-from rag.index.scoring import NAMES, NOTHING, PAIRS, RARE, SHARE, Scored
+from rag.index.scoring import NAMES, PAIRS, RARE, SHARE, Scored, Sought
 from rag.index.segments import Segment, build, merge
 
 __all__ = ["NAMES", "PAIRS", "RARE", "SHARE", "LexicalIndex", "Scored", "Segment"]
@@ -44,13 +45,19 @@ class LexicalIndex:
         kept = (segment.without(gone) for segment in self.segments)
         self.segments = tuple(segment for segment in kept if len(segment.ids))
 
+    @property
+    def total_length(self) -> float:
+        """Sum of the lengths of all chunks, a whole number."""
+        return sum(segment.total_length for segment in self.segments)
+
+    def seek(self, terms: Terms) -> Sought:
+        """Look up the terms of a question or phrase."""
+        return Sought.of(self.segments, terms)
+
     def score(self, query: str) -> Scored:
-        """Prepare to score the chunks for `query`."""
-        segments = self.segments
-        own, _ = analyse(query.replace(NAMES_END, " "))
-        if not segments or not len(own):
-            return NOTHING
-        return Scored.of_terms(segments, np.concatenate([own, as_names(own[is_word(own)])]))
+        """Prepare to score the chunks for `query`, in a collection of these chunks alone."""
+        sought = self.seek(terms_of(query))
+        return sought.scored(len(self), self.total_length, sought.frequency)
 
 
 def _tidy(segments: list[Segment]) -> tuple[Segment, ...]:

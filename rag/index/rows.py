@@ -45,3 +45,14 @@ def ascending(ids: Ids) -> Ids:
         return ids
     ids = np.sort(ids)
     return ids[np.append(True, ids[1:] != ids[:-1])] if len(ids) else ids
+
+
+def mixed(ids: Ids) -> NDArray[np.uint64]:
+    """Return a number for each id that looks drawn at random from 0 to 2⁶⁴, the same one anywhere.
+
+    It is the finaliser of SplitMix64 (Steele, Lea and Flood 2014).
+    """
+    found = ids.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
+    found = (found ^ (found >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    found = (found ^ (found >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return found ^ (found >> np.uint64(31))

@@ -11,12 +11,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rag.index.analysis import CODE_BIT, GRAM_BIT, NAME_BIT, PAIR_BIT, Terms, is_word
 from rag.index.postings import Floats, Part, Postings, Units
+from rag.index.question import Counted
 from rag.index.rows import Ids, Rows, ascending
 from rag.index.segments import Segment
 
@@ -37,6 +39,19 @@ Sums = NDArray[np.int64] | Units
 
 
 @dataclass(frozen=True, eq=False)
+class Leg:
+    """Chunks by falling score: `sums` are in whole units; equal ones go by id."""
+
+    ids: Ids
+    sums: NDArray[np.int64]
+
+    @property
+    def shares(self) -> Floats:
+        """The scores as shares of the best that any text could have."""
+        return (self.sums / UNIT).astype(np.float32)
+
+
+@dataclass(frozen=True, eq=False)
 class Scored:
     """What the words say of the chunks for one question.
 
@@ -52,26 +67,10 @@ class Scored:
     weights: Floats
     """Whole units, float32[4, terms], by descending rarity of the terms."""
     frequency: NDArray[np.int64]
-    """Chunks that hold each of the terms."""
+    """Chunks in these segments that hold each of the terms."""
     coverage: float
 
-    @classmethod
-    def of_terms(cls, segments: tuple[Segment, ...], terms: Terms) -> Scored:
-        """Prepare to score for a question of these distinct terms, its names in the order of its words."""
-        total = sum(len(segment.ids) for segment in segments)
-        places = [segment.find(terms) for segment in segments]
-        frequency = sum((last - first for first, last in places), np.zeros(len(terms), dtype=np.int64))
-        weights = _weights(terms, frequency, total)
-        average = sum(segment.total_length for segment in segments) / total
-        order = np.lexsort((terms, frequency))
-        parts = tuple(
-            Part(segment, first[order], last[order], segment.norm(K1, B, average))
-            for segment, (first, last) in zip(segments, places, strict=True)
-        )
-        coverage = float(weights[SHARE][frequency > 0].sum())
-        return cls(Postings(parts), np.rint(weights[:, order] * np.float32(UNIT)), frequency[order], coverage)
-
-    def best(self, k: int, allowed: Ids | None = None) -> tuple[Ids, Floats]:
+    def best(self, k: int, allowed: Ids | None = None) -> Leg:
         """Return the `k` best chunks by SHARE of those that have any, among `allowed` if given."""
         weights = self.weights[SHARE]
         left = weights.sum(dtype=np.float64) - np.cumsum(weights, dtype=np.float64)
@@ -88,14 +87,14 @@ class Scored:
                     sums, among = sums[kept], kept if among is None else among[kept]
         return self._ranked(sums, among, k, kth)
 
-    def holding(self, k: int, allowed: Ids | None = None) -> Ids:
+    def holding(self, k: int, allowed: Ids | None = None) -> Leg:
         """Return the `k` chunks that most likely hold the question word for word: most words, in order."""
         lines = [RARE, PAIRS]
         among = self._rows(allowed)
         own = self.postings.nothing(2, among)
         self.postings.add(own, slice(None), self.weights[lines], (False, True), among)
         sums = own.sum(axis=0, dtype=np.int64)
-        return self._ranked(sums, among, k, _kth(sums, k, 1))[0]
+        return self._ranked(sums, among, k, _kth(sums, k, 1))
 
     def of(self, wanted: Ids) -> Floats:
         """Return the shares of the chunks `wanted`, float32[4, len(wanted)], 0 for an unknown one."""
@@ -112,19 +111,55 @@ class Scored:
         """The rows that may be found, None for all."""
         return None if allowed is None else self.postings.among(ascending(allowed))
 
-    def _ranked(self, sums: Sums, among: Rows | None, k: int, least: int) -> tuple[Ids, Floats]:
+    def _ranked(self, sums: Sums, among: Rows | None, k: int, least: int) -> Leg:
         """The `k` best of the sums, of which none is below `least`; equal scores go by id."""
         top = np.flatnonzero(sums >= least)
         found, score = self.postings.ids(top if among is None else among[top]), sums[top].astype(np.int64)
         order = np.lexsort((found, -score))[:k]
-        return found[order], (score[order] / UNIT).astype(np.float32)
+        return Leg(found[order], score[order])
 
 
 _SATURATED = (True, False, True, False)
 """Rows of the tables in which a term's count counts."""
 
 NOTHING = Scored(Postings(()), np.zeros((4, 0), dtype=np.float32), np.zeros(0, dtype=np.int64), 0.0)
-"""What an index without chunks, or a question without terms, comes to."""
+"""What a collection without chunks, or a question without terms, comes to."""
+
+
+@dataclass(frozen=True, eq=False)
+class Sought:
+    """Where the postings of some distinct terms are in the segments of an index."""
+
+    segments: tuple[Segment, ...]
+    terms: Terms
+    places: tuple[tuple[Counted, Counted], ...]
+    """First and last posting of each term, by segment."""
+
+    @classmethod
+    def of(cls, segments: tuple[Segment, ...], terms: Terms) -> Sought:
+        """Look up the terms of a text, its names in the order of its words."""
+        return cls(segments, terms, tuple(segment.find(terms) for segment in segments))
+
+    @cached_property
+    def frequency(self) -> Counted:
+        """Chunks here that hold each of the terms."""
+        nothing = np.zeros(len(self.terms), dtype=np.int64)
+        return sum((last - first for first, last in self.places), nothing)
+
+    def scored(self, chunks: int, length: float, frequency: Counted) -> Scored:
+        """Prepare to score, with weights from a collection of so many chunks, so long together, of which so
+        many hold each term; these segments are all of it or a part."""
+        if not chunks or not len(self.terms):
+            return NOTHING
+        weights = _weights(self.terms, frequency, chunks)
+        order = np.lexsort((self.terms, self.frequency))
+        parts = tuple(
+            Part(segment, first[order], last[order], segment.norm(K1, B, length / chunks))
+            for segment, (first, last) in zip(self.segments, self.places, strict=True)
+        )
+        coverage = float(weights[SHARE][frequency > 0].sum())
+        units = np.rint(weights[:, order] * np.float32(UNIT))
+        return Scored(Postings(parts), units, self.frequency[order], coverage)
 
 
 def _weights(terms: Terms, frequency: NDArray[np.int64], total: int) -> Floats:

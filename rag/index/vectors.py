@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rag.index.blocks import PART, TRAINING, Block, Codebook, Floats, Ids, merge
+from rag.index.blocks import PART, TRAINING, Block, Codebook, Floats, Ids, Rows, inner, merge
 from rag.index.rows import ascending
 
 __all__ = ["Floats", "Ids", "Kind", "Looking", "VectorIndex"]
@@ -18,7 +19,9 @@ __all__ = ["Floats", "Ids", "Kind", "Looking", "VectorIndex"]
 Kind = Literal["auto", "flat", "pq"]
 
 SAMPLE = 1000
-"""Vectors that `background` looks at, spread evenly over the index."""
+"""Vectors of a collection that `background` looks at, as many more or less as drawing brings."""
+SLACK = 32
+"""Rows beyond those asked for that a scan brings: mostly they show that no other can be among the best."""
 MANY = 150_000
 """Vectors from which on `auto` codes them; an exact scan of so many takes some 6 ms."""
 CODED_FROM = 4096
@@ -38,7 +41,8 @@ class VectorIndex:
     def __init__(self, kind: Kind = "auto", blocks: Sequence[Block] = ()) -> None:
         self.kind: Kind = kind
         self.blocks: tuple[Block, ...] = tuple(blocks)
-        self._background: tuple[tuple[Block, ...], Floats] | None = None
+        nothing = np.zeros(0, dtype=np.int64), np.zeros((0, 0), dtype=np.float32)
+        self._background: tuple[tuple[Block, ...], int, Ids, Floats] = ((), -1, *nothing)
 
     def __len__(self) -> int:
         return sum(len(block) for block in self.blocks)
@@ -114,18 +118,25 @@ class VectorIndex:
             places, rows = block.find(ids[order])
             if len(places):
                 held[order[places]] = block.vectors[rows]
-        return self.blocks[0].decoded(held) @ query
+        return inner(self.blocks[0].decoded(held), query)
 
-    def background(self, query: Floats) -> Floats:
-        """Return the inner products of `query` with a sample of the vectors: what no match looks like."""
-        if not self.blocks:
-            return np.zeros(0, dtype=np.float32)
-        blocks, sample = self._background or ((), np.zeros((0, 0), dtype=np.float32))
-        if blocks is not self.blocks:
-            total = len(self)
-            sample = self._at(np.arange(0, total, max(1, total // SAMPLE))[:SAMPLE])
-            self._background = self.blocks, sample
-        return sample @ query
+    def background(self, query: Floats, chunks: int) -> tuple[Ids, Floats]:
+        """Return ids, ascending, and inner products with `query` of a sample: what no match looks like.
+
+        A chunk is drawn by its id, with a chance of `SAMPLE` in `chunks`, which is the size of the whole
+        collection: so the samples of its parts make up that of the whole.
+        """
+        blocks, of, ids, sample = self._background
+        if blocks is not self.blocks or of != chunks:
+            below = np.uint64(min((SAMPLE << 64) // max(1, chunks), (1 << 64) - 1))
+            drawn = [(block, block.sampled(below)) for block in self.blocks]
+            ids = np.concatenate([np.zeros(0, dtype=np.int64), *(block.ids[rows] for block, rows in drawn)])
+            order = np.argsort(ids)
+            vectors = [block.decoded(block.vectors[rows]) for block, rows in drawn]
+            sample = np.concatenate(vectors)[order] if vectors else np.zeros((0, len(query)), np.float32)
+            ids = ids[order]
+            self._background = self.blocks, chunks, ids, sample
+        return ids, inner(sample, query)
 
     def ids(self) -> Ids:
         """Return the ids of all vectors, in no particular order."""
@@ -160,6 +171,18 @@ class VectorIndex:
         return Codebook.train(everything._at(np.arange(0, total, max(1, total // TRAINING))))
 
 
+@dataclass(frozen=True, eq=False)
+class _Scan:
+    """What a scan of one block brought: `rows` and what they seem to score; any other of the rows `among`
+    scores no more than `least`, nearly."""
+
+    block: Block
+    rows: Rows
+    scores: Floats
+    among: Rows | None = None
+    least: float = -math.inf
+
+
 class Looking:
     """A search that several threads may do parts of: each calls `work`, and when all have returned one calls
     `found`."""
@@ -173,7 +196,7 @@ class Looking:
         # from the largest on, so that nobody is left with one at the end; the coded are refined together
         parts = [coded, *([block] for block in sorted(plain, key=len, reverse=True))]
         self._left = deque(parts if k > 0 else ())
-        self._found = [(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32))]
+        self._scans: list[_Scan] = []
 
     def work(self) -> None:
         """Search blocks until none is left to begin with."""
@@ -183,25 +206,56 @@ class Looking:
             except IndexError:
                 return
             if blocks and self._wanted is None and blocks[0].codebook is not None:
-                self._found += _refined(blocks, self._query, max(WIDTH, EACH * self._k))
+                self._scans += _refined(blocks, self._query, max(WIDTH, EACH * self._k))
                 continue
             for block in blocks:
                 rows = None if self._wanted is None else block.among(self._wanted)
                 if rows is None or len(rows):
-                    near, scores = block.nearest(self._query, self._k, rows)
-                    self._found.append((block.ids[near], scores))
+                    self._scans.append(self._scanned(block, rows))
+
+    def _scanned(self, block: Block, among: Rows | None) -> _Scan:
+        near, scores = block.nearest(self._query, self._k + SLACK, among)
+        rest = (len(block) if among is None else len(among)) > len(near)
+        return _Scan(block, near, scores, among, float(scores.min()) if rest else -math.inf)
 
     def found(self) -> tuple[Ids, Floats]:
-        """Return ids and inner products, best first."""
-        ids, scores = (np.concatenate(parts) for parts in zip(*self._found, strict=True))
-        if len(scores) > self._k > 0:  # each block gave so many
-            least = np.partition(scores, len(scores) - self._k)[len(scores) - self._k]
-            ids, scores = ids[scores >= least], scores[scores >= least]
+        """Return ids and inner products, best first, equal ones by id.
+
+        Which these are depends on the vectors alone and not on how they lie in blocks: scans score nearly
+        exactly, so what seems good enough is scored again. Where a block may have more of the same worth
+        than its scan brought, all of them are fetched.
+        """
+        if not self._scans:
+            return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32)
+        # rounding of a sum of products of unit vectors' numbers (Higham 2002, section 3.1), doubled
+        doubt = len(self._query) * 2.0**-22 * max(1.0, float(np.linalg.norm(self._query)))
+        least = _kth(np.concatenate([scan.scores for scan in self._scans]), self._k) - 2 * doubt
+        rows = [scan.rows[scan.scores >= least] for scan in self._scans]
+        ids, scores = self._exact(rows)
+        least = _kth(scores, self._k) - doubt
+        if any(scan.least >= least for scan in self._scans):
+            more = zip(self._scans, rows, strict=True)
+            rows = [
+                scan.block.above(self._query, least - doubt, scan.among) if scan.least >= least else own
+                for scan, own in more
+            ]
+            ids, scores = self._exact(rows)
         order = np.lexsort((ids, -scores))[: self._k]
         return ids[order], scores[order]
 
+    def _exact(self, rows: Sequence[Rows]) -> tuple[Ids, Floats]:
+        parts = list(zip(self._scans, rows, strict=True))
+        ids = np.concatenate([scan.block.ids[own] for scan, own in parts])
+        vectors = np.concatenate([scan.block.vectors[own] for scan, own in parts])
+        return ids, inner(self._scans[0].block.decoded(vectors), self._query)
 
-def _refined(blocks: Sequence[Block], query: Floats, width: int) -> list[tuple[Ids, Floats]]:
+
+def _kth(scores: Floats, k: int) -> float:
+    """The k-th best, -infinity where there are fewer."""
+    return float(np.partition(scores, len(scores) - k)[len(scores) - k]) if len(scores) >= k else -math.inf
+
+
+def _refined(blocks: Sequence[Block], query: Floats, width: int) -> list[_Scan]:
     """Score exactly the `width` rows of coded blocks that seem best by their codes."""
     if not blocks:
         return []
@@ -213,7 +267,7 @@ def _refined(blocks: Sequence[Block], query: Floats, width: int) -> list[tuple[I
     refined = []
     for block, (rows, scores) in zip(blocks, chosen, strict=True):
         kept = rows[scores >= least]
-        refined.append((block.ids[kept], block.vectors[kept].astype(np.float32) @ query))
+        refined.append(_Scan(block, kept, inner(block.decoded(block.vectors[kept]), query)))
     return refined
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from rag.fusion import fuse, order, trust
-from rag.index.collection import Hits
+from rag.index.hits import Hits
 
 
 def _hits(

@@ -108,8 +108,8 @@ def test_segments_merge_and_answer_as_one(monkeypatch: pytest.MonkeyPatch) -> No
     assert len(many.segments) < 4
     for question in ("river number", "1250", "แม่น้ำ", "number 17 ZX-4471"):
         left, right = many.score(question).best(50), one.score(question).best(50)
-        assert left[0].tolist() == right[0].tolist()
-        assert np.allclose(left[1], right[1])
+        assert left.ids.tolist() == right.ids.tolist()
+        assert left.sums.tolist() == right.sums.tolist()
 
 
 @settings(max_examples=60, deadline=None)
@@ -139,9 +139,9 @@ def test_the_best_are_those_of_scoring_everything(
         for allowed in (None, np.array(sorted(some), dtype=np.int64)):
             within = shares > 0 if allowed is None else (shares > 0) & np.isin(every, allowed)
             expected = [int(i) for i in np.lexsort((every, -shares)) if within[i]][:k]
-            ids, scores = scored.best(k, allowed)
-            assert ids.tolist() == expected
-            assert scores.tolist() == shares[expected].tolist()
+            found = scored.best(k, allowed)
+            assert found.ids.tolist() == expected
+            assert found.shares.tolist() == shares[expected].tolist()
 
 
 def test_bm25_equals_the_formula_worked_by_hand() -> None:
@@ -149,12 +149,12 @@ def test_bm25_equals_the_formula_worked_by_hand() -> None:
     index.add([1, 2, 3], ["水 水 木", "火 木 土", "木"])
     # single characters apart: no pairs, no 4-grams, so each character is one term
     scored = index.score("水")
-    ids, scores = scored.best(10)
+    found = scored.best(10)
     tf, length, average = 2, 3, 7 / 3
     expected = tf / (tf + 1.2 * (1 - 0.75 + 0.75 * length / average))
-    assert ids.tolist() == [1]
-    assert scores[0] == pytest.approx(expected, rel=1e-5)
-    assert index.score("金").best(10)[0].tolist() == []
+    assert found.ids.tolist() == [1]
+    assert found.shares[0] == pytest.approx(expected, rel=1e-5)
+    assert index.score("金").best(10).ids.tolist() == []
     half = index.score("水 金")
     idf = {n: np.log(1 + (3 - n + 0.5) / (n + 0.5)) for n in (0, 1)}
     assert half.coverage == pytest.approx(idf[1] / (idf[0] + idf[1]))
@@ -230,9 +230,9 @@ def test_any_text_can_be_indexed_and_asked(question: str, texts: list[str]) -> N
     index = LexicalIndex()
     index.add(range(len(texts)), texts)
     scored = index.score(question)
-    ids, scores = scored.best(10)
-    assert len(ids) == len(set(ids.tolist())) <= len(texts)
-    assert ((scores > 0) & (scores < 1)).all()
+    found = scored.best(10)
+    assert len(found.ids) == len(set(found.ids.tolist())) <= len(texts)
+    assert ((found.shares > 0) & (found.shares < 1)).all()
     assert 0 <= scored.coverage <= 1.00001
 
 
