@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ingest.keeping.reembed import Reembedding
     from ingest.updates import Replaced
     from ingest.uploads import Accepted
-    from rag.retrieval import Candidate
+    from rag.retrieval import Candidate, Looked
 
 
 def document(row: DocumentRow) -> schemas.Document:
@@ -136,6 +136,14 @@ def collection(
             embedder=coming.embedder, chunks_done=coming.done, chunks_total=coming.total
         ),
         created_at=row.created_at,
+    )
+
+
+def search(looked: Looked) -> schemas.SearchResponse:
+    """What a search found, and what of the collection it did not reach."""
+    partial = None if looked.partial is None else schemas.Partial.model_validate(looked.partial.as_dict())
+    return schemas.SearchResponse(
+        results=[search_result(candidate) for candidate in looked.candidates], partial=partial
     )
 
 

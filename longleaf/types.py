@@ -116,10 +116,18 @@ class SearchResult(Model):
     lexical_score: float | None
 
 
+class Partial(Model):
+    """That a collection in so many shards could not be searched whole: those in `missing` did not answer."""
+
+    shards: int
+    missing: list[int]
+
+
 class SearchResults(Model):
-    """Chunks, best first."""
+    """Chunks, best first; `partial` says what of a collection in shards was not searched."""
 
     results: list[SearchResult]
+    partial: Partial | None = None
 
 
 class Turn(Model):
@@ -201,6 +209,7 @@ class Answered(Model):
     receipts: list[Receipt]
     disagreements: list[Disagreement]
     searches: list[SearchStep]
+    partial: Partial | None = None
     timings: dict[str, float | None]
 
 

@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeAlias
 from rag.citations import Citation
 from rag.disagreement import Disagreement
 from rag.finding import SearchStep, Turn
+from rag.index.hits import Partial
 from rag.packing import Pack
 from rag.receipts import Receipt
 from rag.refusal import Verdict
@@ -141,7 +142,8 @@ class Answer:
     support; `quotes` are the quotes and nothing else; `none` refuses. `unsupported` are the sentences of
     `answer` that no quote supports, as they are marked there.
     `basis` is kept and not shown. `language` is the question's, by ISO 639-1, None where it can't be told.
-    `timings` are milliseconds by step, None for a step that was not taken.
+    `timings` are milliseconds by step, None for a step that was not taken. `partial` says which parts of the
+    collection could not be searched, None where all of it was.
     """
 
     answer_id: str
@@ -160,6 +162,7 @@ class Answer:
     disagreements: tuple[Disagreement, ...] = ()
     searches: tuple[SearchStep, ...] = ()
     basis: Basis = field(default_factory=Basis)
+    partial: Partial | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """As the API shows it."""
@@ -175,6 +178,7 @@ class Answer:
             "receipts": [receipt.as_dict() for receipt in self.receipts],
             "disagreements": [each.as_dict() for each in self.disagreements],
             "searches": [asdict(search) for search in self.searches],
+            "partial": None if self.partial is None else self.partial.as_dict(),
             "evidence": self.evidence.as_dict(),
             "context": self.context.as_dict(),
             "usage": self.usage.as_dict(),

@@ -164,7 +164,14 @@ class _Run:
         if verdict.enough and not citations:
             verdict = replace(verdict, reason="quotes_gone")
         self._clock.step("quoting")
-        delivery = Delivery(self._question, self._language, self._request, self._clock, self._cancel)
+        delivery = Delivery(
+            self._question,
+            self._language,
+            self._request,
+            self._clock,
+            self._cancel,
+            partial=found.partial is not None,
+        )
         if not verdict.enough:
             outcome: Outcome | None = yield from delivery.refusal(
                 context, citations, told=early, near=verdict.near
@@ -201,6 +208,7 @@ class _Run:
             outcome.disagreements,
             found.searches,
             basis,
+            found.partial,
         )
         if self._kept:
             kept = keep(self._request, answer, state)

@@ -54,6 +54,8 @@ class Delivery:
     request: AnswerRequest
     clock: Clock
     cancel: threading.Event
+    partial: bool = False
+    """Whether only a part of the documents could be searched: then nothing is said of all of them."""
 
     def refusal(
         self, context: Context, closest: tuple[Citation, ...], *, told: bool, near: bool
@@ -63,7 +65,7 @@ class Delivery:
             yield ContextEvent(context)
         empty = not context.pack.segments and not context.pack.dropped
         status: AnswerStatus = "nothing_retrieved" if empty else "insufficient_evidence"
-        text = say("nothing" if empty else "refusal", self.language)
+        text = say("unreached" if self.partial else "nothing" if empty else "refusal", self.language)
         shown = closest if near else ()
         for citation in shown:
             yield CitationEvent(citation)

@@ -18,9 +18,10 @@ from typing import Literal, Protocol
 
 from model import Engine
 from rag.follow_up import Turn, stand_alone
+from rag.index.hits import Partial
 from rag.names import cased, names
 from rag.parts import parts
-from rag.retrieval import Candidate, SearchScope
+from rag.retrieval import Candidate, Looked, SearchScope
 from rag.statements import asked_statements
 from rag.terms import coverage, rarity, terms
 
@@ -49,7 +50,7 @@ Why = Literal["question", "follow_up", "part", "next_place"]
 class Search(Protocol):
     """The part of `rag.retrieval.Retriever` that is needed here."""
 
-    def search(self, question: str, scope: SearchScope, top_k: int = 10) -> list[Candidate]: ...
+    def look(self, question: str, scope: SearchScope, top_k: int = 10) -> Looked: ...
 
 
 @dataclass(frozen=True)
@@ -69,13 +70,15 @@ class Found:
 
     `candidates`, best first, scores falling: the question's own `top_k` and what the further searches added.
     `further` are the next best of the first search, which fill what is left of a large budget. `question` is
-    the question as it was searched: made whole from the conversation where it leaned on it.
+    the question as it was searched: made whole from the conversation where it leaned on it. `partial` says
+    which parts of the collection one of the searches did not reach.
     """
 
     candidates: list[Candidate]
     searches: tuple[SearchStep, ...]
     question: str
     further: list[Candidate] = field(default_factory=list)
+    partial: Partial | None = None
 
 
 class Finder:
@@ -97,14 +100,14 @@ class Finder:
         """Search for `question`, and further where that is likely to help.
 
         `steps` bounds the searches, from 1 (the question alone) to 4; given, it also asks for the next
-        place where the rule would not. None leaves it to the rules. Raises as `Retriever.search`.
+        place where the rule would not. None leaves it to the rules. Raises as `Retriever.look`.
         """
         asked = self._whole(question, history)
         trail = _Trail(self._retriever, scope, STEPS if steps is None else min(steps, STEPS))
         own = trail.search(asked, "question" if asked == question.strip() else "follow_up", top_k * DEEPER)
         first = own[:top_k]
         if not first:
-            return Found([], tuple(trail.steps), asked)
+            return Found([], tuple(trail.steps), asked, partial=trail.partial)
         for part in parts(asked):
             trail.add(part, "part", scope, top_k)
         leading = replace(scope, document_ids=_leading(first))
@@ -117,7 +120,7 @@ class Finder:
         searches = [replace(step, added=new) for step, new in zip(trail.steps, [0, *added], strict=True)]
         taken = {candidate.chunk_id for candidate in merged}
         further = [candidate for candidate in own[top_k:] if candidate.chunk_id not in taken]
-        return Found(merged, tuple(searches), asked, further)
+        return Found(merged, tuple(searches), asked, further, trail.partial)
 
     def _whole(self, question: str, history: Sequence[Turn]) -> str:
         if not history:
@@ -138,10 +141,15 @@ class _Trail:
         self._began = time.perf_counter()
         self.steps: list[SearchStep] = []
         self.lists: list[list[Candidate]] = []
+        self.partial: Partial | None = None
 
     def search(self, query: str, why: Why, top_k: int, scope: SearchScope | None = None) -> list[Candidate]:
         began = time.perf_counter()
-        found = self._retriever.search(query, scope or self._scope, top_k)
+        looked = self._retriever.look(query, scope or self._scope, top_k)
+        found = looked.candidates
+        if looked.partial is not None:
+            missing = {*looked.partial.missing, *(self.partial.missing if self.partial else ())}
+            self.partial = Partial(looked.partial.shards, tuple(sorted(missing)))
         took = round((time.perf_counter() - began) * 1000, 2)
         self.steps.append(SearchStep(query, why, len(found), 0, took))
         return found

@@ -42,6 +42,7 @@ def stored(db: Database, scope: Scope, answer_id: str, owner: str = "") -> dict[
             "receipts": recipe.get("receipts", []),
             "disagreements": words.get("disagreements", []),
             "searches": words.get("searches", []),
+            "partial": recipe.get("partial"),
             "evidence": recipe.get("evidence"),
             "usage": Usage(**recipe["usage"]).as_dict() if "usage" in recipe else None,
             "timings": {name: recipe["timings"].get(name) for name in STEPS} if "timings" in recipe else {},

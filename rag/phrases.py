@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-Phrase = Literal["nothing", "refusal", "disagreement"]
+Phrase = Literal["nothing", "refusal", "unreached", "disagreement"]
 
 _SAID: dict[Phrase, dict[str, str]] = {
     "nothing": {
@@ -28,6 +28,17 @@ _SAID: dict[Phrase, dict[str, str]] = {
         "hi": "दस्तावेज़ यह नहीं बताते।",
         "th": "เอกสารไม่ได้ระบุไว้",
         "ar": "المستندات لا تذكر ذلك.",
+    },
+    "unreached": {
+        "en": "Not all documents could be searched; those that could be do not say.",
+        "de": "Nicht alle Dokumente konnten durchsucht werden; in den durchsuchten steht es nicht.",
+        "es": "No se pudieron buscar todos los documentos; los que se buscaron no lo dicen.",
+        "fr": "Tous les documents n’ont pas pu être consultés ; ceux qui l’ont été ne le disent pas.",
+        "it": "Non è stato possibile cercare in tutti i documenti; quelli consultati non lo dicono.",
+        "pt": "Não foi possível pesquisar todos os documentos; os que foram pesquisados não dizem.",
+        "hi": "सभी दस्तावेज़ों में खोज नहीं हो सकी; जिनमें हुई, वे यह नहीं बताते।",
+        "th": "ไม่สามารถค้นหาเอกสารได้ครบทุกฉบับ และเอกสารที่ค้นหาได้ไม่ได้ระบุไว้",
+        "ar": "تعذّر البحث في جميع المستندات، وما أمكن البحث فيه لا يذكر ذلك.",
     },
     "disagreement": {
         "en": "The sources disagree:",

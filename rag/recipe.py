@@ -92,6 +92,7 @@ def keep(request: AnswerRequest, answer: Answer, state: State) -> Kept:
         "usage": asdict(answer.usage),
         "timings": dict(answer.timings),
         "receipts": [asdict(receipt) for receipt in answer.receipts],
+        "partial": None if answer.partial is None else answer.partial.as_dict(),
     }
     words = {
         "answer": answer.answer,
@@ -163,4 +164,6 @@ def _lasting(answer: Answer) -> dict[str, Any]:
     not counted again."""
     body = answer.as_dict()
     body["searches"] = [search | {"milliseconds": 0} for search in body["searches"]]
+    if body["partial"] is None:  # as in answers that were kept before there were shards
+        del body["partial"]
     return {name: body[name] for name in body if name not in {"answer_id", "usage", "timings", "receipts"}}

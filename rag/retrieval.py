@@ -12,7 +12,7 @@ from rag.filter_sql import matching_documents
 from rag.filters import Filter
 from rag.fusion import SMALLEST_SPREAD, fuse, order
 from rag.index.collection import CollectionIndex
-from rag.index.hits import Hits
+from rag.index.hits import Hits, Partial
 from rag.index.live import LiveIndexes
 from rag.index.vectors import Floats
 from rag.observing import NOBODY, Observer
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from rag.embedders import Embedder
     from rag.rerank import Reranker
+    from rag.shards.searching import ShardedIndex, Sharding
 
 DEPTH = 200
 """Chunks that each leg contributes."""
@@ -74,6 +75,14 @@ class Candidate:
     lexical_score: float
 
 
+@dataclass(frozen=True)
+class Looked:
+    """What one search found, best first; `partial` says what of the collection it did not reach."""
+
+    candidates: list[Candidate]
+    partial: Partial | None = None
+
+
 class Retriever:
     """Searches collections; threads may share it."""
 
@@ -84,19 +93,28 @@ class Retriever:
         embedder: Embedder,
         reranker: Reranker | None = None,
         observer: Observer = NOBODY,
+        *,
+        sharding: Sharding | None = None,
     ) -> None:
+        """With `sharding`, collections that are laid out over shards are searched there."""
         self._db = db
+        self._sharding = sharding
         self._indexes = indexes
         self._embedder = embedder
         self._reranker = reranker
         self._observer = observer
 
     def search(self, question: str, scope: SearchScope, top_k: int = 10) -> list[Candidate]:
+        """Return what `look` finds, for who takes it as it is."""
+        return self.look(question, scope, top_k).candidates
+
+    def look(self, question: str, scope: SearchScope, top_k: int = 10) -> Looked:
         """Return up to `top_k` chunks for `question`, best first.
 
         Everything published before the call is found, nothing deleted before it. Raises NotFound
         (`collection_not_found`), Conflict (`embedder_mismatch`) when the collection's vectors come from
-        another embedding model, and Unavailable (`reranker_missing`, `reranker_unsupported`).
+        another embedding model, and Unavailable (`reranker_missing`, `reranker_unsupported`,
+        `shards_unavailable`).
         """
         workspace = Scope(scope.workspace_id)
         index = self._index(workspace, scope.collection_id)
@@ -105,8 +123,8 @@ class Retriever:
             with self._observer.stage("filter"), self._db.glance() as session:
                 matching = matching_documents(session, workspace, scope.collection_id, scope.filters)
             documents = matching if documents is None else documents & matching
-        if top_k < 1 or not len(index) or (documents is not None and not documents):
-            return []
+        if top_k < 1 or index.empty or (documents is not None and not documents):
+            return Looked([])
         with self._observer.stage("embed"):
             vector = self._embedder.embed_query(question)
         phrases = quoted_phrases(question)
@@ -120,11 +138,15 @@ class Retriever:
         if self._reranker is not None and not any(phrase.telling for phrase in phrases):
             with self._observer.stage("rerank"):
                 found = _reranked(self._reranker, question, hits, found)
-        return found[:top_k]
+        return Looked(found[:top_k], hits.partial)
 
-    def _index(self, workspace: Scope, collection_id: str) -> CollectionIndex:
+    def _index(self, workspace: Scope, collection_id: str) -> CollectionIndex | ShardedIndex:
         """The collection's index, of vectors of this embedder: others may take their place at any moment."""
         embedder = self._embedder.fingerprint
+        if self._sharding is not None:
+            sharded = self._sharding.find(workspace, collection_id, embedder)
+            if sharded is not None:
+                return sharded
         while True:
             index = self._indexes.follow(collection_id, workspace.workspace_id, embedder)
             if index.embedder == embedder:

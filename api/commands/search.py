@@ -17,11 +17,13 @@ def run(settings: Settings, query: str, collection: str, top_k: int, *, as_json:
     asked = SearchRequest(query=query, collection=collection, top_k=top_k)
     with command_service(settings, engine=False, collection=collection) as service:
         scope = search_scope(service, asked.collection, None, None)
-        found = service.retriever.wait().search(asked.query, scope, asked.top_k)
+        looked = service.retriever.wait().look(asked.query, scope, asked.top_k)
     if as_json:
-        results = [serialize.search_result(candidate).model_dump(mode="json") for candidate in found]
-        say_json({"results": results})
+        say_json(serialize.search(looked).model_dump(mode="json"))
         return
+    found = looked.candidates
+    if looked.partial is not None:
+        say(f"{len(looked.partial.missing)} of {looked.partial.shards} shards could not be searched.")
     if not found:
         say("Nothing found.")
     for number, candidate in enumerate(found, start=1):

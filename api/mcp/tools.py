@@ -92,8 +92,9 @@ def search(service: Service, asked: Search, _gone: threading.Event) -> dict[str,
     """Passages that fit, best first."""
     wanted = SearchRequest(query=asked.query, top_k=asked.top_k)
     scope = search_scope(service, asked.collection, None, asked.filters)
-    found = service.retriever.wait().search(wanted.query, scope, wanted.top_k)
-    return {"results": [serialize.search_result(each).model_dump(mode="json") for each in found]}
+    return serialize.search(service.retriever.wait().look(wanted.query, scope, wanted.top_k)).model_dump(
+        mode="json"
+    )
 
 
 def ask(service: Service, asked: Ask, gone: threading.Event) -> dict[str, Any]:
@@ -114,6 +115,7 @@ _ANSWER = (
     "citations",
     "disagreements",
     "warnings",
+    "partial",
     "evidence",
 )
 

@@ -23,7 +23,6 @@ router = APIRouter(tags=["questions"])
 def search(service: Reads, body: schemas.SearchRequest) -> Response:
     """Chunks that fit the query by meaning or by words, best first."""
     scope = search_scope(service, body.collection, body.document_ids, body.filters)
-    found = service.retriever.wait().search(body.query, scope, body.top_k)
-    answer = schemas.SearchResponse(results=[serialize.search_result(candidate) for candidate in found])
+    answer = serialize.search(service.retriever.wait().look(body.query, scope, body.top_k))
     # written here, in the thread that has it, it is not validated and carried to another one once more
     return Response(answer.model_dump_json(), media_type="application/json")

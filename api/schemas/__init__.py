@@ -83,7 +83,7 @@ from api.schemas.questions import (
     Turn,
     Usage,
 )
-from api.schemas.searches import DocumentIds, SearchRequest, SearchResponse, SearchResult
+from api.schemas.searches import DocumentIds, Partial, SearchRequest, SearchResponse, SearchResult
 from api.schemas.webhooks import (
     Delivery,
     DeliveryList,
@@ -145,6 +145,7 @@ __all__ = [
     "NewWorkspace",
     "Operations",
     "PageText",
+    "Partial",
     "Problem",
     "ProviderAnswer",
     "QueryRequest",

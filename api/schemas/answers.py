@@ -17,6 +17,7 @@ from api.schemas.questions import (
     SearchStep,
     Usage,
 )
+from api.schemas.searches import Partial
 
 
 class StoredAnswer(BaseModel):
@@ -39,6 +40,7 @@ class StoredAnswer(BaseModel):
     receipts: list[Receipt]
     disagreements: list[Disagreement]
     searches: list[SearchStep]
+    partial: Partial | None = Field(description="Which shards of the collection were not searched then.")
     evidence: EvidenceVerdict | None
     usage: Usage | None
     timings: dict[str, float | None]

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from api.fields import MAX_SEED, Question, id_pattern
 from api.schemas.base import Request
-from api.schemas.searches import Scoped
+from api.schemas.searches import Partial, Scoped
 
 
 class Turn(Request):
@@ -192,6 +192,9 @@ class QueryResponse(BaseModel):
         description="Citations that contradict each other; `answer` says so too."
     )
     searches: list[SearchStep] = Field(description="The searches that were made, in their order.")
+    partial: Partial | None = Field(
+        description="Which shards of the collection were not searched; null where all of it was."
+    )
     evidence: EvidenceVerdict
     context: dict[str, Any] = Field(
         description="`mode`, `tokens`, `budget`, `segments` read, candidates `dropped`."

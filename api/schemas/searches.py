@@ -59,7 +59,18 @@ class SearchResult(BaseModel):
     lexical_score: float | None
 
 
+class Partial(BaseModel):
+    """That a collection in shards could not be searched whole."""
+
+    shards: int = Field(description="Shards that the collection has.")
+    missing: list[int] = Field(description="Ids of those that did not answer.")
+
+
 class SearchResponse(BaseModel):
     """Chunks, best first."""
 
     results: list[SearchResult]
+    partial: Partial | None = Field(
+        default=None,
+        description="Which shards of the collection were not searched; null where all of it was.",
+    )

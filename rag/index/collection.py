@@ -55,6 +55,11 @@ class CollectionIndex:
     def __len__(self) -> int:
         return len(self.vectors)
 
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to search."""
+        return not len(self)
+
     def apply(self, added: Collection[IndexedDocument], removed: Collection[str] = ()) -> None:
         """Put the documents `added` in place of what is held of them, and drop the documents `removed`.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,18 @@ from rag.index.scoring import NAMES, PAIRS, RARE, SHARE, Leg
 
 HOLDING = 50
 """Chunks that are looked at for one quoted phrase."""
+
+
+@dataclass(frozen=True)
+class Partial:
+    """That a search did not reach all of a collection: of so many shards these were `missing`."""
+
+    shards: int
+    missing: tuple[int, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """As the API shows it."""
+        return {"shards": self.shards, "missing": list(self.missing)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +55,8 @@ class Hits:
     background: Floats
     coverage: float
     held: tuple[Ids, ...] = ()
+    partial: Partial | None = None
+    """None where all of the collection was searched."""
 
 
 @dataclass(frozen=True, eq=False)

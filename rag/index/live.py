@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -49,9 +50,18 @@ class _Entry:
 class LiveIndexes:
     """The indexes of this process, built on first use from a snapshot or from the database alone."""
 
-    def __init__(self, db: Database, settings: Settings, *, shared: SharedSnapshots | None = None) -> None:
-        """`shared` is where snapshots of other machines are found and own ones are sent to."""
+    def __init__(
+        self,
+        db: Database,
+        settings: Settings,
+        holds: Callable[[str], bool] | None = None,
+        *,
+        shared: SharedSnapshots | None = None,
+    ) -> None:
+        """With `holds`, an index has the documents alone whose ids that is true of, and is never on disk.
+        `shared` is where snapshots of other machines are found and own ones are sent to."""
         self._db = db
+        self._holds = holds
         self._shared = shared
         self._folder = settings.data_dir / "index"
         self._kind: Kind = settings.index
@@ -87,9 +97,23 @@ class LiveIndexes:
                 self._catch_up(entry, collection_id, scope)
         return entry.index
 
+    def current(self, collection_id: str, workspace_id: str, embedder: str, seq: int) -> CollectionIndex:
+        """Return the index with at least the changes up to number `seq` in it, and vectors of `embedder`.
+
+        Where it has them already nothing is asked of the database. Raises as `follow`.
+        """
+        entry = self._entry(collection_id)
+        if 0 <= seq <= entry.seq and entry.index.embedder == embedder:
+            return entry.index
+        return self.follow(collection_id, workspace_id, embedder)
+
     def sequence(self, collection_id: str) -> int:
         """Return the number of the last change that the index holds, -1 before it is built."""
         return self._entry(collection_id).seq
+
+    def held(self, collection_id: str) -> CollectionIndex:
+        """Return the index as it is, without a look at the database."""
+        return self._entry(collection_id).index
 
     def sizes(self) -> list[int]:
         """Chunks of each collection's index that is in memory."""
@@ -107,7 +131,8 @@ class LiveIndexes:
         if document_id is None:
             with self._lock:
                 self._entries.pop(collection_id, None)
-            snapshot.drop(folder)
+            if self._holds is None:
+                snapshot.drop(folder)
             if self._shared is not None:
                 self._shared.drop(collection_id)
             return
@@ -116,7 +141,8 @@ class LiveIndexes:
             entry.index.apply([], [document_id])
             entry.unsaved += 1
             try:
-                snapshot.purge(folder, entry.index)
+                if self._holds is None:
+                    snapshot.purge(folder, entry.index)
             finally:
                 if self._shared is not None:
                     self._shared.purge(collection_id, entry.index)
@@ -166,11 +192,13 @@ class LiveIndexes:
             self._shared.fetch(self._folder / collection_id, origin)
         with self._db.read() as session:
             origin = _origin(session, scope, collection_id)
-            loaded = None if anew else snapshot.load(self._folder / collection_id, origin, self._kind)
+            # a part of a collection is never on disk
+            skipped = anew or self._holds is not None
+            loaded = None if skipped else snapshot.load(self._folder / collection_id, origin, self._kind)
             index = loaded or CollectionIndex(kind=self._kind)
             index.embedder = origin.embedder
             seq = Changes(session, scope).newest(collection_id)
-            live = {row.id: row for row in Documents(session, scope).live(collection_id)}
+            live = {row.id: row for row in Documents(session, scope).live(collection_id) if self._has(row.id)}
             held = {key: generation for key, (generation, _) in index.documents.items()}
             stale = [key for key in held if key not in live]
             later = Changes(session, scope).after(collection_id, index.seq, limit=1_000_000) if loaded else []
@@ -188,7 +216,7 @@ class LiveIndexes:
                 return
             exchanged, gone = any(change.kind == "reembed" for change in changes), list[str]()
             if not exchanged:
-                touched = {change.document_id for change in changes}
+                touched = {change.document_id for change in changes if self._has(change.document_id)}
                 live = {
                     key: row
                     for key, row in Documents(session, scope).many(sorted(touched)).items()
@@ -202,7 +230,7 @@ class LiveIndexes:
             self._build(entry, collection_id, scope, anew=True)
         elif gone and len(entry.index) >= WORTH_KEEPING:
             self._save(entry, collection_id, scope)
-        elif gone:
+        elif gone and self._holds is None:
             with suppress(OSError):  # whoever deleted it has heard of it; a search goes on
                 snapshot.purge(self._folder / collection_id, entry.index)
 
@@ -227,7 +255,12 @@ class LiveIndexes:
             index.apply(batch, gone)
         return touched + size
 
+    def _has(self, document_id: str) -> bool:
+        return self._holds is None or self._holds(document_id)
+
     def _save(self, entry: _Entry, collection_id: str, scope: Scope) -> None:
+        if self._holds is not None:
+            return
         folder = self._folder / collection_id
         try:
             with self._db.read() as session:

@@ -266,6 +266,7 @@ PAIRS: list[tuple[type[BaseModel], type[BaseModel]]] = [
     (types.Feedback, schemas.Feedback),
     (types.FeedbackPage, schemas.FeedbackList),
     (types.GivenFeedback, schemas.GivenFeedback),
+    (types.Partial, schemas.Partial),
     (types.Receipt, schemas.Receipt),
     (types.Reembedding, schemas.Reembedding),
     (types.SearchResult, schemas.SearchResult),

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from sqlalchemy import delete
 
 from model import Engine
+from rag import kept
 from rag.answering import (
     Answer,
     Answerer,
@@ -30,11 +31,12 @@ from rag.answering import (
 from rag.embedders import Embedder
 from rag.errors import InvalidRequest
 from rag.finding import Turn
+from rag.index.hits import Partial
 from rag.index.live import LiveIndexes
 from rag.phrases import say
 from rag.prompts import REFUSAL
 from rag.refusal import Verdict
-from rag.retrieval import Candidate, Retriever, SearchScope
+from rag.retrieval import Looked, Retriever, SearchScope
 from rag.settings import Settings
 from rag.store.repositories import DEFAULT_SCOPE, Answers, Documents
 from rag.store.scope import DEFAULT_WORKSPACE
@@ -246,8 +248,8 @@ class DeletingSearch:
         self._search = search
         self._gone = gone
 
-    def search(self, question: str, scope: SearchScope, top_k: int = 10) -> list[Candidate]:
-        found: list[Candidate] = self._search.search(question, scope, top_k)
+    def look(self, question: str, scope: SearchScope, top_k: int = 10) -> Looked:
+        found: Looked = self._search.look(question, scope, top_k)
         self._gone()
         return found
 
@@ -263,6 +265,37 @@ def test_a_document_deleted_between_search_and_quote_is_not_cited(
     assert {citation.document_id for citation in shown} <= {rivers}
     assert answer.answer_status != "answered"
     assert "640" not in json.dumps(answer.as_dict())
+
+
+class PartialSearch:
+    """A search that did not reach one of three shards."""
+
+    def __init__(self, search: Any) -> None:
+        self._search = search
+
+    def look(self, question: str, scope: SearchScope, top_k: int = 10) -> Looked:
+        return replace(self._search.look(question, scope, top_k), partial=Partial(3, (2,)))
+
+
+@ONE_STORE
+def test_an_answer_from_a_part_of_the_documents_says_so(
+    library: Library, make: Callable[..., Answerer]
+) -> None:
+    library.add("Harbour", HARBOUR)
+    whole, part = make(), make(around=PartialSearch)
+    answer = answer_of(part, request(library, PAID))
+    assert answer.answer_status == "answered"
+    assert answer.as_dict()["partial"] == {"shards": 3, "missing": [2]}
+    assert kept.stored(library.db, DEFAULT_SCOPE, answer.answer_id)["partial"] == {
+        "shards": 3,
+        "missing": [2],
+    }
+    assert answer_of(whole, request(library, PAID)).as_dict()["partial"] is None
+    nowhere = request(library, "Who was the first astronaut on Venus?")
+    refused, partly = answer_of(whole, nowhere), answer_of(part, nowhere)
+    assert refused.answer_status == partly.answer_status != "answered"
+    assert partly.answer != refused.answer
+    assert partly.answer.startswith("Not all documents could be searched")
 
 
 @ONE_STORE

@@ -67,7 +67,7 @@ def test_a_warning_comes_only_when_both_are_known_and_differ() -> None:
 
 def test_the_service_speaks_nine_languages_and_english_otherwise() -> None:
     assert set(LANGUAGES) == {"en", "de", "es", "fr", "it", "pt", "hi", "th", "ar"}
-    for phrase in ("nothing", "refusal"):
+    for phrase in ("nothing", "refusal", "unreached"):
         said = {language: say(phrase, language) for language in LANGUAGES}
         assert len(set(said.values())) == len(LANGUAGES)
         for language in set(LANGUAGES) & {"de", "es", "it", "hi", "th", "ar"}:

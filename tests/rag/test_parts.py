@@ -29,7 +29,7 @@ def same(left: Hits, right: Hits) -> None:
         its = getattr(right, name)
         if name == "held":
             assert [ids.tolist() for ids in mine] == [ids.tolist() for ids in its]
-        elif name == "coverage":
+        elif name in {"coverage", "partial"}:
             assert mine == its
         else:
             assert mine.dtype == its.dtype, name

@@ -156,11 +156,12 @@ export class Turn {
   }
 
   // What to know before the answer is used: contradictions, marks, and the service's own warnings.
-  #note({ warnings = [], disagreements = [], unsupported = [], language }) {
+  #note({ warnings = [], disagreements = [], unsupported = [], partial, language }) {
     if (language) this.prose.lang = language;
     const notes = disagreements.map(({ citation_ids, values }) => told("turn.disagree", { places: h("span", {}, citation_ids.map((id, place) => [
       place ? ", " : "", ...told("turn.value", { value: bdi(values[place]), id })]).flat()) }));
     if (unsupported.length) notes.push([t("turn.marked", { n: unsupported.length })]);
+    if (partial) notes.push([t("turn.partial", { n: partial.missing.length, shards: partial.shards })]);
     notes.push(...warnings.map((text) => [h("span", { lang: "en" }, text)]));
     this.notes.replaceChildren(...notes.map((parts) => h("li", {}, parts)));
     this.notes.hidden = !notes.length;

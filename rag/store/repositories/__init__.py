@@ -16,6 +16,7 @@ from rag.store.repositories.feedback import Feedback
 from rag.store.repositories.generations import Generations
 from rag.store.repositories.jobs import Jobs
 from rag.store.repositories.keys import Keys
+from rag.store.repositories.layouts import Layouts
 from rag.store.repositories.members import Members
 from rag.store.repositories.quotas import Quotas
 from rag.store.repositories.synced import SyncedFiles
@@ -39,6 +40,7 @@ __all__ = [
     "Generations",
     "Jobs",
     "Keys",
+    "Layouts",
     "Members",
     "Quotas",
     "Scope",

@@ -1,0 +1,1 @@
+"""Collections that are searched in parts: who holds which document, how the answers become one."""
