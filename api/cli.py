@@ -19,6 +19,7 @@ from api.cli_distil import distil_app
 from api.cli_documents import documents_app
 from api.cli_eval import eval_app
 from api.cli_people import keys_app, users_app, workspaces_app
+from api.cli_shards import shards_app
 from api.options import Collection, Json, Model, Results, TopK, given, quiet, settings
 from api.terminal import BROKEN_PIPE, FAILURE, INTERRUPTED, SUCCESS, USAGE, say, warn
 
@@ -34,6 +35,7 @@ app.add_typer(documents_app)
 app.add_typer(distil_app)
 app.add_typer(audit_app, name="audit")
 app.add_typer(keys_app, name="keys")
+app.add_typer(shards_app, name="shards")
 app.add_typer(users_app, name="users")
 app.add_typer(workspaces_app, name="workspaces")
 

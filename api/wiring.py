@@ -33,7 +33,7 @@ from rag.roles import Role
 from rag.settings import Settings
 from rag.store.migrate import check, prepare_for_serving
 from rag.store.records import CollectionRow
-from rag.store.repositories import Collections
+from rag.store.repositories import Collections, Layouts
 from rag.store.repositories.collections import check_collection_name, owner_of
 from rag.store.repositories.rates import SharedRates
 from rag.store.scope import DEFAULT_SCOPE, Scope
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from rag.finding import Search
     from rag.index.live import LiveIndexes
     from rag.index.shared import SharedSnapshots
+    from rag.shards.searching import Sharding
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -377,7 +378,22 @@ class Service:
         if self.loaders.search is not None:
             return self.loaders.search(self.settings)
         reranker = load_reranker(self.settings, embedder)
-        return Retriever(self.db, self.indexes.wait(), embedder, reranker, self.observer)
+        return Retriever(
+            self.db, self.indexes.wait(), embedder, reranker, self.observer, sharding=self._make_sharding()
+        )
+
+    def _make_sharding(self) -> Sharding | None:
+        """The shards of the cluster, which this then looks after; None without one."""
+        if not self.settings.cluster:
+            return None
+        from api.cluster.shard_keeping import ShardKeeper  # noqa: PLC0415
+        from api.cluster.shard_ray import RayShards, join  # noqa: PLC0415
+        from rag.shards.searching import Sharding  # noqa: PLC0415
+
+        ray = join(self.settings.cluster)
+        keeper = ShardKeeper(self.db, self.settings, ray)
+        self._run("shards", lambda: keeper.run(self.stopping))
+        return Sharding(self.db, RayShards(ray))
 
     def _make_answerer(self) -> Answerer:
         from rag.answering import Answerer  # noqa: PLC0415
@@ -409,8 +425,11 @@ class Service:
     def _published(self, collection_id: str, _document_id: str) -> None:
         with self.db.read() as session:
             workspace = owner_of(session, collection_id)
-        if workspace is not None:
-            self.indexes.wait().follow(collection_id, workspace)
+            if workspace is None:
+                return
+            if self.settings.cluster and Layouts(session, Scope(workspace)).find(collection_id) is not None:
+                return  # its replicas follow by themselves; the whole of it need not fit here
+        self.indexes.wait().follow(collection_id, workspace)
 
 
 def _reason(error: BaseException) -> str:

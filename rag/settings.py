@@ -92,6 +92,11 @@ class Settings(BaseSettings):
         description="Reads the best passages of a search once more: `sentences`, or folder or hub id in the "
         "local cache of a sentence-transformers cross-encoder. Empty means none.",
     )
+    cluster: str = Field(
+        "",
+        description="Address of a Ray cluster, `HOST:PORT` or `auto`, in which collections that are laid out "
+        "over shards are searched. Empty means that this process searches them all itself.",
+    )
     allow_download: bool = Field(
         False, description="Whether a `model` that is not in the local cache may be fetched from the hub."
     )

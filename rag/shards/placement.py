@@ -6,8 +6,10 @@ a shard is split by cutting its range and no document of another shard moves.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from hashlib import blake2b
 from itertools import pairwise
 from typing import Any
@@ -19,6 +21,7 @@ SLOTS = 1024
 MOST_REPLICAS = 16
 
 
+@lru_cache(1 << 17)  # a filter may match every document of a collection, again and again
 def slot_of(document_id: str) -> int:
     """Return the slot of a document, from 0 to 1023: the same in every process and version."""
     return int.from_bytes(blake2b(document_id.encode(), digest_size=8).digest(), "big") % SLOTS
@@ -74,8 +77,15 @@ class Layout:
 
     def of(self, document_id: str) -> Shard:
         """Return the shard that holds a document."""
-        slot = slot_of(document_id)
-        return next(shard for shard in self.shards if slot < shard.end)
+        return next(shard for shard in self.shards if shard.holds(document_id))
+
+    def divided(self, documents: Iterable[str]) -> dict[int, frozenset[str]]:
+        """Return for each shard's id those of the documents that it holds."""
+        own: list[set[str]] = [set() for _ in self.shards]
+        ends = [shard.end for shard in self.shards]
+        for document in documents:
+            own[bisect_right(ends, slot_of(document))].add(document)
+        return {shard.id: frozenset(each) for shard, each in zip(self.shards, own, strict=True)}
 
     def split(self, shard_id: int) -> Layout:
         """Return the next layout, with two shards in place of one. Raises InvalidRequest."""
@@ -134,11 +144,6 @@ class Layout:
         if [0, *(shard.end for shard in shards)] != [*(shard.first for shard in shards), SLOTS]:
             raise ValueError(f"the shards {kept['shards']} do not tile {SLOTS} slots")
         return cls(version, shards, int(kept["next"]))
-
-
-def documents_of(shard: Shard, documents: Iterable[str] | None) -> frozenset[str] | None:
-    """Return those of the documents that a shard holds, None for all of them."""
-    return None if documents is None else frozenset(filter(shard.holds, documents))
 
 
 def _numbers(first: int, replicas: int) -> tuple[int, ...]:

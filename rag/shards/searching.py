@@ -11,7 +11,7 @@ from rag.index.hits import Hits, Part, Partial, merge
 from rag.index.question import Floats, Question, Statistics, total
 from rag.observing import NOBODY, Observer
 from rag.shards.gather import Gatherer
-from rag.shards.placement import Layout, Shard, documents_of
+from rag.shards.placement import Layout, Shard
 from rag.shards.port import Shards, Standing
 from rag.store.repositories import Changes, Layouts
 from rag.store.scope import Scope
@@ -121,10 +121,11 @@ class ShardedIndex:
         if not counted:
             return None
         statistics = total(counted.values())
-        own = {shard.id: documents_of(shard, documents) for shard in layout.shards}
+        own = None if documents is None else layout.divided(documents)
 
         def looks(shard: Shard, replica: int) -> Future[Part]:
-            return self._shards.part(standing, replica, question, statistics, own[shard.id])
+            among = None if own is None else own[shard.id]
+            return self._shards.part(standing, replica, question, statistics, among)
 
         asked = [shard for shard in layout.shards if shard.id in counted]
         with observer.stage("shards"):

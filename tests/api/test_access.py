@@ -179,7 +179,7 @@ VERBS: dict[str, str] = dict.fromkeys(
     (
         *("serve", "ingest", "ask", "search", "status", "doctor", "models", "quantize", "eval"),
         "distil",
-        *("migrate", "backup", "restore", "export", "import", "verify", "gc", "reembed", "sync"),
+        *("migrate", "backup", "restore", "export", "import", "verify", "gc", "reembed", "sync", "shards"),
         *("keys", "users", "workspaces", "mcp", "audit", "worker"),
     ),
     KEEPER,

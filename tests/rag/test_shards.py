@@ -66,7 +66,11 @@ def test_layouts_tile_the_slots_whatever_happens_to_them(
         ever |= after.replicas()
         layout = Layout.of_json(after.version, after.as_json())
         assert layout == after
-    for document in ("a", "b", "doc_77"):
+    documents = [f"doc_{number}" for number in range(50)]
+    divided = layout.divided(documents)
+    assert sorted(document for own in divided.values() for document in own) == sorted(documents)
+    for document in documents:
+        assert document in divided[layout.of(document).id]
         assert [each for each in layout.shards if each.holds(document)] == [layout.of(document)]
 
 

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from sqlalchemy import CursorResult, bindparam, delete, select, update
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
 
 from rag.errors import Conflict
 from rag.shards.placement import Layout
@@ -67,6 +68,12 @@ class Layouts(Repository):
                 ShardLayout.collection_id == collection_id, ShardLayout.workspace_id == self._workspace
             )
         )
+
+
+def laid_out(session: Session) -> list[tuple[str, str]]:
+    """The collections of the whole store that are in shards, each after its workspace: to keep them up."""
+    query = select(ShardLayout.workspace_id, ShardLayout.collection_id).order_by(ShardLayout.collection_id)
+    return [(workspace, collection) for workspace, collection in session.execute(query)]
 
 
 def _changed(collection_id: str) -> Conflict:
