@@ -386,8 +386,9 @@ class Service:
         """The shards of the cluster, which this then looks after; None without one."""
         if not self.settings.cluster:
             return None
+        from api.cluster.joining import join  # noqa: PLC0415
         from api.cluster.shard_keeping import ShardKeeper  # noqa: PLC0415
-        from api.cluster.shard_ray import RayShards, join  # noqa: PLC0415
+        from api.cluster.shard_ray import RayShards  # noqa: PLC0415
         from rag.shards.searching import Sharding  # noqa: PLC0415
 
         ray = join(self.settings.cluster)

@@ -31,7 +31,7 @@ import psutil
 from sqlalchemy import text
 
 from api.cluster.ingest import BulkIngest
-from api.cluster.ingest_ray import load_ray
+from api.cluster.joining import load_ray
 from ingest.uploads import NewDocument, UploadSink, accept
 from ingest.worker import Worker
 from rag.embedders import Embedder, load_embedder

@@ -223,7 +223,7 @@ def measure(args: argparse.Namespace, group: Group, embedder: CachingEmbedder, t
             if not places:
                 continue
             clusters.append(question.cluster)
-            timed(spent["search"], lambda: retriever.search(question.question, scope, TOP_K))  # noqa: B023
+            timed(spent["search"], lambda: retriever.look(question.question, scope, TOP_K))  # noqa: B023
             found = timed(spent["find"], lambda: finder.find(question.question, scope, TOP_K))  # noqa: B023
             once = finder.find(question.question, scope, TOP_K, steps=1)
             searches.append(len(found.searches))

@@ -23,8 +23,9 @@ from typing import Any
 import torch
 
 from api.cluster.engine_facts import EnginePlan
-from api.cluster.engine_ray import connect, load_ray, start_engine
+from api.cluster.engine_ray import connect, start_engine
 from api.cluster.engine_remote import RemoteEngine
+from api.cluster.joining import load_ray
 from api.cluster.router import Asked, Placed, Router
 from api.cluster.router_host import RouterHost
 from bench.scale import small_model

@@ -115,8 +115,9 @@ def local(db: Database, settings: Settings, row: CollectionRow, shards: int) -> 
 @contextmanager
 def on_ray(db: Database, settings: Settings, row: CollectionRow, shards: int) -> Iterator[Shards]:
     """Shards in actors of the cluster that this process has joined."""
+    from api.cluster.joining import load_ray  # noqa: PLC0415
     from api.cluster.shard_laying import Laying  # noqa: PLC0415
-    from api.cluster.shard_ray import RayShards, load_ray  # noqa: PLC0415
+    from api.cluster.shard_ray import RayShards  # noqa: PLC0415
 
     laying = Laying(db, settings, load_ray(), row)
     laying.lay(shards, 1)

@@ -92,11 +92,6 @@ class Settings(BaseSettings):
         description="Reads the best passages of a search once more: `sentences`, or folder or hub id in the "
         "local cache of a sentence-transformers cross-encoder. Empty means none.",
     )
-    cluster: str = Field(
-        "",
-        description="Address of a Ray cluster, `HOST:PORT` or `auto`, in which collections that are laid out "
-        "over shards are searched. Empty means that this process searches them all itself.",
-    )
     allow_download: bool = Field(
         False, description="Whether a `model` that is not in the local cache may be fetched from the hub."
     )
@@ -117,8 +112,8 @@ class Settings(BaseSettings):
     )
     cluster: str = Field(
         "",
-        description="Address `HOST:PORT` of a Ray cluster on which `longleaf serve` runs, or `auto` for the "
-        "one that this machine is in; empty means this process alone.",
+        description="Address `HOST:PORT` of a Ray cluster on which `longleaf serve` runs and holds shards, "
+        "or `auto` for the one that this machine is in; empty means this process alone.",
     )
     cluster_engines: int = Field(1, ge=1, description="Engines that a cluster has at least.")
     cluster_most_engines: int = Field(

@@ -1,60 +1,21 @@
-"""Ray, asked for late; the router and the engines of a cluster, found or started."""
+"""The router and the engines of a cluster, found or started."""
 
 from __future__ import annotations
 
-import os
 import secrets
-from collections.abc import Sequence
 from typing import Any
 
 from api.cluster.engine_facts import EngineFacts, EnginePlan
 from api.cluster.engine_host import EngineHost
 from api.cluster.engine_remote import RemoteEngine
+from api.cluster.joining import NAMESPACE, load_ray
 from api.cluster.router_host import RouterHost
-from rag.errors import InvalidRequest, Unavailable
+from rag.errors import Unavailable
 
-NAMESPACE = "longleaf"
 ROUTER = "longleaf-router"
 MOST_CALLS = 10_000
 """Calls that an actor works on at a time; nearly all of them wait."""
 _CONNECT_SECONDS = 600.0
-
-
-def load_ray() -> Any:
-    """The module, told to report to nobody. Raises Unavailable (`ray_missing`)."""
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    try:
-        import ray  # noqa: PLC0415
-    except ImportError as error:
-        raise Unavailable(
-            "a cluster needs Ray, which is not installed: pip install 'longleaf[ray]'", code="ray_missing"
-        ) from error
-    return ray
-
-
-def join(address: str) -> Any:
-    """Ray, joined to the cluster at `HOST:PORT` or `auto` for the one that this machine is in.
-
-    Raises InvalidRequest (`bad_cluster_address`), Unavailable (`ray_missing`, `cluster_unreachable`).
-    """
-    if "://" in address:
-        raise InvalidRequest(
-            f"the cluster's address {address!r} is not HOST:PORT; give the command on a machine of the "
-            "cluster, with the address that `ray start` printed there, or `auto`",
-            code="bad_cluster_address",
-        )
-    ray = load_ray()
-    if ray.is_initialized():
-        return ray
-    try:
-        ray.init(address=address, log_to_driver=False, logging_level="ERROR", namespace=NAMESPACE)
-    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-        raise Unavailable(
-            f"no Ray cluster answers at {address!r} ({error}); start one with `ray start --head`, and give "
-            "the command on one of its machines",
-            code="cluster_unreachable",
-        ) from error
-    return ray
 
 
 def the_router(most_waiting: int, **how: Any) -> Any:
@@ -97,6 +58,3 @@ def connect(router: Any, *, resume: bool, seconds: float = _CONNECT_SECONDS) -> 
             code="engine_unavailable",
         )
     return RemoteEngine(router, facts, resume=resume)
-
-
-__all__: Sequence[str] = ("NAMESPACE", "ROUTER", "connect", "join", "load_ray", "start_engine", "the_router")

@@ -12,9 +12,9 @@ from collections.abc import Callable
 from typing import Any
 
 from api.cluster.ingest_desk import Desk
+from api.cluster.ingest_machines import machines, on_this_machine
 from api.cluster.ingest_messages import Figures, Office
 from api.cluster.ingest_plan import Machine, Plan, plan
-from api.cluster.ingest_ray import machines, on_this_machine
 from api.cluster.ingest_round import run_round
 from api.version import version
 from ingest.keeping.reembed import requeue_refused

@@ -11,8 +11,9 @@ import asyncio
 from typing import Any
 
 from api.cluster.engine_facts import EnginePlan
-from api.cluster.engine_ray import connect, load_ray, start_engine, the_router
+from api.cluster.engine_ray import connect, start_engine, the_router
 from api.cluster.engine_remote import RemoteEngine
+from api.cluster.joining import load_ray
 from api.cluster.serve_scaling import METRIC
 from api.cluster.serve_search import RemoteSearch
 from rag.settings import Settings
@@ -53,9 +54,9 @@ class RetrievalReplica:
         self._service.start(ingest=False, engine=False)
         self._service.retriever.wait()
 
-    async def search(self, question: str, scope: Any, top_k: int) -> Any:
-        """As `Retriever.search`."""
-        return await asyncio.to_thread(self._service.retriever.wait().search, question, scope, top_k)
+    async def look(self, question: str, scope: Any, top_k: int) -> Any:
+        """As `Retriever.look`."""
+        return await asyncio.to_thread(self._service.retriever.wait().look, question, scope, top_k)
 
 
 def application(settings: Settings) -> Any:

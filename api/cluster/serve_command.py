@@ -7,7 +7,8 @@ import sys
 import threading
 from typing import Any
 
-from api.cluster.engine_ray import NAMESPACE, ROUTER, join
+from api.cluster.engine_ray import ROUTER
+from api.cluster.joining import NAMESPACE, join
 from api.cluster.serve_app import APP, application
 from api.logs import configure
 from rag.settings import Settings

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from rag.errors import Unavailable
 
 if TYPE_CHECKING:
-    from rag.retrieval import Candidate, SearchScope
+    from rag.retrieval import Looked, SearchScope
 
 SEARCH_SECONDS = 60.0
 
@@ -19,13 +19,13 @@ class RemoteSearch:
         """`handle` is the deployment's."""
         self._handle = handle
 
-    def search(self, question: str, scope: SearchScope, top_k: int = 10) -> list[Candidate]:
-        """As `Retriever.search`, and Unavailable (`search_unavailable`) where no index answers."""
+    def look(self, question: str, scope: SearchScope, top_k: int = 10) -> Looked:
+        """As `Retriever.look`, and Unavailable (`search_unavailable`) where no index answers."""
         from ray.exceptions import RayError, RayTaskError  # noqa: PLC0415
 
         try:
-            answer = self._handle.search.remote(question, scope, top_k)
-            found: list[Candidate] = answer.result(timeout_s=SEARCH_SECONDS)
+            answer = self._handle.look.remote(question, scope, top_k)
+            found: Looked = answer.result(timeout_s=SEARCH_SECONDS)
         except RayTaskError as error:
             raise error.cause from None
         except (RayError, TimeoutError) as error:

@@ -1,15 +1,15 @@
-"""Ray, asked for late: the actors that hold replicas, found by name, started, ended, and asked."""
+"""The actors that hold replicas, found by name, started, ended, and asked."""
 
 from __future__ import annotations
 
-import os
 import threading
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
+from api.cluster.joining import NAMESPACE
 from api.cluster.shard_host import ShardHost, Store
-from rag.errors import InvalidRequest, LongleafError, Unavailable
+from rag.errors import LongleafError, Unavailable
 from rag.index.hits import Part
 from rag.index.question import Question, Statistics
 from rag.settings import Settings
@@ -17,50 +17,12 @@ from rag.shards.placement import Shard
 from rag.shards.port import Standing
 from rag.shards.replica import Holding
 
-NAMESPACE = "longleaf"
 KIND = "shard"
 """What names of replicas begin with."""
 CALLS = 8
 """Questions that a replica works on at a time."""
 _ANSWER = 5.0
 """Seconds in which a replica says where it is."""
-
-
-def load_ray() -> Any:
-    """The module, told to report to nobody. Raises Unavailable (`ray_missing`)."""
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    try:
-        import ray  # noqa: PLC0415
-    except ImportError as error:
-        raise Unavailable(
-            "a cluster needs Ray, which is not installed: pip install 'longleaf[ray]'", code="ray_missing"
-        ) from error
-    return ray
-
-
-def join(address: str) -> Any:
-    """Ray, joined to the cluster at `HOST:PORT` or `auto` for the one that this machine is in.
-
-    Raises InvalidRequest (`bad_cluster_address`), Unavailable (`ray_missing`, `cluster_unreachable`).
-    """
-    if not address or "://" in address:
-        raise InvalidRequest(
-            f"the cluster's address {address!r} is not HOST:PORT; give the one that `ray start` printed, or "
-            "`auto` on a machine of the cluster",
-            code="bad_cluster_address",
-        )
-    ray = load_ray()
-    if ray.is_initialized():
-        return ray
-    try:
-        ray.init(address=address, log_to_driver=False, logging_level="ERROR", namespace=NAMESPACE)
-    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-        raise Unavailable(
-            f"no Ray cluster answers at {address!r} ({error}); start one with `ray start --head`, and be on "
-            "one of its machines",
-            code="cluster_unreachable",
-        ) from error
-    return ray
 
 
 def named(ray: Any) -> dict[str, set[int]]:

@@ -103,7 +103,7 @@ def proposals(made_of: Session, proposer: Proposer, seed: int, known: set[str]) 
         proposal = proposer(excerpt)
         if proposal is not None and proposal.id not in known:
             place = Place(proposal.document, proposal.start, proposal.end)
-            found = retriever.search(proposal.question, scope, ROUND_TRIP)
+            found = retriever.look(proposal.question, scope, ROUND_TRIP).candidates
             if any(touches(place, Place(each.document_id, each.start, each.end)) for each in found):
                 known.add(proposal.id)
                 in_vain = 0

@@ -98,7 +98,7 @@ def _crew(cluster: str | None) -> Iterator[Callable[[Service, list[Entry]], None
     if cluster is None:
         yield read_all
         return
-    from api.cluster.ingest_ray import joined  # noqa: PLC0415
+    from api.cluster.joining import joined  # noqa: PLC0415
 
     with redirect_stdout(sys.stderr), joined(cluster) as ray:  # Ray tells of losses on stdout
         yield lambda service, entries: _read_on_cluster(ray, service, entries)

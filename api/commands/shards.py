@@ -35,8 +35,8 @@ def laying(settings: Settings, collection: str, action: str, *target: str) -> It
             )
         with db.read() as session:
             row = Collections(session, DEFAULT_SCOPE).by_name(collection)
+        from api.cluster.joining import join  # noqa: PLC0415
         from api.cluster.shard_laying import Laying  # noqa: PLC0415
-        from api.cluster.shard_ray import join  # noqa: PLC0415
 
         yield Laying(db, settings, join(settings.cluster), row)
         if action:

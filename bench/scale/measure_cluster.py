@@ -6,7 +6,7 @@ import statistics
 import time
 from dataclasses import dataclass
 
-from api.cluster.engine_ray import load_ray
+from api.cluster.joining import load_ray
 from api.cluster.router import Asked, Router
 
 ROUTED = 400

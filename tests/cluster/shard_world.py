@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from api.cluster.joining import load_ray
 from api.cluster.shard_laying import Laying
-from api.cluster.shard_ray import Actors, RayShards, load_ray
+from api.cluster.shard_ray import Actors, RayShards
 from rag.errors import Unavailable
 from rag.index.live import LiveIndexes
 from rag.retrieval import Looked, Retriever, SearchScope

@@ -15,7 +15,7 @@ from ray_nodes import Nodes
 from typer.testing import CliRunner
 
 from api.cli import app
-from api.cluster.ingest_ray import joined
+from api.cluster.joining import joined
 from ingest.worker import Worker
 from rag.embedders import Embedder
 from rag.errors import InvalidRequest, Unavailable

@@ -1,4 +1,4 @@
-"""Ray, asked for late, and the cluster that a command joins for its length."""
+"""Ray, asked for late, and the cluster that a process joins."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from api.cluster.ingest_plan import Machine
 from rag.errors import InvalidRequest, Unavailable
+
+NAMESPACE = "longleaf"
+"""Of every actor of ours that has a name."""
 
 
 def load_ray() -> Any:
@@ -23,28 +25,26 @@ def load_ray() -> Any:
     return ray
 
 
-@contextmanager
-def joined(address: str) -> Iterator[Any]:
+def join(address: str) -> Any:
     """Ray, joined to the cluster at `HOST:PORT` or `auto` for the one that this machine is in.
 
     Raises InvalidRequest (`bad_cluster_address`), Unavailable (`ray_missing`, `cluster_unreachable`).
     """
-    if "://" in address:
+    if not address or "://" in address:
         raise InvalidRequest(
             f"the cluster's address {address!r} is not HOST:PORT; give the command on a machine of the "
             "cluster, with the address that `ray start` printed there, or `auto`",
             code="bad_cluster_address",
         )
     ray = load_ray()
-    if ray.is_initialized():  # the process is in a cluster already
-        yield ray
-        return
+    if ray.is_initialized():
+        return ray
     try:
         ray.init(
             address=address,
             log_to_driver=False,
             logging_level="ERROR",
-            namespace="longleaf",
+            namespace=NAMESPACE,
             configure_logging=False,
         )
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
@@ -53,27 +53,16 @@ def joined(address: str) -> Iterator[Any]:
             "the command on one of its machines",
             code="cluster_unreachable",
         ) from error
+    return ray
+
+
+@contextmanager
+def joined(address: str) -> Iterator[Any]:
+    """The same for as long as the context lasts; a process that was in a cluster before stays in it."""
+    stays = load_ray().is_initialized()
+    ray = join(address)
     try:
         yield ray
     finally:
-        ray.shutdown()
-
-
-def machines(ray: Any) -> list[Machine]:
-    """The nodes there are."""
-    return [
-        Machine(
-            str(node["NodeID"]),
-            float(node["Resources"].get("CPU", 0)),
-            float(node["Resources"].get("GPU", 0)),
-        )
-        for node in ray.nodes()
-        if node["Alive"]
-    ]
-
-
-def on_this_machine(ray: Any) -> Any:
-    """The strategy that keeps an actor on the node of the command."""
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # noqa: PLC0415
-
-    return NodeAffinitySchedulingStrategy(str(ray.get_runtime_context().get_node_id()), soft=False)
+        if not stays:
+            ray.shutdown()
