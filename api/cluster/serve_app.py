@@ -38,7 +38,7 @@ class EngineReplica:
         await asyncio.wait_for(self._host.stats.remote(), HEALTH_SECONDS)
 
     async def record_autoscaling_stats(self) -> dict[str, float]:
-        """What `by_waiting_tokens` decides by."""
+        """What `WaitingTokens` decides by."""
         state = await self._router.state.remote()
         return {METRIC: float(state["waiting_tokens"])}
 
@@ -68,7 +68,7 @@ def application(settings: Settings) -> Any:
 
     least, most = settings.cluster_engines, max(settings.cluster_engines, settings.cluster_most_engines)
     policy = {
-        "policy_function": "api.cluster.serve_scaling:by_waiting_tokens",
+        "policy_function": "api.cluster.serve_scaling:WaitingTokens",
         "policy_kwargs": {"target": settings.cluster_waiting_tokens},
     }
     engines = serve.deployment(EngineReplica).options(

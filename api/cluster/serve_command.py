@@ -26,16 +26,26 @@ def run(settings: Settings) -> None:
     ray = join(settings.cluster)
     from ray import serve  # noqa: PLC0415
 
-    ended = threading.Event()
+    running, ended = threading.Event(), threading.Event()
+
+    def leave(*_: object) -> None:
+        ended.set()
+        if not running.is_set():
+            raise KeyboardInterrupt  # Serve waits for what may never come
+
     for kind in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(kind, lambda *_: ended.set())
+        signal.signal(kind, leave)
     serve.start(http_options={"host": settings.host, "port": settings.port})
     try:
         serve.run(application(settings), name=APP, route_prefix="/")
+        running.set()
         sys.stdout.write(f"Longleaf is at http://{settings.host}:{settings.port}\n")
         sys.stdout.flush()
         ended.wait()
+    except KeyboardInterrupt:
+        pass
     finally:
+        running.set()
         serve.delete(APP)
         _end_router(ray)
         ray.shutdown()

@@ -12,14 +12,22 @@ if TYPE_CHECKING:
 METRIC = "waiting_tokens"
 
 
-def by_waiting_tokens(context: AutoscalingContext, target: int) -> tuple[int, dict[str, Any]]:
-    """Ray Serve's policy for the deployment of engines; Serve keeps to its delays and bounds itself.
+class WaitingTokens:
+    """Ray Serve's policy for the deployment of engines; Serve keeps to its delays and bounds itself."""
 
-    Every replica reports what waits at all of them, as the router knows it, so the last word is the largest.
-    """
-    reported = (context.aggregated_metrics or {}).get(METRIC, {})
-    now = context.target_num_replicas
-    if not reported:
-        return now, {}
-    least, most = context.capacity_adjusted_min_replicas, context.capacity_adjusted_max_replicas
-    return engines_for(max(reported.values()), target, now, least, most), {}
+    def __init__(self, target: int) -> None:
+        """`target` is how many tokens may wait for each engine."""
+        self._target = target
+
+    def __call__(self, context: AutoscalingContext) -> tuple[int, dict[str, Any]]:
+        """How many engines there are to be.
+
+        Every replica reports what waits at all of them, as the router knows it, so the last word is the
+        largest.
+        """
+        reported = (context.aggregated_metrics or {}).get(METRIC, {})
+        now = context.target_num_replicas
+        if not reported:
+            return now, {}
+        least, most = context.capacity_adjusted_min_replicas, context.capacity_adjusted_max_replicas
+        return engines_for(max(reported.values()), self._target, now, least, most), {}

@@ -15,7 +15,7 @@ from ray.serve.config import AutoscalingConfig, AutoscalingContext
 from ray.serve.schema import ServeDeploySchema
 
 from api.cluster import serve_app
-from api.cluster.serve_scaling import METRIC, by_waiting_tokens
+from api.cluster.serve_scaling import METRIC, WaitingTokens
 from rag.settings import Settings
 
 PATH = Path(__file__).resolve().parents[2] / "deploy" / "kubernetes" / "cluster" / "rayservice.yaml"
@@ -101,4 +101,4 @@ def test_engines_come_for_tokens_that_wait(waiting: int | None, now: int, wanted
             "capacity_adjusted_max_replicas": 8,
         }
     )
-    assert by_waiting_tokens(context, target=32_768)[0] == wanted
+    assert WaitingTokens(32_768)(context)[0] == wanted
