@@ -16,7 +16,7 @@ from api.version import version
 from model import Engine
 from rag.answer import AnswerRequest
 from rag.answering import Answerer
-from rag.distil.trial import changes
+from rag.distil.trial import beside_quotes, changes
 from rag.distil.verdict import Verdict, judge
 from rag.evaluation.measuring import Measurer
 from rag.evaluation.outcome import Outcome
@@ -59,7 +59,8 @@ def trial(  # noqa: PLR0917 (called by one program alone)
         write(model / f"{who}.json", Run.of(about, found))
     documents = len({each.cluster for each in outcomes["base"]})
     measured = changes(outcomes["base"], outcomes["student"])
-    return judge(measured, base, documents=documents, questions=len(outcomes["base"]))
+    beside = beside_quotes(outcomes["student"])
+    return judge(measured, base, documents=documents, questions=len(outcomes["base"]), beside=beside)
 
 
 def _asked(  # noqa: PLR0917

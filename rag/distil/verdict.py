@@ -17,6 +17,7 @@ from rag.evaluation.compare import Change
 
 FILE = "longleaf.json"
 _FORMAT = 1
+_NAMED = ("better", "reason", "base", "documents", "questions", "writes")
 
 
 class WorseModel(Unavailable):
@@ -30,7 +31,8 @@ class Verdict:
     """The outcome of a model's trial.
 
     Attributes:
-        better: it is, by `reason`, which is a sentence for people.
+        better: it is, by `reason`, which is for people.
+        writes: its own sentences say no less than the quotes that are shown where no model writes.
         base: name of the model that it was made from.
         documents, questions: held out, and asked of both.
         changes: each metric of both, with the interval of the difference.
@@ -41,6 +43,7 @@ class Verdict:
     base: str
     documents: int
     questions: int
+    writes: bool = False
     changes: tuple[Change, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
@@ -66,20 +69,22 @@ def read(model: Path) -> Verdict | None:
     try:
         value = json.loads(path.read_text("utf-8"))
         changes = tuple(Change(**each) for each in value["changes"])
-        named = {name: value[name] for name in ("better", "reason", "base", "documents", "questions")}
+        named = {name: value[name] for name in _NAMED}
         found = Verdict(changes=changes, **named)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise WorseModel(
             f"{path} can't be read ({error}): run `longleaf distil` again, or remove the file to use the "
             "model as any other"
         ) from None
-    if not isinstance(found.better, bool):
-        raise WorseModel(f"{path}: 'better' is {found.better!r}, not true or false")
+    for name in ("better", "writes"):
+        if not isinstance(getattr(found, name), bool):
+            raise WorseModel(f"{path}: {name!r} is {getattr(found, name)!r}, not true or false")
     return found
 
 
 def proven(model: Path, *, allow_worse: bool = False) -> bool:
-    """Whether a model may write by itself whatever its size, because its trial says that it is better.
+    """Whether a model may write by itself whatever its size, because its trial says that it is better, and
+    says no less than the quotes alone.
 
     Raises:
         WorseModel: its trial says that it is not, and `allow_worse` does not let it pass.
@@ -97,13 +102,16 @@ def proven(model: Path, *, allow_worse: bool = False) -> bool:
             f"{model} was distilled and found not better than {found.base}: {found.reason} "
             "Use that model, teach on more documents, or set LONGLEAF_ALLOW_WORSE_MODEL=true"
         )
-    return found.better
+    return found.better and found.writes
 
 
-def judge(changes: Sequence[Change], base: str, *, documents: int, questions: int) -> Verdict:
+def judge(
+    changes: Sequence[Change], base: str, *, documents: int, questions: int, beside: Change | None = None
+) -> Verdict:
     """Better is a model whose own sentences hold the gold answer more often, by more than chance, and which
     is not, by more than chance, worse at telling what the documents say from what they do not, nor in the
-    answer as a whole, where the best sentence stands for what was written and has no support."""
+    answer as a whole, where the best sentence stands for what was written and has no support. It may write
+    in place of the quotes where its sentences, `beside` the first quote, hold the answer as often."""
     known = {change.metric: change for change in changes}
     own, balanced, whole = known.get("own"), known.get("balanced"), known.get("answer")
     if own is None:
@@ -119,7 +127,14 @@ def judge(changes: Sequence[Change], base: str, *, documents: int, questions: in
         better = False
     else:
         reason, better = f"Its own sentences hold the gold answer more often ({_said(own)}).", True
-    return Verdict(better, reason, base, documents, questions, tuple(changes))
+    writes = better and beside is not None and beside.difference >= 0
+    if better and beside is not None and not writes:
+        reason += (
+            f" The first quote holds it more often ({beside.first:.3f}, its own sentences "
+            f"{beside.second:.3f}): in mode `auto` quotes are shown."
+        )
+    shown = (*changes, beside) if beside is not None else tuple(changes)
+    return Verdict(better, reason, base, documents, questions, writes, shown)
 
 
 def _said(change: Change) -> str:

@@ -87,6 +87,8 @@ def test_a_student_is_taught_judged_and_refused_where_it_is_not_better(
     assert verdict is not None
     assert verdict.questions == len(base.outcomes)
     write(tmp_path / "reader", type(verdict)(**{**vars(verdict), "better": True}))
+    assert not is_proven(settings), "the quotes say more"
+    write(tmp_path / "reader", type(verdict)(**{**vars(verdict), "better": True, "writes": True}))
     assert is_proven(settings)
     load_engine(settings).close()
     assert longleaf(*command).returncode == 2, "the model is there"

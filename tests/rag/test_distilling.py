@@ -23,13 +23,13 @@ from rag.distil.reading import Reader, Reading, passages
 from rag.distil.remembering import Remembering
 from rag.distil.splitting import held_out, split
 from rag.distil.targets import LONGEST, Target, clause, from_gold, refusal
-from rag.distil.trial import changes
+from rag.distil.trial import beside_quotes, changes
 from rag.distil.verdict import FILE, Verdict, WorseModel, judge, proven, read, write
 from rag.embedders import Embedder
 from rag.errors import InvalidRequest
 from rag.evaluation.compare import Change
 from rag.evaluation.metrics import Place
-from rag.evaluation.outcome import Outcome
+from rag.evaluation.outcome import Outcome, QuoteOutcome
 from rag.evaluation.questions import GoldQuestion
 from rag.index.live import LiveIndexes
 from rag.prompts import REFUSAL
@@ -336,9 +336,25 @@ def test_a_model_whose_whole_answers_lose_what_they_held_is_not_better() -> None
     assert "as a whole" in found.reason
 
 
-def verdict(*, better: bool) -> Verdict:
+def test_a_better_model_that_says_less_than_the_quotes_leaves_the_word_to_them() -> None:
+    base, student = runs(gain=True)
+    measured = changes(base, student)
+    for said, writes in ((0.9, False), (0.2, True)):
+        beside = Change("own beside quote", 60, said, 0.5, 0.5 - said, -1.0, 1.0, 0.5)
+        found = judge(measured, "base", documents=10, questions=90, beside=beside)
+        assert found.better
+        assert found.writes is writes
+        assert ("quotes are shown" in found.reason) is not writes
+    assert not judge(measured, "base", documents=10, questions=90).writes
+    quoted = QuoteOutcome("x", "f", None, 0, 1, True, True, True, holds=True)
+    beside_them = beside_quotes([replace(each, quotes=(quoted,)) for each in base])
+    assert beside_them is not None
+    assert beside_them.first == 1.0 > beside_them.second > 0
+
+
+def verdict(*, better: bool, writes: bool = True) -> Verdict:
     change = Change("own", 90, 0.25, 0.75, 0.5, 0.4, 0.6, 0.001)
-    return Verdict(better, "Because.", "SmolLM2", 10, 90, (change,))
+    return Verdict(better, "Because.", "SmolLM2", 10, 90, writes, (change,))
 
 
 def test_a_verdict_is_kept_and_decides_what_the_model_may_do(tmp_path: Path) -> None:
@@ -347,6 +363,8 @@ def test_a_verdict_is_kept_and_decides_what_the_model_may_do(tmp_path: Path) -> 
     write(tmp_path, verdict(better=True))
     assert read(tmp_path) == verdict(better=True)
     assert proven(tmp_path)
+    write(tmp_path, verdict(better=True, writes=False))
+    assert not proven(tmp_path)
     write(tmp_path, verdict(better=False))
     with pytest.raises(WorseModel, match=r"not better than SmolLM2.*LONGLEAF_ALLOW_WORSE_MODEL"):
         proven(tmp_path)
