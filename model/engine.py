@@ -12,7 +12,8 @@ from types import TracebackType
 import torch
 from torch import Tensor
 
-from model.errors import ChatFormatError, ModelError
+from model.chatting import Chatting
+from model.errors import ModelError
 from model.events import Event, PrefillProgress
 from model.generation import Generation
 from model.kv.prefix import PrefixCache
@@ -28,14 +29,9 @@ from model.runner import Runner
 from model.scheduler import Scheduler
 from model.speculate import Drafter, StepTimes, drafts
 from model.stats import Stats
-from model.text.chat import Message, Tools
-from model.text.tool_events import ToolEvent
-from model.text.tool_parser import ToolCallParser
-from model.text.tool_stream import with_tool_events
-from model.text.tools import ToolDefinition, ToolPlace, ToolStyle
 
 
-class Engine:
+class Engine(Chatting):
     """One model in memory. Safe to use from several threads, whose requests share every step.
 
     Attributes:
@@ -272,46 +268,6 @@ class Engine:
             tags=frozenset(tags),
         )
         return self._loop.serve(request, on_progress)
-
-    def chat(
-        self,
-        messages: Sequence[Message],
-        params: SamplingParams | None = None,
-        *,
-        tools: Tools = (),
-        builtin: Collection[str] = (),
-        tool_style: ToolStyle = "json",
-        tool_place: ToolPlace = "user",
-        date: str | None = None,
-        cancel: threading.Event | None = None,
-        on_progress: Callable[[PrefillProgress], None] | None = None,
-        salt: str = "",
-        tags: Collection[str] = (),
-    ) -> Iterator[Event | ToolEvent]:
-        """`generate` of a dialogue in the model's own chat format.
-
-        Args:
-            tools, builtin, tool_style, tool_place, date: see `ChatFormat.render`. With tools, what the model
-                writes comes as tool events among the others: `TextDelta` is the visible text, and a last
-                token `<|eom_id|>` says that the model waits for the results.
-
-        Raises:
-            ChatFormatError: the model has no known chat format, or the dialogue is malformed.
-            PromptError: as in `generate`.
-        """
-        if self.chat_format is None:
-            raise ChatFormatError(
-                f"{self.name} has no chat template that is known (Llama 3 and ChatML are); use generate"
-            )
-        prompt = self.chat_format.render(
-            messages, tools=tools, builtin=builtin, tool_style=tool_style, tool_place=tool_place, date=date
-        )
-        events = self.generate(prompt, params, cancel=cancel, on_progress=on_progress, salt=salt, tags=tags)
-        if not tools and not builtin:
-            return events
-        names = [ToolDefinition.of(tool).name for tool in tools]
-        tag = self.tokenizer.control.get("<|python_tag|>")
-        return with_tool_events(events, ToolCallParser(names, builtin, tag))
 
     def _checked(self, ids: Sequence[int], limit: int) -> list[int]:
         return checked(ids, limit, self.config.vocab_size)

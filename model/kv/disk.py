@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from threading import Condition
@@ -188,13 +188,13 @@ class DiskTier:
             if not self._folder.held:
                 self._purged_outside.add(tag)
         failed: OSError | None = None
-        for key in self._files(gone):
+        for key in self._folder.hashes(gone):
             # File by file, so that nobody waits for the lock until the last one is gone.
             with self._lock:
                 try:
                     if key in self._index:  # known without the tag, or written anew since
                         continue
-                    if key not in gone and tag not in self._head_tags(key, tag):
+                    if key not in gone and tag not in self._folder.tags(key, tag):
                         continue
                     remove(self._path(key))
                     gone.add(key)
@@ -297,23 +297,6 @@ class DiskTier:
         if problem != self.problem:
             _log.warning("the KV cache on disk does not write: %s", problem)
         self.problem, self._again = problem, time.monotonic() + self.pause
-
-    def _files(self, known: set[bytes]) -> Iterator[bytes]:
-        """Hashes that may have a file: the known ones, then those that the folder lists."""
-        yield from list(known)
-        try:
-            found = self._folder.blocks()
-        except (FileNotFoundError, NotADirectoryError):
-            return
-        except OSError as error:
-            raise CacheError(f"{self._folder.path} cannot be listed ({error}); remove it by hand") from error
-        yield from set(found) - known
-
-    def _head_tags(self, key: bytes, unreadable: str) -> frozenset[str]:
-        try:
-            return read_head(self._path(key)).tags
-        except (BlockFileError, PermissionError):
-            return frozenset((unreadable,))
 
     def _path(self, key: bytes) -> Path:
         return self._folder.block(key)

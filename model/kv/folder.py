@@ -10,6 +10,9 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from model.errors import CacheError
+from model.kv.block_file import BlockFileError, read_head
+
 _NAME = re.compile(r"([0-9a-f]{64})\.(kv|tmp)")
 
 
@@ -113,6 +116,28 @@ class BlockFolder:
             OSError: the folder cannot be listed.
         """
         return [key for key, path in self._listed() if path.suffix == ".kv"]
+
+    def hashes(self, known: set[bytes]) -> Iterator[bytes]:
+        """Hashes that may have a file: the known ones, then those that are listed.
+
+        Raises:
+            CacheError: the folder cannot be listed.
+        """
+        yield from list(known)
+        try:
+            found = self.blocks()
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        except OSError as error:
+            raise CacheError(f"{self.path} cannot be listed ({error}); remove it by hand") from error
+        yield from set(found) - known
+
+    def tags(self, key: bytes, unreadable: str) -> frozenset[str]:
+        """The tags of a block by its file; `unreadable` where they cannot be read."""
+        try:
+            return read_head(self.block(key)).tags
+        except (BlockFileError, PermissionError):
+            return frozenset((unreadable,))
 
     def sweep(self) -> None:
         """Remove what a crash left of unfinished files.
