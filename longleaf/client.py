@@ -152,7 +152,7 @@ class Client:
         document_ids: Sequence[str] | None = None,
         filters: Mapping[str, Any] | None = None,
         top_k: int = 10,
-    ) -> list[types.SearchResult]:
+    ) -> types.SearchResults:
         """Chunks that fit a query, best first."""
         return self._done(
             operations.search(query, top_k, operations.where(collection, document_ids, filters))

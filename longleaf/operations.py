@@ -59,10 +59,10 @@ def where(
     return without_none({"collection": collection, "document_ids": ids, "filters": filters})
 
 
-def search(query: str, top_k: int, scope: Mapping[str, Any]) -> Steps[list[types.SearchResult]]:
+def search(query: str, top_k: int, scope: Mapping[str, Any]) -> Steps[types.SearchResults]:
     """Chunks, best first."""
     body = {"query": query, "top_k": top_k, **scope}
-    return (yield from sending(types.SearchResults, "POST", "/search", body)).results
+    return (yield from sending(types.SearchResults, "POST", "/search", body))
 
 
 class Options(TypedDict, total=False):

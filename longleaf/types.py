@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Any, Literal, TypeAlias
 
@@ -124,10 +125,20 @@ class Partial(Model):
 
 
 class SearchResults(Model):
-    """Chunks, best first; `partial` says what of a collection in shards was not searched."""
+    """Chunks, best first: iterate over them, or take them by number. `partial` says what of a collection in
+    shards was not searched."""
 
     results: list[SearchResult]
     partial: Partial | None = None
+
+    def __iter__(self) -> Iterator[SearchResult]:  # type: ignore[override]
+        return iter(self.results)
+
+    def __len__(self) -> int:
+        return len(self.results)
+
+    def __getitem__(self, number: int) -> SearchResult:
+        return self.results[number]
 
 
 class Turn(Model):

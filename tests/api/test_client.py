@@ -60,6 +60,7 @@ def test_a_document_from_file_to_answer(url: str, tmp_path: Path) -> None:
         assert client.chunks(document.id, limit=1).chunks[0].text in LEASE
         found = client.search(QUESTION, collection="round trip ä", filters={"year": 2021}, top_k=3)
         assert found[0].text == LEASE[found[0].start_char_index : found[0].end_char_index]
+        assert (list(found), len(found), found.partial) == (found.results, len(found.results), None)
         answer = client.ask(QUESTION, document_ids=[document.id], mode="quotes")
         assert answer.answered
         for quote in answer.citations:
