@@ -52,7 +52,7 @@ def test_a_document_from_upload_to_deletion(client: TestClient) -> None:
     assert "fish" in found[0]["text"]
 
     assert client.delete(path).status_code == 204
-    assert client.post("/search", json=question).json() == {"results": []}
+    assert client.post("/search", json=question).json() == {"results": [], "partial": None}
     for gone in ("", "/text", "/chunks", "/content", "/events", "/pages/1"):
         problem(client.get(path + gone), 404, "document_not_found")
     problem(client.delete(path), 404, "document_not_found")

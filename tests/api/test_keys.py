@@ -104,7 +104,7 @@ def test_an_operator_sets_a_workspace_up(found: House) -> None:
     third = _with(found, key["key"])
     assert third.get("/me").json()["workspace"]["id"] == made["id"]
     assert third.get("/documents").json()["documents"] == []
-    assert third.post("/search", json={"query": "rent"}).json() == {"results": []}
+    assert third.post("/search", json={"query": "rent"}).json() == {"results": [], "partial": None}
 
 
 def test_members_have_roles_by_collection_and_lose_them(found: House) -> None:

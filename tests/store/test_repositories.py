@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from ingest import jobs
 from rag.errors import Conflict, InvalidRequest, NotFound
+from rag.shards.placement import Layout
 from rag.store import repositories
 from rag.store.records import ChunkDraft, PageRow
 from rag.store.repositories import (
@@ -27,6 +28,7 @@ from rag.store.repositories import (
     Feedback,
     Generations,
     Jobs,
+    Layouts,
     Scope,
     SyncedFiles,
     Versions,
@@ -89,6 +91,7 @@ def filled(database: Database) -> Filled:
             store.answer[scope] = Answers(session, scope).add("Why?", recipe).id
             Feedback(session, scope, OWNER).give(store.answer[scope], correct=True)
             store.collection[scope] = collection
+            Layouts(session, scope).put(collection, FIRST)
             conversations = Conversations(session, scope, OWNER)
             store.conversation[scope] = conversations.create(collection).id
             conversations.append(store.conversation[scope], store.answer[scope], "Why?")
@@ -111,6 +114,8 @@ def _write(session: Session, scope: Scope, document_id: str, generation: int) ->
     generations.write_vectors(document_id, generation, vectors)
 
 
+FIRST = Layout.even(1, 1)
+SECOND = Layout.even(2, 1, after=FIRST)
 DRAFT = [ChunkDraft(0, 0, 1, None, None, (), 1)]
 Call = Callable[[Session, Filled, Scope], Any]
 
@@ -127,6 +132,8 @@ REFUSED: dict[str, Call] = {
     "Collections.create": lambda s, _, of: Collections(s, of).get(Collections(s, MINE).create("x", "e").id),
     "Answers.get": lambda s, f, of: Answers(s, MINE).get(f.answer[of]),
     "Answers.delete": lambda s, f, of: Answers(s, MINE).delete(f.answer[of]),
+    "Layouts.put": lambda s, f, of: Layouts(s, MINE).put(f.collection[of], SECOND),
+    "Layouts.remove": lambda s, f, of: Layouts(s, MINE).remove(f.collection[of]),
     "Changes.append": lambda s, f, of: Changes(s, MINE).append(f.collection[of], f.ready[of], 1, "publish"),
     "Changes.rebuild": lambda s, f, of: Changes(s, MINE).rebuild(f.collection[of]),
     "Changes.after": lambda s, f, of: Changes(s, MINE).after(f.collection[of], 0),
@@ -227,6 +234,8 @@ REFUSED: dict[str, Call] = {
 # Methods that answer with what they may show: for a foreign id, nothing.
 SILENT: dict[str, Call] = {
     "Answers.list": lambda s, f, of: [row for row in Answers(s, MINE).list() if row.id == f.answer[of]],
+    "Layouts.find": lambda s, f, of: Layouts(s, MINE).find(f.collection[of]),
+    "Layouts.all": lambda s, f, of: f.collection[of] in Layouts(s, MINE).all(),
     "Chunks.live": lambda s, f, of: Chunks(s, MINE).live(f.chunks[of]),
     "Chunks.texts": lambda s, f, of: Chunks(s, MINE).texts(f.chunks[of]),
     "Chunks.count": lambda s, f, of: Chunks(s, MINE).count(collection_id=f.collection[of]),

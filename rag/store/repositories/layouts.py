@@ -62,7 +62,8 @@ class Layouts(Repository):
             raise _changed(collection_id)
 
     def remove(self, collection_id: str) -> None:
-        """Let the collection be searched as a whole again."""
+        """Let the collection be searched as a whole again. Raises NotFound (`collection_not_found`)."""
+        Collections(self._session, self._scope).get(collection_id)
         self._session.execute(
             delete(ShardLayout).where(
                 ShardLayout.collection_id == collection_id, ShardLayout.workspace_id == self._workspace
