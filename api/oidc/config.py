@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import dataclass, field
-from pathlib import Path
 from urllib.parse import urlsplit
 
 from rag.errors import LongleafError
 from rag.roles import ROLES, Role
+from rag.secret_file import BadSecret, secret_of
 from rag.settings import Settings
 
 
@@ -115,21 +115,12 @@ def grants_of(text: str) -> tuple[Grant, ...]:
 
 
 def _secret(settings: Settings) -> str | None:
-    plain = settings.oidc_client_secret.get_secret_value()
-    if not settings.oidc_client_secret_file:
-        return plain or None
-    if plain:
-        raise BadSignIn("both LONGLEAF_OIDC_CLIENT_SECRET and LONGLEAF_OIDC_CLIENT_SECRET_FILE are set")
-    path = Path(settings.oidc_client_secret_file).expanduser()
     try:
-        secret = path.read_text("utf-8").strip()
-    except (OSError, UnicodeError) as error:
-        raise BadSignIn(
-            f"LONGLEAF_OIDC_CLIENT_SECRET_FILE is {str(path)!r}, which can't be read ({error})"
-        ) from error
-    if not secret:
-        raise BadSignIn(f"LONGLEAF_OIDC_CLIENT_SECRET_FILE {str(path)!r} is empty")
-    return secret
+        return secret_of(
+            "LONGLEAF_OIDC_CLIENT_SECRET", settings.oidc_client_secret, settings.oidc_client_secret_file
+        )
+    except BadSecret as error:
+        raise BadSignIn(error.detail) from error
 
 
 def _is_own(host: str) -> bool:

@@ -9,6 +9,7 @@ from urllib.parse import unquote, urlsplit
 from rag.errors import InvalidRequest, Unavailable
 from rag.objects.keys import SealKeys
 from rag.objects.store import ObjectStore
+from rag.secret_file import secret_of
 from rag.settings import Settings
 
 SECONDS = 30
@@ -19,7 +20,7 @@ RETRIES = 3
 def open_objects(settings: Settings) -> ObjectStore | None:
     """Return the store of `LONGLEAF_OBJECTS`, None where none is set; the place is not asked yet.
 
-    Raises InvalidRequest (`objects_address`) for an address of another form, and Unavailable
+    Raises InvalidRequest (`objects_address`) for an address of another form, BadSecret, and Unavailable
     (`objects_missing`, where the extra `s3` is not installed; `seal_key`).
     """
     address = settings.objects
@@ -55,8 +56,8 @@ def _options(settings: Settings) -> dict[str, Any]:
     if endpoint:  # most servers beside Amazon's know buckets by path alone
         options |= {"endpoint": endpoint, "virtual_hosted_style_request": False}
     if settings.objects_access_key:
-        secret = settings.objects_secret_key.get_secret_value()
-        if settings.objects_secret_key_file:
-            secret = Path(settings.objects_secret_key_file).read_text(encoding="utf-8").strip()
-        options |= {"access_key_id": settings.objects_access_key, "secret_access_key": secret}
+        secret = secret_of(
+            "LONGLEAF_OBJECTS_SECRET_KEY", settings.objects_secret_key, settings.objects_secret_key_file
+        )
+        options |= {"access_key_id": settings.objects_access_key, "secret_access_key": secret or ""}
     return options

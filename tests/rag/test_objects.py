@@ -12,6 +12,7 @@ import obstore
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import SecretStr
 from s3_server import S3Server, serving
 
 from rag.errors import InvalidRequest, Unavailable
@@ -161,6 +162,23 @@ def test_a_wrong_secret_is_said(server: S3Server, tmp_path: Path) -> None:
     with pytest.raises(Unavailable) as caught:
         store.put("a", b"1")
     assert "a-secret-of-the-tests" not in caught.value.detail
+
+
+def test_the_secret_may_come_from_a_file(server: S3Server, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("a-secret-of-the-tests\n")
+    plain = server.settings(tmp_path)
+    of_file = {"objects_secret_key": SecretStr(""), "objects_secret_key_file": str(tmp_path / "secret")}
+    store = open_objects(plain.model_copy(update=of_file))
+    assert store is not None
+    store.put("from a file", b"1")
+    assert store.get("from a file") == b"1"
+    for wrong in (
+        {"objects_secret_key_file": str(tmp_path / "secret")},
+        of_file | {"objects_secret_key_file": str(tmp_path / "none")},
+    ):
+        with pytest.raises(InvalidRequest, match="LONGLEAF_OBJECTS_SECRET_KEY_FILE") as caught:
+            open_objects(plain.model_copy(update=wrong))
+        assert caught.value.code == "bad_secret"
 
 
 @pytest.mark.parametrize("address", ["folder", "http://host/bucket", "file://host/x", "s3://", "file:x"])
