@@ -29,7 +29,7 @@ from sqlalchemy.orm import Session
 
 from ingest.leases import LEASE_SECONDS, Lease, LeaseLost, fenced, now
 from ingest.queue import Turn, due, priority_of
-from rag.errors import Conflict
+from rag.errors import Conflict, Unavailable
 from rag.ids import new_id
 from rag.store.records import DocumentRow, JobRow
 from rag.store.repositories import Documents, Generations, Jobs, Versions, Webhooks
@@ -212,6 +212,23 @@ def release(db: Database, held: Lease) -> None:
             attempts=max(0, attempts - 1),
         )
         Versions(session, held.scope).advance(held.document_id, held.generation, status="queued")
+
+
+def release_all(db: Database, held: list[Lease]) -> None:
+    """Give back, and take out of the list, what could not be while the store was gone: nobody is to blame for
+    that.
+
+    Raises Unavailable while it still is.
+    """
+    while held:
+        lease = held.pop()
+        try:
+            release(db, lease)
+        except LeaseLost:
+            continue
+        except Unavailable:
+            held.append(lease)
+            raise
 
 
 def cancel(db: Database, scope: Scope, document_id: str) -> DocumentRow:

@@ -14,7 +14,7 @@ from ingest import jobs
 from ingest.blobs import sweep
 from ingest.keeping.leftovers import clear_leftovers
 from ingest.keeping.reembed import requeue_refused
-from ingest.leases import LEASE_SECONDS, Lease, LeaseLost, is_held, renew
+from ingest.leases import LEASE_SECONDS, Lease, is_held, renew
 from ingest.locks import remove_if_dead
 from ingest.outcomes import Outcome
 from ingest.pipeline import Pipeline, Step
@@ -157,7 +157,7 @@ class Worker:
 
     def _one(self, owner: str) -> Outcome | None:
         """Take and do one job; None when there is none."""
-        self._give_back()
+        jobs.release_all(self._db, self._held_still)
         if has_suspect(self._db):
             with self._turns.alone():
                 if (outcome := self._take(owner, "suspect")) is not None:
@@ -185,21 +185,6 @@ class Worker:
             except Exception:  # the document is published; who listens finds it in the log of changes
                 log.exception("the listener for %s failed", lease.document_id)
         return outcome
-
-    def _give_back(self) -> None:
-        """Release what could not be released while the store was gone: nobody is to blame for that.
-
-        Raises Unavailable while it still is.
-        """
-        while self._held_still:
-            lease = self._held_still.pop()
-            try:
-                jobs.release(self._db, lease)
-            except LeaseLost:
-                continue
-            except Unavailable:
-                self._held_still.append(lease)
-                raise
 
 
 class _Heartbeat:

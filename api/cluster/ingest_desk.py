@@ -247,7 +247,7 @@ class Desk:
                 for lease, why in self._books.orphans(self._alive()):
                     log.warning("job %s is taken back: %s", lease.job_id, why)
                     self._take_back(lease, why)
-                self._release_still()
+                jobs.release_all(self._db, self._held_still)
                 if time.monotonic() - renewed > self._lease_seconds / 3:
                     for lost in renew_all(self._db, self._books.leases(), seconds=self._lease_seconds):
                         self._books.drop(lost)
@@ -272,14 +272,3 @@ class Desk:
             self._ended["lost"] += 1
         except Unavailable:
             self._held_still.append(lease)
-
-    def _release_still(self) -> None:
-        while self._held_still:
-            lease = self._held_still.pop()
-            try:
-                jobs.release(self._db, lease)
-            except LeaseLost:
-                continue
-            except Unavailable:
-                self._held_still.append(lease)
-                raise

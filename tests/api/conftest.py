@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import subprocess
 import threading
 import time
@@ -147,6 +148,16 @@ def in_process(
         return subprocess.CompletedProcess(given, code, said.out, said.err)
 
     return run
+
+
+def command_of(
+    folder: Path, loaders: Loaders, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run the command in this process and this folder, its store beside, with these models."""
+    monkeypatch.setenv("LONGLEAF_DATA_DIR", str(folder / "data"))
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr("api.commands.session.Service", functools.partial(Service, loaders=loaders))
+    return in_process(capsys)
 
 
 def problem(response: Any, status: int, code: str) -> dict[str, Any]:

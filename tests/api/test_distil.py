@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import subprocess
 from collections.abc import Callable
@@ -12,11 +11,10 @@ import pytest
 
 from api.commands import distil
 from api.loaders import Loaders, is_proven, load_engine
-from api.wiring import Service
 from rag.distil.verdict import WorseModel, read, write
 from rag.evaluation.runfile import read as read_run
 from rag.settings import Settings
-from tests.api.conftest import in_process
+from tests.api.conftest import command_of
 from tests.model.checkpoints import tiny_model, write_folder
 
 SET = Path(__file__).resolve().parents[1] / "data" / "evaluation"
@@ -27,14 +25,10 @@ Command = Callable[..., "subprocess.CompletedProcess[str]"]
 def longleaf(
     tmp_path: Path, loaders: Loaders, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Command:
-    """Run the command in this process, with the embedder that all tests share."""
-    monkeypatch.setenv("LONGLEAF_DATA_DIR", str(tmp_path / "data"))
+    """The command with the embedder that all tests share."""
     monkeypatch.setenv("LONGLEAF_DEVICE", "cpu")
     monkeypatch.setenv("LONGLEAF_MAX_TOKENS", "24")
-    monkeypatch.chdir(tmp_path)
-    own = Loaders(embedder=loaders.embedder)
-    monkeypatch.setattr("api.commands.session.Service", functools.partial(Service, loaders=own))
-    return in_process(capsys)
+    return command_of(tmp_path, Loaders(embedder=loaders.embedder), monkeypatch, capsys)
 
 
 @pytest.mark.slow

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import shutil
 import subprocess
@@ -15,13 +14,12 @@ import typer
 
 from api.commands import eval_make
 from api.loaders import Loaders
-from api.wiring import Service
 from model import Finished, TokenEvent
 from rag.evaluation.measuring import Measurer
 from rag.evaluation.proposals import Excerpt, by_model
 from rag.evaluation.questions import load_questions
 from rag.evaluation.runfile import read
-from tests.api.conftest import in_process
+from tests.api.conftest import command_of
 
 SET = Path(__file__).resolve().parents[1] / "data" / "evaluation"
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -31,12 +29,8 @@ Command = Callable[..., "subprocess.CompletedProcess[str]"]
 def longleaf(
     tmp_path: Path, loaders: Loaders, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Command:
-    """Run the command in this process, with the models that all tests share."""
-    monkeypatch.setenv("LONGLEAF_DATA_DIR", str(tmp_path / "data"))
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("api.commands.session.Service", functools.partial(Service, loaders=loaders))
-
-    return in_process(capsys)
+    """The command with the models that all tests share."""
+    return command_of(tmp_path, loaders, monkeypatch, capsys)
 
 
 def test_a_run_its_files_and_its_continuation(longleaf: Command, monkeypatch: pytest.MonkeyPatch) -> None:
