@@ -238,9 +238,16 @@ def models_plan(  # noqa: PLR0917 (typer calls it by name)
 
     quiet(settings())
     run_plan(
-        name, gpus=gpus, stages=stages, gpu_memory=gpu_memory, context=context, sequences=sequences, dtype=dtype,
-        kv=kv, as_json=json,
-    )  # fmt: skip
+        name,
+        gpus=gpus,
+        stages=stages,
+        gpu_memory=gpu_memory,
+        context=context,
+        sequences=sequences,
+        dtype=dtype,
+        kv=kv,
+        as_json=json,
+    )
 
 
 @app.command()

@@ -51,9 +51,17 @@ def run_pull(name: str, *, as_json: bool) -> None:
 
 
 def run_plan(
-    name: str, *, gpus: int, stages: int, gpu_memory: str, context: int | None, sequences: int, dtype: str | None, kv: str,
+    name: str,
+    *,
+    gpus: int,
+    stages: int,
+    gpu_memory: str,
+    context: int | None,
+    sequences: int,
+    dtype: str | None,
+    kv: str,
     as_json: bool,
-) -> None:  # fmt: skip
+) -> None:
     """Print what a model needs; the exit code says whether it fits. Raises ModelError."""
     config, stored = _shape(name)
     for option, value, kinds in (("--dtype", dtype, get_args(WeightKind)), ("--kv", kv, get_args(KVKind))):
