@@ -220,7 +220,8 @@ def models_pull(name: Name, json: Json = False) -> None:
 @models_app.command("plan")
 def models_plan(  # noqa: PLR0917 (typer calls it by name)
     name: Name,
-    gpus: Annotated[int, typer.Option(min=1, help="GPUs that the model is split over.")] = 1,
+    gpus: Annotated[int, typer.Option(min=1, help="GPUs that each layer is split over.")] = 1,
+    stages: Annotated[int, typer.Option(min=1, help="Such groups that share the layers.")] = 1,
     gpu_memory: Annotated[str, typer.Option(metavar="GB", help="Memory of each: 80, 80GB or 80GiB.")] = "80",
     context: Annotated[
         int | None, typer.Option(min=1, help="Tokens of a sequence; the model's window if not given.")
@@ -237,9 +238,16 @@ def models_plan(  # noqa: PLR0917 (typer calls it by name)
 
     quiet(settings())
     run_plan(
-        name, gpus=gpus, gpu_memory=gpu_memory, context=context, sequences=sequences, dtype=dtype, kv=kv,
+        name,
+        gpus=gpus,
+        stages=stages,
+        gpu_memory=gpu_memory,
+        context=context,
+        sequences=sequences,
+        dtype=dtype,
+        kv=kv,
         as_json=json,
-    )  # fmt: skip
+    )
 
 
 @app.command()

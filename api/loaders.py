@@ -34,6 +34,7 @@ def load_engine(settings: Settings) -> Engine:
     proven(path, allow_worse=settings.allow_worse_model)
     options = EngineOptions(
         processes=settings.model_processes,
+        stages=settings.model_stages,
         kv_tokens=settings.kv_tokens or None,
         kv_memory_bytes=settings.kv_memory_bytes,
         kv_folder=kv_folder(settings) if settings.kv_disk_bytes else None,

@@ -59,12 +59,13 @@ class Engine(Chatting):
             self._cache,
             block_size=executor.block_size,
             chunk=chunk,
-            budget=options.step_tokens_on(executor.device.type),
+            budget=options.step_tokens_on(executor.device.type) * executor.stages,
+            ahead=executor.stages > 1,
             most_running=options.most_running,
             few_rows=FEW_ROWS,
             draft=drafts(times),
         )
-        self._loop = Loop(Runner(executor), self._scheduler, self._cache, times)
+        self._loop = Loop(Runner(executor, chunk), self._scheduler, self._cache, times)
 
     @classmethod
     def load(
@@ -91,7 +92,8 @@ class Engine(Chatting):
             CheckpointError: no model there, or one that cannot be read.
             TokenizerError: its tokenizer is missing or of another kind.
             HardwareError: unknown device or dtype, or no room for the KV cache.
-            ParameterError: the model's sizes cannot be divided by `options.processes`.
+            ParameterError: the model's sizes cannot be divided by `options.processes`, or its layers not be
+                dealt out to `options.stages`.
             EngineDeadError: one of the processes died while loading.
         """
         options = options or EngineOptions()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Protocol
 
 import torch
@@ -23,6 +24,7 @@ class Executor(Protocol):
 
     Attributes:
         blocks, block_size: how many KV blocks there are, and tokens in each.
+        stages: how many passes can be computed at a time; 1 where each waits for the one before.
     """
 
     @property
@@ -43,6 +45,9 @@ class Executor(Protocol):
     def block_size(self) -> int: ...
 
     @property
+    def stages(self) -> int: ...
+
+    @property
     def failure(self) -> ModelError | None:
         """Why there can be no more passes; None while there can."""
         ...
@@ -56,6 +61,15 @@ class Executor(Protocol):
 
         Returns:
             Logits of these rows.
+        """
+        ...
+
+    def begin(
+        self, tokens: Sequence[int], segments: Sequence[Segment], rows: Sequence[int]
+    ) -> Callable[[], Logits]:
+        """The same, begun; what is given waits for the logits and is called once, in the order of the passes.
+
+        A pass finds what those before it have kept, wherever they are.
         """
         ...
 
@@ -76,11 +90,11 @@ class LocalExecutor:
     """The whole model in this process, on one device."""
 
     failure: ModelError | None = None
+    stages = 1
 
     def __init__(self, model: Transformer, rope: Rope, attend: Attend, pool: KVPool) -> None:
         self._model, self._rope, self._attend, self._pool = model, rope, attend, pool
-        weight = model.norm.weight
-        self.device, self.dtype = weight.device, weight.dtype
+        self.device, self.dtype = pool.device, pool.dtype
         self.blocks, self.block_size = pool.blocks, pool.block_size
         # Passes of few rows take one call instead of some for each layer; with tiles all do.
         self._stack = model.stack(pool) if attend.name == "native" else None
@@ -97,6 +111,12 @@ class LocalExecutor:
         if len(rows) < len(hidden):
             hidden = hidden[torch.tensor(rows, dtype=torch.int64, device=self.device)]
         return Logits(self.head(hidden))
+
+    def begin(
+        self, tokens: Sequence[int], segments: Sequence[Segment], rows: Sequence[int]
+    ) -> Callable[[], Logits]:
+        """See `Executor.begin`; all is done when the logits are asked for."""
+        return partial(self.logits, tokens, segments, rows)
 
     @torch.inference_mode()
     def forward(self, tokens: Sequence[int], segments: Sequence[Segment]) -> Tensor:

@@ -46,7 +46,11 @@ class LoadedModel:
 
 
 def load_model(
-    path: str | Path, device: str, dtype: str, options: EngineOptions, cache_path: Path | None = None
+    path: str | Path,
+    device: str,
+    dtype: str,
+    options: EngineOptions,
+    cache_path: Path | None = None,
 ) -> LoadedModel:
     """Find a model and load it; arguments and errors are those of `Engine.load`."""
     target = resolve_device(device)
@@ -56,7 +60,7 @@ def load_model(
     tokenizer = checkpoint.tokenizer()
     weights = _WEIGHTS.get(dtype, "dense")
     executor: Executor
-    if options.processes > 1:
+    if options.world > 1:
         executor, parameters = load_parallel(found, checkpoint.config, target, kind, options, weights)
     else:
         executor, parameters = load_executor(checkpoint, target, kind, options, weights)

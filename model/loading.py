@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import nn
 
@@ -19,7 +21,10 @@ from model.plan import WeightKind, count_parameters, room_for_kv
 from model.quant.fp8 import FP8Linear
 from model.quant.packed import quantise_layers
 from model.weights.checkpoint import Checkpoint
-from model.weights.mapping import Cut, fill
+from model.weights.mapping import Cut, Placement, fill
+
+Keep = Callable[[Transformer, dict[str, Placement]], dict[str, Placement]]
+"""Takes out of a model on the meta device what a process does not hold, and what goes there."""
 
 
 def load_executor(
@@ -62,13 +67,15 @@ def load_weights(  # noqa: PLR0917 - those of load_executor
     dtype: torch.dtype,
     weights: str,
     cut: Cut | None = None,
+    keep: Keep | None = None,
 ) -> Transformer:
     """A model, or a part of one, with its weights; beside these, one matrix at a time is in memory.
 
     Args:
-        config: of the model or of the part.
+        config: of the model or of the part, with all layers.
         weights: see `load_executor`.
         cut: for a part.
+        keep: for a part that has not all layers; nothing of the others is read.
 
     Raises:
         CheckpointError: the weights cannot be read.
@@ -78,6 +85,8 @@ def load_weights(  # noqa: PLR0917 - those of load_executor
     model = model.to(dtype).requires_grad_(False).eval()
     checkpoint.prepare(model, device, packed=weights == "packed")
     placements, read = checkpoint.sources(model)
+    if keep is not None:
+        placements = keep(model, placements)
     if weights == "int8":
         placements = quantise_layers(model, placements, read, cut)
     model = model.to_empty(device=device).requires_grad_(False)
@@ -116,7 +125,7 @@ def blocks_for(
     elif device.type == "cpu":
         room = min(
             2 * -(-config.context_length // size),
-            (memory_bytes() or 1 << 62) // (4 * options.processes) // block,
+            (memory_bytes() or 1 << 62) // (4 * options.world) // block,
         )
     else:
         free, memory = torch.cuda.mem_get_info(device)

@@ -18,7 +18,7 @@ from model.kv.prefix import PrefixCache
 from model.pace import Pace
 from model.request import Request, Work
 from model.runner import Result, Runner
-from model.scheduler import Scheduler
+from model.scheduler import Plan, Scheduler
 from model.speculate import StepTimes
 from model.stats import Counters
 
@@ -154,15 +154,17 @@ class Loop:
         for work in plan.chunks:
             self._begin(work.request)
         writing = reading = 0.0
-        for works in self._runner.passes(plan.rows, plan.chunks):
-            begin = time.perf_counter()
+        begin = time.perf_counter()
+        for works, results in self._begun(plan):
             try:
-                results = self._runner.run(works)
-                for result in results:
+                for result in results():
                     self._take(result)
             except Exception as error:  # whatever a kernel or a device raises belongs to these requests
                 self._fail(works, error)
-            seconds = time.perf_counter() - begin
+                if self._dead is not None:
+                    return
+            # Of passes that are under way at a time, what each takes longer than the one before.
+            seconds, begin = time.perf_counter() - begin, time.perf_counter()
             if any(work.start < work.request.prompt for work in works):
                 reading += seconds
             else:
@@ -171,6 +173,18 @@ class Loop:
         self.counters.writing_seconds += writing
         self.counters.reading_seconds += reading
         self._pace.note(writing=writing, reading=reading, writers=bool(plan.rows))
+
+    def _begun(self, plan: Plan) -> list[tuple[list[Work], Callable[[], list[Result]]]]:
+        """The passes of a step, all begun before the first has ended."""
+        begun = []
+        for works in self._runner.passes(plan.rows, plan.chunks):
+            try:
+                begun.append((works, self._runner.begin(works)))
+            except Exception as error:  # as of one that has begun
+                self._fail(works, error)
+                if self._dead is not None:
+                    return []
+        return begun
 
     def _begin(self, request: Request) -> None:
         """Count a request that reads its first chunk, and say how much of it was cached."""

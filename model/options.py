@@ -27,8 +27,9 @@ class EngineOptions:
         attention: a backend by name, or "auto".
         kv_folder: folder of the disk tier of the prefix cache; None for none.
         kv_memory_bytes, kv_disk_bytes: limits of the tiers in memory and on disk.
-        processes: over how many the model is split (tensor parallelism), each with a GPU of its own or a
+        processes: over how many each layer is split (tensor parallelism), each with a GPU of its own or a
             share of the CPU's threads.
+        stages: over how many groups of so many processes the layers are dealt out (pipeline parallelism).
         process_seconds: how long one of them may take over a forward pass before it counts as dead.
     """
 
@@ -43,10 +44,12 @@ class EngineOptions:
     kv_memory_bytes: int = 0
     kv_disk_bytes: int = 4 * GiB
     processes: int = 1
+    stages: int = 1
     process_seconds: float = 300.0
 
     def __post_init__(self) -> None:
-        for name in ("chunk", "block_size", "kv_tokens", "step_tokens", "most_running", "processes"):
+        counts = ("chunk", "block_size", "kv_tokens", "step_tokens", "most_running", "processes", "stages")
+        for name in counts:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ParameterError(f"{name} is {value}; allowed: at least 1")
@@ -57,6 +60,11 @@ class EngineOptions:
                 f"chunk is {self.chunk}; allowed: multiples of block_size, which is {self.block_size}"
             )
 
+    @property
+    def world(self) -> int:
+        """Processes of all stages together."""
+        return self.processes * self.stages
+
     def chunk_on(self, device: str) -> int:
         """Prompt tokens in a pass on a device type."""
         if self.chunk is not None:
@@ -65,6 +73,7 @@ class EngineOptions:
         return -(-(256 if device == "cpu" else 2048) // self.block_size) * self.block_size
 
     def step_tokens_on(self, device: str) -> int:
-        """Budget of a step on a device type."""
+        """Budget of a step on a device type, for each stage: passes of one step follow each other through
+        all of them, and the more there are, the less the stages wait."""
         chunk = self.chunk_on(device)
         return max(chunk, self.step_tokens or (chunk if device == "cpu" else 4 * chunk))

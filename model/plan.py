@@ -17,6 +17,7 @@ from model.errors import ParameterError
 from model.llama.config import LlamaConfig
 from model.llama.transformer import Transformer
 from model.options import EngineOptions
+from model.stages import cut_layers, idle_share
 
 WeightKind = Literal["bf16", "fp8", "int8"]
 KVKind = Literal["bf16", "fp8", "int8"]
@@ -25,6 +26,8 @@ BLOCK = EngineOptions().block_size
 """Tokens in a KV block."""
 STEP = EngineOptions().step_tokens_on("cuda")
 """Tokens in a forward pass on a GPU: all of a step."""
+CHUNK = EngineOptions().chunk_on("cuda")
+"""Prompt tokens in a pass through several stages."""
 ROWS = 32
 """Rows of logits that are held at a time."""
 RESERVE = 0.05
@@ -36,7 +39,7 @@ class Deployment:
     """What is asked.
 
     Attributes:
-        gpus: over which the model is split by tensor parallelism.
+        gpus: over which each layer is split by tensor parallelism.
         gpu_memory: bytes of each.
         context: tokens of a sequence, answer included.
         sequences: how many of that length at a time.
@@ -44,6 +47,7 @@ class Deployment:
             Llama-3.1-405B-FP8; "int8": every matrix inside the layers. Both with a float32 scale a row.
         kv: of keys and values; int8 with a float32 scale for every token and head.
         step_tokens: in a forward pass, which may be of several sequences.
+        stages: groups of so many GPUs, over which the layers are dealt out by pipeline parallelism.
     """
 
     gpus: int
@@ -53,9 +57,10 @@ class Deployment:
     dtype: WeightKind = "bf16"
     kv: KVKind = "bf16"
     step_tokens: int = STEP
+    stages: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("gpus", "gpu_memory", "context", "sequences", "step_tokens"):
+        for name in ("gpus", "gpu_memory", "context", "sequences", "step_tokens", "stages"):
             if getattr(self, name) < 1:
                 raise ParameterError(f"{name} is {getattr(self, name)}; allowed: at least 1")
         for name, kinds in (("dtype", get_args(WeightKind)), ("kv", get_args(KVKind))):
@@ -64,8 +69,20 @@ class Deployment:
 
 
 @dataclass(frozen=True)
+class StageNeeds:
+    """Layers of a stage, first and one past the last, and bytes on each of its GPUs, as in `Plan`."""
+
+    layers: tuple[int, int]
+    weights: int
+    kv_token: int
+    kv: int
+    needed: int
+    room: int
+
+
+@dataclass(frozen=True)
 class Plan:
-    """The answer; every size is bytes on one GPU.
+    """The answer; every size is bytes on one GPU of the stage that needs most.
 
     Attributes:
         deployment: what was asked.
@@ -79,6 +96,9 @@ class Plan:
         needed: the sum.
         largest_context: tokens of a single sequence that fit, at most the model's window.
         most_sequences: how many sequences of the context asked for fit.
+        stages: what each stage needs.
+        idle_reading: share of the time that a stage waits for others while one prompt of the context is read.
+        idle_writing: the same while answers are written.
     """
 
     deployment: Deployment
@@ -95,6 +115,9 @@ class Plan:
     needed: int
     largest_context: int
     most_sequences: int
+    stages: tuple[StageNeeds, ...]
+    idle_reading: float
+    idle_writing: float
 
     @property
     def fits(self) -> bool:
@@ -110,40 +133,52 @@ def plan(config: LlamaConfig, deployment: Deployment) -> Plan:
     """Work out what a model needs.
 
     Raises:
-        ParameterError: the model cannot be split over so many GPUs, or was not made for such a context.
+        ParameterError: the model cannot be split over so many GPUs or stages, or was not made for such a
+            context.
     """
     if deployment.context > config.context_length:
         raise ParameterError(
             f"context is {deployment.context}; the model's window is {config.context_length}"
         )
     part = shard(config, deployment.gpus)
-    weights = weight_bytes(part, deployment.dtype)
-    kv_token = kv_token_bytes(part, deployment.kv)
-    sequence = -(-deployment.context // BLOCK) * BLOCK * kv_token
     activations = activation_bytes(part, deployment.step_tokens, deployment.dtype)
     logits = logit_bytes(config, ROWS)
     reserve = int(RESERVE * deployment.gpu_memory)
     rotation = rotation_bytes(config)
-    fixed = weights + rotation + activations + logits + reserve
-    room = room_for_kv(
-        part, deployment.step_tokens, memory=deployment.gpu_memory, weights=weights, words=config.vocab_size,
-        outside=0, size=2, dtype=deployment.dtype,
-    )  # fmt: skip
+    blocks = -(-deployment.context // BLOCK)
+    stages = []
+    for layers in cut_layers(config.layers, deployment.stages):
+        weights = weight_bytes(part, deployment.dtype, layers)
+        kv_token = kv_token_bytes(replace(part, layers=layers[1] - layers[0]), deployment.kv)
+        kv = deployment.sequences * blocks * BLOCK * kv_token
+        needed = weights + rotation + activations + logits + reserve + kv
+        room = room_for_kv(
+            part, deployment.step_tokens, memory=deployment.gpu_memory, weights=weights,
+            words=config.vocab_size, outside=0, size=2, dtype=deployment.dtype,
+        )  # fmt: skip
+        stages.append(StageNeeds(layers, weights, kv_token, kv, needed, room))
+    fullest = max(stages, key=lambda each: each.needed)
+    # What is asked of one stage is asked of all.
+    fitting = min(each.room // (BLOCK * each.kv_token) for each in stages)
+    steps = min(-(-deployment.context // CHUNK), deployment.stages * max(1, deployment.step_tokens // CHUNK))
     return Plan(
         deployment=deployment,
         parameters=count_parameters(config),
         kv_heads=part.kv_heads,
         replication=max(1, deployment.gpus // config.kv_heads),
-        weights=weights,
-        kv_token=kv_token,
-        kv=deployment.sequences * sequence,
+        weights=fullest.weights,
+        kv_token=fullest.kv_token,
+        kv=fullest.kv,
         rotation=rotation,
         activations=activations,
         logits=logits,
         reserve=reserve,
-        needed=fixed + deployment.sequences * sequence,
-        largest_context=min(config.context_length, room // (BLOCK * kv_token) * BLOCK),
-        most_sequences=room // sequence,
+        needed=fullest.needed,
+        largest_context=min(config.context_length, fitting * BLOCK),
+        most_sequences=fitting // blocks,
+        stages=tuple(stages),
+        idle_reading=idle_share(deployment.stages, steps),
+        idle_writing=idle_share(deployment.stages, 1),
     )
 
 
@@ -203,10 +238,25 @@ def count_parameters(config: LlamaConfig) -> int:
     return sum(math.prod(shape) for shape in _shapes(config).values())
 
 
-def weight_bytes(part: LlamaConfig, dtype: WeightKind) -> int:
-    """Bytes of one GPU's weights, scales included."""
+def weight_bytes(part: LlamaConfig, dtype: WeightKind, layers: tuple[int, int] | None = None) -> int:
+    """Bytes of one GPU's weights, scales included.
+
+    Args:
+        layers: first and one past the last of a stage, which has the embedding or the head where it has the
+            first or the last of all.
+    """
+    first, last = layers or (0, part.layers)
     total = 0
     for name, shape in _shapes(part).items():
+        kind, _, rest = name.partition(".")
+        if kind == "blocks":
+            held = first <= int(rest.partition(".")[0]) < last
+        elif kind == "embed":
+            held = first == 0 or (part.tied and last == part.layers)
+        else:  # norm and head
+            held = last == part.layers
+        if not held:
+            continue
         total += math.prod(shape) * 2
         if len(shape) == 2 and is_quantised(name, part.layers, dtype):
             total += shape[0] * 4 - math.prod(shape)

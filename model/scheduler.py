@@ -44,6 +44,7 @@ class Scheduler:
         budget: int,
         most_running: int,
         few_rows: int,
+        ahead: bool = False,
         draft: Callable[[Request, int], tuple[int, ...]],
     ) -> None:
         """
@@ -52,10 +53,13 @@ class Scheduler:
             budget: most tokens of one step, at least `chunk`; writing requests are served beyond it.
             most_running: most requests with KV blocks at a time.
             few_rows: most rows of one request in a step, once its prompt is read.
+            ahead: whether a step may have several chunks of one prompt, each a pass that begins before the
+                one before has ended.
             draft: gives guesses of a request's next tokens, when so many requests write.
         """
         self._cache, self._size, self._chunk, self._budget = cache, block_size, chunk, budget
         self._most_running, self._few_rows, self._draft = most_running, few_rows, draft
+        self._ahead = ahead
         self.waiting: deque[Request] = deque()
         self.running: list[Request] = []
         self._readers: deque[Request] = deque()
@@ -129,15 +133,17 @@ class Scheduler:
         chunks: list[Work] = []
         # In turns: a short prompt does not wait for the end of a long one. Rows may have used the budget up;
         # one chunk is read all the same, or writers could starve readers.
-        for _ in range(len(self._readers)):
-            if budget <= 0 and chunks:
-                break
+        planned: dict[Request, int] = {}
+        later: list[Request] = []
+        while self._readers and (budget > 0 or not chunks):
             request = self._readers.popleft()
-            end = min(request.prompt, (request.computed // self._chunk + 1) * self._chunk)
-            chunks.append(Work(request, request.computed, end - request.computed))
+            start = planned.get(request, request.computed)
+            end = planned[request] = min(request.prompt, (start // self._chunk + 1) * self._chunk)
+            chunks.append(Work(request, start, end - start))
             budget -= chunks[-1].count
             if end < request.prompt:
-                self._readers.append(request)
+                (self._readers if self._ahead else later).append(request)
+        self._readers += later
         return chunks
 
     def _admit(self, request: Request) -> bool:

@@ -110,6 +110,11 @@ class Settings(BaseSettings):
     model_processes: int = Field(
         1, ge=1, description="Processes, on as many GPUs, over which the model is split (tensor parallelism)."
     )
+    model_stages: int = Field(
+        1,
+        ge=1,
+        description="Groups of so many processes over which the layers are dealt out (pipeline parallelism).",
+    )
     cluster: str = Field(
         "",
         description="Address `HOST:PORT` of a Ray cluster on which `longleaf serve` runs and holds shards, "

@@ -31,6 +31,7 @@ class EnginePlan:
 
         options = EngineOptions(
             processes=settings.model_processes,
+            stages=settings.model_stages,
             kv_tokens=settings.kv_tokens or None,
             kv_memory_bytes=settings.kv_memory_bytes,
         )

@@ -29,7 +29,7 @@ class EngineReplica:
         """Start the actor and wait until its model is loaded. Raises as `Engine.load`."""
         ray = load_ray()
         self._router = the_router(settings.cluster_waiting_tokens)
-        gpus = settings.model_processes if settings.device.startswith("cuda") else 0
+        gpus = settings.model_processes * settings.model_stages if settings.device.startswith("cuda") else 0
         self._host = start_engine(EnginePlan.of(settings), self._router, num_cpus=0, num_gpus=gpus)
         ray.get(self._host.stats.remote())
 

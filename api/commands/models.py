@@ -51,9 +51,17 @@ def run_pull(name: str, *, as_json: bool) -> None:
 
 
 def run_plan(
-    name: str, *, gpus: int, gpu_memory: str, context: int | None, sequences: int, dtype: str | None, kv: str,
+    name: str,
+    *,
+    gpus: int,
+    stages: int,
+    gpu_memory: str,
+    context: int | None,
+    sequences: int,
+    dtype: str | None,
+    kv: str,
     as_json: bool,
-) -> None:  # fmt: skip
+) -> None:
     """Print what a model needs; the exit code says whether it fits. Raises ModelError."""
     config, stored = _shape(name)
     for option, value, kinds in (("--dtype", dtype, get_args(WeightKind)), ("--kv", kv, get_args(KVKind))):
@@ -62,7 +70,13 @@ def run_plan(
     found = plan(
         config,
         Deployment(
-            gpus, memory_of(gpu_memory), context or config.context_length, sequences, dtype or stored, kv  # type: ignore[arg-type]
+            gpus,
+            memory_of(gpu_memory),
+            context or config.context_length,
+            sequences,
+            dtype or stored,  # type: ignore[arg-type]
+            kv,  # type: ignore[arg-type]
+            stages=stages,
         ),
     )  # fmt: skip
     if as_json:
@@ -99,6 +113,7 @@ def _show(name: str, found: Plan) -> None:
     say_heading(
         name,
         f"  {found.parameters:,} parameters, weights in {asked.dtype}, keys and values in {asked.kv}, on "
+        f"{'' if asked.stages == 1 else f'{asked.stages} stages of '}"
         f"{asked.gpus} GPU{'s' * (asked.gpus > 1)} of {human_bytes(asked.gpu_memory)}",
     )
     many = "" if asked.sequences == 1 else f", {asked.sequences} sequences"
@@ -113,8 +128,17 @@ def _show(name: str, found: Plan) -> None:
         ("reserve", found.reserve, "CUDA context, NCCL, workspaces, gaps"),
         ("needed", found.needed, "fits" if found.fits else "does not fit"),
     ]  # fmt: skip
-    say("on each GPU:")
+    say("on each GPU:" if asked.stages == 1 else "on each GPU of the stage that needs most:")
     for label, size, remark in rows:
         say(f"  {label:16}{human_bytes(size):>10}  {remark}".rstrip())
     say(f"largest context of one sequence: {found.largest_context:,} tokens")
     say(f"sequences of {asked.context:,} tokens: {found.most_sequences}")
+    if asked.stages > 1:
+        for index, stage in enumerate(found.stages):
+            first, last = stage.layers
+            sizes = f"weights {human_bytes(stage.weights)}, needed {human_bytes(stage.needed)}"
+            say(f"stage {index}: layers {first} to {last - 1}, {sizes}")
+        say(
+            f"a stage waits for others {found.idle_reading:.0%} of the time while a prompt is read, "
+            f"{found.idle_writing:.0%} while answers are written"
+        )

@@ -14,6 +14,7 @@ class KVPool:
     system hands out pages when they are touched.
 
     Attributes:
+        device, dtype: where keys and values are, and in which form.
         block_bytes: bytes of one block over all layers.
     """
 
@@ -28,6 +29,7 @@ class KVPool:
         dtype: torch.dtype,
     ) -> None:
         self.blocks, self.block_size = blocks, block_size
+        self.device, self.dtype = device, dtype
         self._storage = torch.empty(
             layers, 2, blocks, block_size, kv_heads, head_dim, device=device, dtype=dtype
         )

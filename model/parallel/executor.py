@@ -7,13 +7,12 @@ process can. This one only talks to the ranks, always until a deadline.
 from __future__ import annotations
 
 import logging
-import select
-import shutil
-import tempfile
 import threading
 import time
 import weakref
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +24,12 @@ from model.errors import EngineDeadError, ModelError
 from model.llama.config import LlamaConfig
 from model.logits import Logits
 from model.options import EngineOptions
-from model.parallel.channel import Channel, tensor_from
-from model.parallel.group import Progress
-from model.parallel.processes import devices, end, ending, start, stopped
+from model.parallel.channel import tensor_from
+from model.parallel.crew import StartCrew
+from model.parallel.processes import LocalCrew
+from model.parallel.progress import behind
 from model.parallel.shard import Split
+from model.parallel.stage import Stage
 from model.parallel.worker import Job, Loaded
 from model.plan import count_parameters
 
@@ -36,18 +37,29 @@ log = logging.getLogger(__name__)
 
 _LOAD_SECONDS = 3600.0
 """How long loading may take: 405 billion weights from a slow disk."""
-_LOOK_SECONDS = 0.5
-_GRACE_SECONDS = 1.0
-"""A rank that dies makes the others fail too, and they may be the first to be heard."""
+
+Answer = tuple[Any, bytearray]
+
+
+@dataclass
+class _Question:
+    """Something that some ranks were told, and what they have answered."""
+
+    ranks: list[int]
+    answers: dict[int, Answer] = field(default_factory=dict)
+
+    @property
+    def waiting(self) -> list[int]:
+        return [rank for rank in self.ranks if rank not in self.answers]
 
 
 class ParallelExecutor:
-    """`model.executor.Executor` over `options.processes` ranks.
+    """`model.executor.Executor` over `options.processes` ranks in each of `options.stages` stages.
 
-    `forward` leaves the hidden states with the ranks and gives the numbers of their rows, int64 [n, 1], which
-    `head` takes; they are good until the next `forward`. Logits come back on the CPU.
+    Passes that are begun follow each other through the stages. Logits come back on the CPU.
 
     Attributes:
+        stages: how many passes can be computed at a time, each in another stage.
         failure: why the ranks are gone; None while they work.
     """
 
@@ -60,44 +72,44 @@ class ParallelExecutor:
         options: EngineOptions,
         *,
         int8: bool = False,
+        start: StartCrew = LocalCrew,
     ) -> None:
         """Start the ranks and have each load its part.
 
         Raises:
-            ParameterError: the model's sizes cannot be divided by `options.processes`.
+            ParameterError: the model's sizes cannot be divided so.
             CheckpointError: the weights cannot be read.
-            HardwareError: no room for a chunk of KV cache, or fewer GPUs than processes.
+            HardwareError: no room for a chunk of KV cache, or fewer GPUs than ranks.
             EngineDeadError: a rank died while loading.
         """
-        self._splits = [Split(config, rank, options.processes) for rank in range(options.processes)]
+        self._ranks, self.stages, world = options.processes, options.stages, options.world
+        self._splits = [Split(config, rank, self._ranks) for rank in range(self._ranks)]
+        self._layers = [Stage(config, stage, self.stages).layers for stage in range(self.stages)]
         self._config, self._seconds = config, options.process_seconds
         part = self._splits[0].part
         self.device, self.dtype = device, dtype
         self.block_size = options.block_size
-        self._block_shape = (part.layers, 2, options.block_size, part.kv_heads, part.head_dim)
+        self._row_shape = (2, options.block_size, part.kv_heads, part.head_dim)
         self._lock = threading.Lock()
         self._failure: ModelError | None = None
         self._loading, self._closed = True, False
-        places = devices(device, options.processes)
-        folder = Path(tempfile.mkdtemp(prefix="longleaf-ranks-"))
-        try:
-            self._progress = Progress(folder, options.processes, create=True)
-            self._ranks = [start() for _ in places]
-            self._end = weakref.finalize(self, end, self._ranks)
-            self._end.atexit = False  # they watch this process themselves
-            threads = max(1, torch.get_num_threads() // options.processes)
-            jobs = [
-                Job(checkpoint, rank, each, str(dtype).removeprefix("torch."), int8, options, folder, threads)
-                for rank, each in enumerate(places)
-            ]
-            answers = self._ask(dict(enumerate(jobs)), seconds=_LOAD_SECONDS)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+        self._asked: list[deque[_Question]] = [deque() for _ in range(world)]
+        self._crew = start(device, options)
+        self._end = weakref.finalize(self, self._crew.end)
+        self._end.atexit = False  # they watch this process themselves
+        name = str(dtype).removeprefix("torch.")
+        jobs = {
+            rank: Job(checkpoint, rank, place.device, name, int8, options, place.threads)
+            for rank, place in enumerate(self._crew.places)
+        }
+        answers = self._ask(jobs, seconds=_LOAD_SECONDS)
+        self._crew.met()
         self._loading = False
         loaded: list[Loaded] = [answer for answer, _ in answers.values()]
         self.blocks = min(each.blocks for each in loaded)
         held = "int8" if int8 else "dense"
-        self.kind = f"{device.type} {dtype} {loaded[0].attention} {held} over {options.processes}"
+        # Stages do not round: the same ranks in any number of stages give the same keys and values.
+        self.kind = f"{device.type} {dtype} {loaded[0].attention} {held} over {self._ranks}"
 
     @property
     def failure(self) -> ModelError | None:
@@ -106,34 +118,51 @@ class ParallelExecutor:
         if self._lock.acquire(blocking=False):
             try:
                 if self._failure is None and not self._closed and (dead := self._deaths()):
-                    self._fail("; ".join(dead))
+                    self._fail(dead)
             finally:
                 self._lock.release()
         return self._failure
 
-    @property
-    def processes(self) -> list[int]:
-        """The ranks' process ids."""
-        return [process.pid for process, _ in self._ranks]
-
     def logits(self, tokens: Sequence[int], segments: Sequence[Segment], rows: Sequence[int]) -> Logits:
         """See `Executor.logits`; they are on the CPU."""
-        raw = self._all("logits", list(tokens), list(segments), list(rows))[0][1]
-        return Logits(tensor_from(raw, torch.float32, (len(rows), self._config.vocab_size)))
+        return self.begin(tokens, segments, rows)()
+
+    def begin(
+        self, tokens: Sequence[int], segments: Sequence[Segment], rows: Sequence[int]
+    ) -> Callable[[], Logits]:
+        """See `Executor.begin`."""
+        question = self._send(self._everyone("logits", list(tokens), list(segments), list(rows)))
+        shape = (len(rows), self._config.vocab_size)
+
+        def result() -> Logits:
+            raw = self._wait(question)[len(self._asked) - self._ranks][1]
+            return Logits(tensor_from(raw, torch.float32, shape))
+
+        return result
 
     def read(self, block: int) -> Tensor:
         """See `Executor.read`."""
+        copies = max(1, self._ranks // self._config.kv_heads)  # ranks that hold the same key heads
+        holders = range(0, self._ranks, copies)
         message = ("read", (block,))
-        answers = self._ask(dict.fromkeys(self._holders(), message))
-        parts = [tensor_from(raw, self.dtype, self._block_shape) for _, raw in answers.values()]
-        return torch.cat(parts, dim=3)
+        wanted = {stage * self._ranks + rank: message for stage in range(self.stages) for rank in holders}
+        answers = self._ask(wanted)
+        parts = []
+        for stage, (first, last) in enumerate(self._layers):
+            raw = [answers[stage * self._ranks + rank][1] for rank in holders]
+            heads = [tensor_from(each, self.dtype, (last - first, *self._row_shape)) for each in raw]
+            parts.append(torch.cat(heads, dim=3))
+        return torch.cat(parts)
 
     def load(self, block: int, content: Tensor) -> None:
         """See `Executor.load`."""
-        heads = self._block_shape[3]
-        message = ("load", (block,))
-        parts = [content.narrow(3, split.kv_head, heads).contiguous() for split in self._splits]
-        self._ask(dict.fromkeys(range(len(self._ranks)), message), parts)
+        heads = self._row_shape[2]
+        parts = [
+            content[first:last].narrow(3, split.kv_head, heads).contiguous()
+            for first, last in self._layers
+            for split in self._splits
+        ]
+        self._ask(self._everyone("load", block), parts)
 
     def close(self) -> None:
         """End the ranks."""
@@ -141,88 +170,95 @@ class ParallelExecutor:
             self._closed = True
             self._end()
 
-    def _holders(self) -> list[int]:
-        """Ranks that hold all key heads together, each head once."""
-        copies = max(1, len(self._ranks) // self._config.kv_heads)
-        return list(range(0, len(self._ranks), copies))
-
-    def _all(self, command: str, *arguments: Any) -> dict[int, tuple[Any, bytearray]]:
-        return self._ask(dict.fromkeys(range(len(self._ranks)), (command, arguments)))
+    def _everyone(self, command: str, *arguments: Any) -> dict[int, Any]:
+        return dict.fromkeys(range(len(self._asked)), (command, arguments))
 
     def _ask(
         self,
         messages: dict[int, Any],
         tensors: Sequence[Tensor] | None = None,
         seconds: float | None = None,
-    ) -> dict[int, tuple[Any, bytearray]]:
-        """Send a message to each of some ranks and wait for all answers, in the order of the ranks."""
+    ) -> dict[int, Answer]:
+        return self._wait(self._send(messages, tensors), seconds)
+
+    def _send(self, messages: dict[int, Any], tensors: Sequence[Tensor] | None = None) -> _Question:
+        """Tell each of some ranks something."""
+        deadline = time.monotonic() + self._seconds
+        question = _Question([*messages])
+        with self._lock:
+            self._check()
+            for rank, message in messages.items():
+                try:
+                    self._crew.send(rank, message, tensors[rank] if tensors else None, deadline)
+                except TimeoutError:
+                    raise self._silent([rank], self._seconds) from None
+                except (EOFError, OSError) as error:
+                    raise self._failed(rank, error) from error
+                self._asked[rank].append(question)
+        return question
+
+    def _wait(self, question: _Question, seconds: float | None = None) -> dict[int, Answer]:
+        """All answers to a question, in the order of the ranks; those to earlier ones are kept on the way."""
         seconds = seconds or self._seconds
         deadline = time.monotonic() + seconds
         with self._lock:
-            if self._failure is not None:
-                raise self._failure
-            if self._closed:
-                raise EngineDeadError("the engine is closed and takes no requests")
-            answers: dict[int, tuple[Any, bytearray]] = {}
+            self._check()
             rank = -1
             try:
-                for rank, message in messages.items():
-                    self._channel(rank).send(message, tensors[rank] if tensors else None, deadline)
-                while len(answers) < len(messages):
-                    waiting = [rank for rank in messages if rank not in answers]
-                    for rank in self._ready(waiting, deadline):
-                        answers[rank] = self._channel(rank).receive(deadline)
-                        if isinstance(answers[rank][0], Exception):
-                            raise self._failed(rank, answers[rank][0])
+                while waiting := question.waiting:
+                    for rank in self._crew.ready(waiting, deadline):
+                        answer = self._crew.receive(rank, deadline)
+                        if isinstance(answer[0], Exception):
+                            raise self._failed(rank, answer[0])
+                        self._asked[rank].popleft().answers[rank] = answer
             except TimeoutError:
-                waiting = [each for each in messages if each not in answers]
-                raise self._silent(waiting, seconds) from None
+                raise self._silent(question.waiting, seconds) from None
             except (EOFError, OSError) as error:
                 raise self._failed(rank, error) from error
-        return {rank: answers[rank] for rank in messages}
+        return {rank: question.answers[rank] for rank in question.ranks}
 
-    def _ready(self, ranks: list[int], deadline: float) -> list[int]:
-        channels = {self._channel(rank).fileno(): rank for rank in ranks}
-        poll = select.poll()
-        for number in channels:
-            poll.register(number, select.POLLIN)
-        while (left := deadline - time.monotonic()) > 0:
-            if found := poll.poll(min(left, _LOOK_SECONDS) * 1000):
-                return [channels[number] for number, _ in found]
-            # A process forked off this one may hold a dead rank's socket open.
-            if self._deaths():
-                raise EOFError
-        raise TimeoutError
-
-    def _channel(self, rank: int) -> Channel:
-        return self._ranks[rank][1]
+    def _check(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+        if self._closed:
+            raise EngineDeadError("the engine is closed and takes no requests")
 
     def _failed(self, rank: int, error: Exception) -> ModelError:
         """End everything because of what a rank said, or because it says nothing any more."""
-        patience = time.monotonic() + _GRACE_SECONDS
+        # One that dies makes the others fail too, and they may be the first to be heard.
+        patience = time.monotonic() + self._crew.grace
         while not (dead := self._deaths()) and time.monotonic() < patience:
             time.sleep(0.02)
         if dead:
-            return self._fail("; ".join(dead))
+            return self._fail(dead)
         if isinstance(error, ModelError) and self._loading:
-            self._fail(f"rank {rank} of {len(self._ranks)}: {error}")
+            self._fail(f"{self._name(rank)}: {error}")
             return error
-        return self._fail(f"rank {rank} of {len(self._ranks)} failed: {error}")
+        if gone := [each for each in self._crew.unreachable() if each != rank]:
+            return self._fail(f"{self._names(gone)} cannot be reached")
+        return self._fail(f"{self._name(rank)} failed: {error}")
 
     def _silent(self, waiting: list[int], seconds: float) -> ModelError:
         # A rank may be stopped within the same collective in which the others wait for it.
-        late = [rank for rank in waiting if stopped(self._ranks[rank])]
-        late = late or [rank for rank in self._progress.behind() if rank in waiting] or waiting
-        names = ", ".join(str(rank) for rank in late)
+        late = [rank for rank in self._crew.unreachable() if rank in waiting]
+        late = (
+            late or [rank for rank in behind(self._crew.steps(), self._ranks) if rank in waiting] or waiting
+        )
         return self._fail(
-            f"rank {names} of {len(self._ranks)} gave no sign of life within {seconds:g} seconds "
-            "(process_seconds)"
+            f"{self._names(late)} gave no sign of life within {seconds:g} seconds (process_seconds)"
         )
 
-    def _deaths(self) -> list[str]:
-        codes = [(rank, process.poll()) for rank, (process, _) in enumerate(self._ranks)]
-        count = len(codes)
-        return [f"rank {rank} of {count} {ending(code)}" for rank, code in codes if code is not None]
+    def _deaths(self) -> str:
+        return "; ".join(f"{self._name(rank)} {how}" for rank, how in self._crew.deaths().items())
+
+    def _names(self, ranks: list[int]) -> str:
+        return ", ".join(map(self._name, ranks))
+
+    def _name(self, rank: int) -> str:
+        """A rank for people, with its stage and its machine where there are several."""
+        stage = f" (stage {rank // self._ranks} of {self.stages})" if self.stages > 1 else ""
+        host = f" on {where}" if (where := self._crew.places[rank].host) else ""
+        return f"rank {rank} of {len(self._asked)}{stage}{host}"
 
     def _fail(self, reason: str) -> ModelError:
         failure = EngineDeadError(f"{reason}; the model is spread over all of them: restart the service")
@@ -239,10 +275,13 @@ def load_parallel(  # noqa: PLR0917 - those of load_executor
     dtype: torch.dtype,
     options: EngineOptions,
     weights: str = "dense",
+    start: StartCrew | None = None,
 ) -> tuple[ParallelExecutor, int]:
-    """As `model.loading.load_executor`, over `options.processes` processes.
+    """As `model.loading.load_executor`, over several processes, which `start` starts.
 
     "packed" weights of few bits become dense ones: their blocks cannot be cut by columns everywhere.
     """
-    ranks = ParallelExecutor(checkpoint, config, device, dtype, options, int8=weights == "int8")
-    return ranks, count_parameters(config)
+    executor = ParallelExecutor(
+        checkpoint, config, device, dtype, options, int8=weights == "int8", start=start or LocalCrew
+    )
+    return executor, count_parameters(config)

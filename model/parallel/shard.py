@@ -92,9 +92,16 @@ class Split:
         weave = place.weave * count // place.rows
         return replace(place, first=first, rows=count, weave=weave), whole
 
-    def join(self, model: Transformer, group: Sums) -> None:
-        """Let the parts' sums go over all ranks, in a model that holds this rank's weights."""
-        model.embed = SplitEmbedding(model.embed, self.words, group)  # type: ignore[assignment]
+    def join(self, model: Transformer, group: Sums, *, embeds: bool = True) -> None:
+        """Let the parts' sums go over all ranks, in a model that holds this rank's weights.
+
+        Args:
+            embeds: whether its tokens are embedded here.
+        """
+        if self.ranks == 1:
+            return
+        if embeds:
+            model.embed = SplitEmbedding(model.embed, self.words, group)  # type: ignore[assignment]
         block: Any  # nn.ModuleList knows no element type
         for block in model.blocks:
             block.attention.out = Summed(block.attention.out, group)

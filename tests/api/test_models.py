@@ -48,6 +48,10 @@ def test_a_plan_for_people_and_for_programs() -> None:
 
 def test_the_exit_code_says_whether_it_fits() -> None:
     assert runner.invoke(app, ["models", "plan", "llama-3.1-405b", "--gpus", "8"]).exit_code == 1
+    staged = runner.invoke(app, ["models", "plan", "llama-3.1-405b", "--gpus", "8", "--stages", "2"])
+    assert staged.exit_code == 0
+    assert "2 stages of 8 GPUs" in staged.output
+    assert "stage 1: layers 63 to 125" in staged.output
     short = ["models", "plan", "llama-3.1-405b", "--gpus", "8", "--dtype", "fp8", "--context", "8192"]
     assert runner.invoke(app, short).exit_code == 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -34,9 +35,10 @@ def test_shapes() -> None:
 
 @pytest.mark.parametrize("row", table(PAGE.split("## What fits")[1], "model"), ids=" ".join)
 def test_what_fits(row: list[str]) -> None:
-    name, gpus, dtype, kv = code(row[0]), int(row[1]), row[2], row[3]
+    name, dtype, kv = code(row[0]), row[2], row[3]
+    *stages, gpus = map(int, row[1].split(" × "))
     kinds: dict[str, Any] = {"dtype": dtype, "kv": kv}
-    found = plan(PRESETS[name], Deployment(gpus, 80 * GB, 131_072, **kinds))
+    found = plan(PRESETS[name], Deployment(gpus, 80 * GB, 131_072, stages=math.prod(stages), **kinds))
     sizes = [found.weights, found.kv, found.rotation + found.activations + found.logits, found.needed]
     assert row[4:8] == [billions(size) for size in sizes]
     assert row[8:] == [f"{found.largest_context:,}", f"{found.most_sequences}"]

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,7 +33,8 @@ from model.llama.presets import preset
 from model.llama.transformer import Transformer
 from model.logits import Logits
 from model.parallel.executor import ParallelExecutor
-from model.parallel.group import Progress
+from model.parallel.processes import LocalCrew
+from model.parallel.progress import SharedProgress, behind
 from model.parallel.shard import Split
 from model.quant.convert import quantize
 from model.weights.checkpoint import open_checkpoint
@@ -66,6 +67,12 @@ def ranks(engine: Engine) -> ParallelExecutor:
     executor = engine._executor
     assert isinstance(executor, ParallelExecutor)
     return executor
+
+
+def pids_of(engine: Engine) -> list[int]:
+    crew = ranks(engine)._crew
+    assert isinstance(crew, LocalCrew)
+    return crew.pids
 
 
 def runs(pid: int) -> bool:
@@ -143,7 +150,7 @@ def test_the_disk_tier_survives_a_restart(tiny_folder: Path, tmp_path: Path) -> 
     for _ in range(2):
         with small(tiny_folder, processes=2, kv_folder=tmp_path / "kv") as engine:
             ends.append(list(engine.generate(PROMPT, GREEDY))[-1])
-            pids = ranks(engine).processes
+            pids = pids_of(engine)
         assert ended(pids, 1)
         assert engine.failure is None
         with pytest.raises(EngineDeadError, match="closed"):
@@ -174,7 +181,7 @@ def test_fp8_layers_round_by_the_whole_token_and_an_idle_death_is_seen(
     assert ((dense.logits(PROMPT) - here).norm() / here.norm()).item() > 0.04
 
     assert engine.failure is None
-    pids = ranks(engine).processes
+    pids = pids_of(engine)
     os.kill(pids[0], signal.SIGKILL)
     deadline = time.monotonic() + 15
     while engine.failure is None and time.monotonic() < deadline:
@@ -187,7 +194,7 @@ def test_fp8_layers_round_by_the_whole_token_and_an_idle_death_is_seen(
 @pytest.mark.parametrize("name", ["SIGKILL", "SIGSTOP"])
 def test_a_rank_that_dies_or_stops_is_named_and_ends_everything(tiny_folder: Path, name: str) -> None:
     engine = small(tiny_folder, processes=2, process_seconds=4.0)
-    pids = ranks(engine).processes
+    pids = pids_of(engine)
     events, errors = engine.generate(PROMPT, ENDLESS), []
     next(events)
 
@@ -217,16 +224,16 @@ def test_a_rank_that_dies_or_stops_is_named_and_ends_everything(tiny_folder: Pat
 def test_a_rank_that_raises_is_named(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = small(tiny_folder, processes=2)
     executor = ranks(engine)
-    real = executor.logits
+    real = executor.begin
 
-    def nowhere(ids: list[int], segments: list[Segment], rows: list[int]) -> Logits:
+    def nowhere(ids: list[int], segments: list[Segment], rows: list[int]) -> Callable[[], Logits]:
         return real(ids, [replace(each, blocks=()) for each in segments], rows)
 
-    monkeypatch.setattr(executor, "logits", nowhere)
+    monkeypatch.setattr(executor, "begin", nowhere)
     with pytest.raises(EngineDeadError, match=r"rank \d of 2 failed: .*Error"):
         list(engine.generate(PROMPT[:9]))
     assert engine.failure is not None
-    assert ended(executor.processes)
+    assert ended(pids_of(engine))
     engine.close()
 
 
@@ -242,7 +249,7 @@ def test_no_rank_outlives_a_killed_parent(tiny_folder: Path) -> None:
         thread.join()
         time.sleep(1)
         assert engine.failure is None
-        print(*engine._executor.processes, flush=True)
+        print(*engine._executor._crew.pids, flush=True)
         time.sleep(600)
     """
     paths = os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)])
@@ -329,8 +336,8 @@ def test_the_published_models_divide(name: str, count: int) -> None:
 
 
 def test_ranks_that_are_behind_are_those_waited_for(tmp_path: Path) -> None:
-    progress, view = Progress(tmp_path, 3, create=True), Progress(tmp_path, 3)
-    assert view.behind() == []
+    progress, view = SharedProgress(tmp_path, 3, create=True), SharedProgress(tmp_path, 3)
+    assert behind(view.all(), 3) == []
     for rank in (0, 2, 0, 2, 1):
-        progress.step(rank)
-    assert view.behind() == [1]
+        view.of(rank)[1] += 1
+    assert behind(progress.all(), 3) == [1]

@@ -184,6 +184,37 @@ def test_the_405b_model_in_fp8_on_eight_gpus() -> None:
     assert not plan(PRESETS["llama-3.1-405b"], Deployment(8, 80 * GB, 131_072)).fits
 
 
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("kind", ["bf16", "fp8", "int8"])
+def test_stages_hold_the_whole_once(kind: WeightKind, tied: bool) -> None:
+    """Only a tied embedding is there twice: the last stage has it for its head."""
+    config = replace(SMALL, layers=7, tied=tied)
+    for stages in (1, 2, 3):
+        found = plan(config, Deployment(2, 80 * GB, 4096, dtype=kind, stages=stages))
+        part = shard(config, 2)
+        twice = 2 * part.vocab_size * part.hidden_size if tied and stages > 1 else 0
+        assert sum(each.weights for each in found.stages) == weight_bytes(part, kind) + twice
+        assert sum(each.kv_token for each in found.stages) == kv_token_bytes(part, "bf16")
+        assert found.needed == max(each.needed for each in found.stages)
+        # A sequence is held by every stage: one that has no room is the limit of all.
+        assert found.most_sequences == min(each.room // each.kv for each in found.stages)
+
+
+def test_the_405b_model_on_two_hosts() -> None:
+    """In stages every GPU has a key head of its own; over sixteen ranks two have the same one."""
+    config = PRESETS["llama-3.1-405b"]
+    staged = plan(config, Deployment(8, 80 * GB, 131_072, stages=2))
+    ranks = plan(config, Deployment(16, 80 * GB, 131_072))
+    assert (staged.fits, ranks.fits) == (True, True)
+    assert (staged.replication, ranks.replication) == (1, 2)
+    assert 2 * staged.kv_token == ranks.kv_token
+    assert (staged.most_sequences, ranks.most_sequences) == (5, 2)
+    assert [each.layers for each in staged.stages] == [(0, 63), (63, 126)]
+    assert (staged.idle_reading, staged.idle_writing) == (pytest.approx(1 / 9), 0.5)
+    assert (ranks.idle_reading, ranks.idle_writing) == (0, 0)
+    assert plan(config, Deployment(8, 80 * GB, 2048, stages=2)).idle_reading == 0.5  # a single chunk
+
+
 def test_what_fits_is_what_is_needed() -> None:
     config = PRESETS["llama-3.1-8b"]
     for memory in (20, 24, 40, 80):
@@ -229,6 +260,8 @@ def test_the_loader_has_the_room_that_was_planned(
     [
         ({"gpus": 3}, "gpus is 3"),
         ({"gpus": 0}, "gpus is 0"),
+        ({"stages": 0}, "stages is 0"),
+        ({"stages": 33}, "stages is 33; allowed: 1 to 32"),
         ({"context": 131_073}, "the model's window is 131072"),
         ({"dtype": "int4"}, "'int4'; allowed: bf16, fp8, int8"),
         ({"kv": "int4"}, "kv is 'int4'"),
