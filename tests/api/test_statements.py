@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from model import Engine
     from rag.embedders import Embedder
 
+pytestmark = pytest.mark.timeout(1200)
+
 MOST = {
     "upload": Traffic(16, 16, 1),
     "search": Traffic(6, 6, 1),
