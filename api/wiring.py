@@ -32,12 +32,12 @@ from rag.rates import OwnRates, Rates
 from rag.roles import Role
 from rag.settings import Settings
 from rag.store.migrate import check, prepare_for_serving
+from rag.store.opening import open_database
 from rag.store.records import CollectionRow
 from rag.store.repositories import Collections, Layouts
 from rag.store.repositories.collections import check_collection_name, owner_of
 from rag.store.repositories.rates import SharedRates
 from rag.store.scope import DEFAULT_SCOPE, Scope
-from rag.store.session import Database
 
 if TYPE_CHECKING:
     from ingest.worker import OnPublished, Worker
@@ -139,7 +139,7 @@ class Service:
         self.principal: Principal | None = LOCAL
         self.deed = Deed()
         """What a request is about; each has its own."""
-        self.db = Database(settings.resolved_database_url)
+        self.db = open_database(settings)
         self.indexes: Part[LiveIndexes] = Part("index")
         self.embedder: Part[Embedder] = Part("embedder")
         self.retriever: Part[Search] = Part("retriever")

@@ -83,7 +83,7 @@ def claim_folder(db: Database, settings: Settings) -> None:
     """Mark the folder as this database's when it is new or empty."""
     folder = settings.data_dir / "blobs"
     folder.mkdir(parents=True, exist_ok=True)
-    with db.read() as session:
+    with db.glance() as session:
         identity = identity_of(session)
     if mark_of(folder) != identity and not any(folder.glob("doc_*")):
         mark(folder, identity)

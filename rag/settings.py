@@ -57,6 +57,28 @@ class Settings(BaseSettings):
         Path("data"), description="Folder of the database, the uploaded files and the indexes."
     )
     database_url: str = Field("", description="SQLAlchemy URL; empty means SQLite inside the data folder.")
+    database_replica_url: str = Field(
+        "",
+        description="URL of a standby of that PostgreSQL, or several between spaces, which searches are read "
+        "from as far as it has what they need. Empty means none.",
+    )
+    database_pool: int = Field(
+        10, ge=1, description="Connections to the database that a process keeps open, once it needed them."
+    )
+    database_pool_extra: int = Field(
+        20, ge=0, description="Connections that it opens beyond those while all are in use."
+    )
+    database_pool_seconds: float = Field(
+        10.0, gt=0, description="How long a request waits for a free connection before it gets 503."
+    )
+    database_connect_seconds: float = Field(
+        10.0, ge=1, description="How long a new connection to PostgreSQL may take."
+    )
+    database_pooler: bool = Field(
+        False,
+        description="Whether a pooler in transaction mode, such as PgBouncer, stands before PostgreSQL: then "
+        "no statement is prepared in a session.",
+    )
     objects: str = Field(
         "",
         description="Place that all processes reach, for copies of what is costly to make: "

@@ -34,9 +34,9 @@ from ingest.queue import OLDEST_EVERY
 from ingest.queue import Turn as Kind
 from rag.errors import Unavailable
 from rag.settings import Settings
+from rag.store.opening import open_database
 from rag.store.records import ChunkDraft
 from rag.store.repositories import Generations
-from rag.store.session import Database
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +66,7 @@ class Desk:
         self._most = most
         self._alive = alive
         self._lease_seconds = lease_seconds
-        self._db = Database(settings.resolved_database_url)
+        self._db = open_database(settings)
         self._mark = mark_of(settings.data_dir / "blobs")
         self._books = Books()
         self._taking = threading.Lock()
