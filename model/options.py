@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from model.errors import ParameterError
+from model.kv.place import BlockPlace
 
 GiB = 1 << 30
 
@@ -27,6 +28,7 @@ class EngineOptions:
         attention: a backend by name, or "auto".
         kv_folder: folder of the disk tier of the prefix cache; None for none.
         kv_memory_bytes, kv_disk_bytes: limits of the tiers in memory and on disk.
+        kv_place: where engines share what they have read; None for none.
         processes: over how many the model is split (tensor parallelism), each with a GPU of its own or a
             share of the CPU's threads.
         process_seconds: how long one of them may take over a forward pass before it counts as dead.
@@ -42,6 +44,7 @@ class EngineOptions:
     kv_folder: Path | None = None
     kv_memory_bytes: int = 0
     kv_disk_bytes: int = 4 * GiB
+    kv_place: BlockPlace | None = None
     processes: int = 1
     process_seconds: float = 300.0
 

@@ -14,6 +14,7 @@ import threading
 import time
 import weakref
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -86,8 +87,9 @@ class ParallelExecutor:
             self._end = weakref.finalize(self, end, self._ranks)
             self._end.atexit = False  # they watch this process themselves
             threads = max(1, torch.get_num_threads() // options.processes)
+            told = replace(options, kv_place=None)  # which is this process's, like all tiers
             jobs = [
-                Job(checkpoint, rank, each, str(dtype).removeprefix("torch."), int8, options, folder, threads)
+                Job(checkpoint, rank, each, str(dtype).removeprefix("torch."), int8, told, folder, threads)
                 for rank, each in enumerate(places)
             ]
             answers = self._ask(dict(enumerate(jobs)), seconds=_LOAD_SECONDS)
