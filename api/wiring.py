@@ -25,6 +25,7 @@ from api.oidc.provider import Provider
 from api.tracing import Tracing, tracing_of
 from api.webhooks.sender import Sender
 from ingest.blobs import refuse_foreign_folder
+from ingest.originals.choice import check_place
 from rag.errors import Forbidden, LongleafError, NotFound, Unavailable
 from rag.observing import Observer, Several
 from rag.principal import LOCAL, Principal
@@ -134,6 +135,7 @@ class Service:
             from rag.objects.place import open_objects  # noqa: PLC0415
 
             open_objects(settings)  # what is wrong with it is said before anything runs
+        check_place(settings)
         self.loaders = loaders or Loaders()
         self.scope: Scope = DEFAULT_SCOPE
         self.principal: Principal | None = LOCAL

@@ -98,6 +98,11 @@ class Settings(BaseSettings):
         description="File with keys that encrypt what is kept in that place, 32 bytes in base64 a line; the "
         "first encrypts, all decrypt. Empty means that nothing is encrypted.",
     )
+    originals: Literal["folder", "objects"] = Field(
+        "folder",
+        description="Where the uploaded files are kept: `folder`, in the data folder; `objects`, in the "
+        "place of LONGLEAF_OBJECTS, where processes without that folder reach them.",
+    )
     model: str = Field(
         "auto", description="Folder, GGUF file, hub id in the local cache, or `auto` (bundled model)."
     )
@@ -170,6 +175,12 @@ class Settings(BaseSettings):
         ge=0,
         description="Disk in the data folder for what was read, which then need not be read again after a "
         "restart; 0 keeps nothing there.",
+    )
+    kv_shared_bytes: int = Field(
+        0,
+        ge=0,
+        description="Most bytes of what was read in the place of LONGLEAF_OBJECTS, where other engines of "
+        "the same model find it; 0 keeps nothing there.",
     )
     max_upload_bytes: int = Field(2 * GIB, gt=0, description="Largest file that is accepted, in bytes.")
     upload_hours: float = Field(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from api.doctor import database, machine, models, postgres, serving, storage, work
+from api.doctor import database, machine, models, postgres, serving, shared, storage, work
 from api.doctor.finding import Case, Finding, failure
 
 Check = Callable[[Case], Finding]
@@ -40,6 +40,7 @@ CHECKS: dict[str, Check] = {
     "jobs": work.jobs,
     "indexes": work.indexes,
     "kv-disk": storage.kv_disk,
+    "shared-place": shared.shared_place,
     "secrets": storage.secrets,
     "backup": storage.backup,
 }
