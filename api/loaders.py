@@ -55,9 +55,9 @@ def kv_place(settings: Settings) -> SharedBlocks | None:
     if not settings.kv_shared_bytes:
         return None
     from ingest.keeping.kv import shared_blocks  # noqa: PLC0415
-    from rag.store.session import Database  # noqa: PLC0415
+    from rag.store.opening import open_database  # noqa: PLC0415
 
-    db = Database(settings.resolved_database_url)
+    db = open_database(settings)
     try:
         return shared_blocks(db, settings)
     finally:

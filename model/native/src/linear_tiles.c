@@ -1,9 +1,11 @@
 // Products of many rows with a packed weight matrix, by tiles. A strip of the matrix is unpacked once, in the order in which
 // tiles want it, and stays in the core's cache while all rows pass over it.
-#include "linear.h"
+#include "kernels.h"
 #include "tiles.h"
 
 #if HAS_TILES
+#include "linear.h"
+
 // Rows `first` and `first` + 16 of the matrix as pairs of bfloat16 [cols / 32][2][16 pairs][16 rows].
 INLINE void unpack_strip(const int format, const matrix *w, int64_t tile, int tiles, uint32_t *to) {
     const int words = group_words(format), size = group_size(format), per_word = size / words;
