@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from model import Engine
     from rag.embedders.base import Embedder
     from rag.finding import Search
+    from rag.objects.blocks import SharedBlocks
 
 
 def load_embedder(settings: Settings) -> Embedder:
@@ -39,10 +40,28 @@ def load_engine(settings: Settings) -> Engine:
         kv_memory_bytes=settings.kv_memory_bytes,
         kv_folder=kv_folder(settings) if settings.kv_disk_bytes else None,
         kv_disk_bytes=settings.kv_disk_bytes,
+        kv_place=kv_place(settings),
     )
     return Engine.load(
         path, settings.device, settings.dtype, options=options, cache_path=hardware_cache(settings)
     )
+
+
+def kv_place(settings: Settings) -> SharedBlocks | None:
+    """Where an engine of this store shares what it has read with others; None where it is not to.
+
+    Raises Unavailable, InvalidRequest.
+    """
+    if not settings.kv_shared_bytes:
+        return None
+    from ingest.keeping.kv import shared_blocks  # noqa: PLC0415
+    from rag.store.opening import open_database  # noqa: PLC0415
+
+    db = open_database(settings)
+    try:
+        return shared_blocks(db, settings)
+    finally:
+        db.dispose()
 
 
 def is_proven(settings: Settings) -> bool:

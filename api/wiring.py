@@ -25,6 +25,7 @@ from api.oidc.provider import Provider
 from api.tracing import Tracing, tracing_of
 from api.webhooks.sender import Sender
 from ingest.blobs import refuse_foreign_folder
+from ingest.originals.choice import check_place
 from rag.errors import Forbidden, LongleafError, NotFound, Unavailable
 from rag.observing import Observer, Several
 from rag.principal import LOCAL, Principal
@@ -32,12 +33,12 @@ from rag.rates import OwnRates, Rates
 from rag.roles import Role
 from rag.settings import Settings
 from rag.store.migrate import check, prepare_for_serving
+from rag.store.opening import open_database
 from rag.store.records import CollectionRow
 from rag.store.repositories import Collections, Layouts
 from rag.store.repositories.collections import check_collection_name, owner_of
 from rag.store.repositories.rates import SharedRates
 from rag.store.scope import DEFAULT_SCOPE, Scope
-from rag.store.session import Database
 
 if TYPE_CHECKING:
     from ingest.worker import OnPublished, Worker
@@ -134,12 +135,13 @@ class Service:
             from rag.objects.place import open_objects  # noqa: PLC0415
 
             open_objects(settings)  # what is wrong with it is said before anything runs
+        check_place(settings)
         self.loaders = loaders or Loaders()
         self.scope: Scope = DEFAULT_SCOPE
         self.principal: Principal | None = LOCAL
         self.deed = Deed()
         """What a request is about; each has its own."""
-        self.db = Database(settings.resolved_database_url)
+        self.db = open_database(settings)
         self.indexes: Part[LiveIndexes] = Part("index")
         self.embedder: Part[Embedder] = Part("embedder")
         self.retriever: Part[Search] = Part("retriever")

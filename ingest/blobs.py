@@ -44,7 +44,7 @@ def drop_old_files(db: Database, settings: Settings, scope: Scope, document_id: 
             sent = {row.generation for row in Versions(session, scope).list(document_id)}
         except NotFound:
             return []
-        kept = _kept(session, [document_id])[document_id]
+        kept = kept_generations(session, [document_id])[document_id]
     dropped = []
     for generation in sorted(sent - kept):
         path = blob_path(settings, document_id, generation)
@@ -83,7 +83,7 @@ def claim_folder(db: Database, settings: Settings) -> None:
     """Mark the folder as this database's when it is new or empty."""
     folder = settings.data_dir / "blobs"
     folder.mkdir(parents=True, exist_ok=True)
-    with db.read() as session:
+    with db.glance() as session:
         identity = identity_of(session)
     if mark_of(folder) != identity and not any(folder.glob("doc_*")):
         mark(folder, identity)
@@ -139,7 +139,7 @@ def unneeded(db: Database, folder: Path) -> Iterator[str]:
     for first in range(0, len(names), _AT_ONCE):
         some = names[first : first + _AT_ONCE]
         with db.read() as session:
-            kept = _kept(session, {name.partition(".")[0] for name in some})
+            kept = kept_generations(session, {name.partition(".")[0] for name in some})
         for name in some:
             document_id, _, suffix = name.partition(".")
             generation = 1 if name == document_id else int(suffix) if suffix.isdecimal() else 0
@@ -147,7 +147,7 @@ def unneeded(db: Database, folder: Path) -> Iterator[str]:
                 yield name
 
 
-def _kept(session: Session, document_ids: Iterable[str]) -> dict[str, set[int]]:
+def kept_generations(session: Session, document_ids: Iterable[str]) -> dict[str, set[int]]:
     """Generations whose originals are needed, by document: what is shown, and what may still be read."""
     wanted = sorted(document_ids)
     live = {

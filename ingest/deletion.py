@@ -8,9 +8,8 @@ from functools import partial
 from sqlalchemy import delete
 from sqlalchemy.orm import Session
 
-from ingest.blobs import blob_path
-from ingest.files import sync_folder
 from ingest.keeping.kv import purge_blocks
+from ingest.originals.choice import originals_of
 from rag.errors import NotFound, Unavailable
 from rag.settings import Settings
 from rag.store.records import DocumentRow
@@ -35,7 +34,7 @@ def delete_document(
 ) -> None:
     """Delete a document in any state; a worker that is reading it can write nothing more.
 
-    Raises NotFound, Unavailable; DeletionUnfinished once it is deleted and something of it is left on disk.
+    Raises NotFound, Unavailable; DeletionUnfinished once it is deleted and something of it is left.
     """
     with db.session() as session:
         document = Documents(session, scope).lock(document_id)
@@ -87,7 +86,7 @@ def delete_collection(
 
 
 def _delete_rows(session: Session, scope: Scope, document: DocumentRow) -> list[tuple[str, int]]:
-    """Returns the document's id with each generation whose original may lie in the data folder."""
+    """Returns the document's id with each generation whose original may still lie there."""
     sent = {row.generation for row in Versions(session, scope).list(document.id)} | {1, document.generation}
     session.execute(delete(IngestJob).where(IngestJob.document_id == document.id))
     Generations(session, scope).drop_all(document.id)
@@ -116,17 +115,14 @@ def _finish(
         except (OSError, Unavailable) as error:
             undone.append(error)
 
-    for document_id, generation in files:
-        attempt(partial(blob_path(settings, document_id, generation).unlink, missing_ok=True))
-    if documents and (settings.data_dir / "blobs").is_dir():
-        attempt(lambda: sync_folder(settings.data_dir / "blobs"))
+    attempt(lambda: originals_of(db, settings).remove(files))
     for document in documents:
         # An engine first forgets what it holds in memory, and then writes no more of it.
         if on_deleted is not None:
             attempt(partial(on_deleted, document.collection_id, document.id))
     if on_deleted is None:  # nobody here knows what is in which file
         attempt(partial(_drop_shared, db, settings, {document.collection_id for document in documents}))
-    attempt(partial(purge_blocks, settings, *(document.id for document in documents)))
+    attempt(partial(purge_blocks, db, settings, *(document.id for document in documents)))
     attempt(db.scrub)
     if undone:
         raise DeletionUnfinished(

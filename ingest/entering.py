@@ -12,12 +12,12 @@ from collections.abc import Sequence
 from sqlalchemy.orm import Session
 
 from ingest import jobs
-from ingest.blobs import drop_old_files
 from ingest.drafting import Order
 from ingest.errors import ParseError
 from ingest.keeping.kv import purge_blocks
 from ingest.leases import Lease, LeaseLost, checkpoint, fenced
 from ingest.names import choose_title
+from ingest.originals.choice import originals_of
 from ingest.parsers.base import ParsedDocument
 from rag.errors import LongleafError, Unavailable
 from rag.settings import Settings
@@ -121,11 +121,11 @@ def publish(session: Session, lease: Lease, fingerprint: str) -> None:
 
 
 def drop_old(db: Database, settings: Settings, lease: Lease) -> None:
-    """Remove what older generations left on the disk; what a crash leaves is left to `sweep`."""
+    """Remove what older generations left; what a crash leaves is left to `sweep`."""
     if lease.generation == 1:
         return
     try:
-        drop_old_files(db, settings, lease.scope, lease.document_id)
-        purge_blocks(settings, lease.document_id)
+        originals_of(db, settings).drop_old(lease.scope, lease.document_id)
+        purge_blocks(db, settings, lease.document_id)
     except (OSError, Unavailable) as error:
         log.warning("old files of %s stay until a later start: %s", lease.document_id, error)

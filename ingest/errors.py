@@ -43,6 +43,14 @@ class Stopped(Exception):
 def file_missing(document_id: str) -> LongleafError:
     """What a document fails with whose original is not where it should be."""
     return LongleafError(
-        f"the file of document {document_id} is missing from the data folder; upload it again",
+        f"the file of document {document_id} is missing from where originals are kept; upload it again",
         code="file_missing",
+    )
+
+
+def file_damaged(document_id: str, found: str) -> LongleafError:
+    """What a document fails with whose original has become another."""
+    return LongleafError(
+        f"the file of document {document_id} is not what was uploaded ({found}); upload it again",
+        code="file_damaged",
     )

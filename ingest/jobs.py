@@ -27,7 +27,7 @@ from typing import Any, Final, cast
 from sqlalchemy import CursorResult, case, select, update
 from sqlalchemy.orm import Session
 
-from ingest.leases import LEASE_SECONDS, Lease, LeaseLost, fenced, now
+from ingest.leases import LEASE_SECONDS, Lease, LeaseLost, at_once, fenced, now
 from ingest.queue import Turn, due, priority_of
 from rag.errors import Conflict, Unavailable
 from rag.ids import new_id
@@ -91,7 +91,7 @@ def enqueue(
     )
     session.add(row)
     session.flush()
-    return Jobs(session, scope).get(row.id)
+    return job_record(row)
 
 
 def lease(
@@ -103,8 +103,8 @@ def lease(
     """
     for kind in (turn,) if turn is not None else _TURNS:
         while True:
-            with db.read() as session:  # an idle worker must not hold up writers every second
-                if session.scalar(due(now(session), kind)) is None:
+            with db.glance() as session:  # an idle worker must not hold up writers every second
+                if session.scalar(due(at_once(session), kind).with_only_columns(IngestJob.id)) is None:
                     break
             with db.session() as session:
                 at = now(session)
@@ -305,7 +305,7 @@ def _move(session: Session, transition: str, job_id: str, status: str, **values:
     changed = session.execute(
         update(IngestJob)
         .where(IngestJob.id == job_id, IngestJob.status == status)
-        .values(status=target, updated_at=now(session), **values)
+        .values(status=target, updated_at=at_once(session), **values)
     )
     if cast("CursorResult[Any]", changed).rowcount != 1:
         raise LeaseLost(f"job {job_id} is not {status} any more")

@@ -8,14 +8,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, CursorResult, and_, func, select, update
+from sqlalchemy import ColumnElement, CursorResult, DateTime, and_, func, select, update
 from sqlalchemy.orm import Session
 
-from rag.errors import LongleafError, NotFound
-from rag.store.repositories import Documents
+from rag.errors import LongleafError
 from rag.store.scope import Scope, utc_now
 from rag.store.session import CLOCK, Database
-from rag.store.tables import IngestJob, Utc
+from rag.store.tables import Document, IngestJob, Utc
 
 LEASE_SECONDS = 30.0
 
@@ -51,6 +50,13 @@ def now(session: Session) -> datetime:
     return utc_now()
 
 
+def at_once(session: Session) -> datetime | ColumnElement[datetime]:
+    """The same time for a statement that the database runs: it need not be asked for it first."""
+    if session.info.get(CLOCK) is None and session.get_bind().dialect.name == "postgresql":
+        return func.clock_timestamp(type_=DateTime(timezone=True))
+    return now(session)
+
+
 def renew(db: Database, held: Lease, *, seconds: float = LEASE_SECONDS) -> bool:
     """Prolong the lease; False when it is lost."""
     with db.session() as session:
@@ -75,7 +81,7 @@ def renew_all(db: Database, held: Iterable[Lease], *, seconds: float = LEASE_SEC
 
 def is_held(db: Database, held: Lease) -> bool:
     """Whether the lease still stands; takes no lock."""
-    with db.read() as session:
+    with db.glance() as session:
         return session.scalar(select(IngestJob.id).where(_held(held))) is not None
 
 
@@ -86,18 +92,32 @@ def fenced(db: Database, held: Lease) -> Iterator[Session]:
     Raises LeaseLost when the lease went to another, the job was cancelled or the document deleted.
     """
     with db.session() as session:
-        try:
-            Documents(session, held.scope).lock(held.document_id)
-        except NotFound as error:
-            raise LeaseLost(f"document {held.document_id} was deleted") from error
-        if session.scalar(select(IngestJob.id).where(_held(held)).with_for_update()) is None:
-            raise LeaseLost(f"job {held.job_id} was cancelled or went to another worker")
+        # Both by one statement, the document first: it is the first in FROM, in which order rows are locked.
+        # Whoever changed either meanwhile is waited for, and what is then in the rows is compared again.
+        both = (
+            select(IngestJob.id)
+            .select_from(Document)
+            .join(IngestJob, IngestJob.document_id == Document.id)
+            .where(
+                Document.id == held.document_id,
+                Document.workspace_id == held.scope.workspace_id,
+                _held(held),
+            )
+            .with_for_update()
+        )
+        if session.scalar(both) is None:
+            raise LeaseLost(
+                f"job {held.job_id} was cancelled or went to another worker, or its document "
+                f"{held.document_id} was deleted"
+            )
         yield session
 
 
 def checkpoint(session: Session, held: Lease) -> None:
     """Note progress that survives a crash, so that the attempts before it don't count. Inside `fenced`."""
-    session.execute(update(IngestJob).where(_held(held)).values(attempts=1, waits=0, updated_at=now(session)))
+    session.execute(
+        update(IngestJob).where(_held(held)).values(attempts=1, waits=0, updated_at=at_once(session))
+    )
 
 
 def _held(held: Lease) -> ColumnElement[bool]:

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Literal
 
-from ingest.blobs import blob_path
 from ingest.drafting import Order, cut, read_file
 from ingest.embedding import embed_chunks
 from ingest.entering import begin_reading, drop_old, is_written, note_pages, note_parsed, publish, write_draft
 from ingest.errors import file_missing
 from ingest.leases import Lease, LeaseLost, fenced, is_held
+from ingest.originals.choice import originals_of
 from ingest.outcomes import Interrupted, Outcome, settle
 from ingest.parsers.base import ParsedDocument
 from rag.embedders.base import Embedder
@@ -104,7 +105,12 @@ class Pipeline:
             told = time.monotonic()
             note_pages(self._db, lease, done, total)
 
-        path = blob_path(self._settings, lease.document_id, lease.generation)
-        if not path.exists() and is_held(self._db, lease):
-            raise file_missing(lease.document_id)
-        return read_file(path, order, self._settings, on_progress, interrupted)
+        with ExitStack() as held:
+            try:
+                original = originals_of(self._db, self._settings).open(lease.document_id, lease.generation)
+                path = held.enter_context(original)
+            except FileNotFoundError as error:
+                if is_held(self._db, lease):
+                    raise file_missing(lease.document_id) from error
+                raise LeaseLost(f"document {lease.document_id} was deleted") from error
+            return read_file(path, order, self._settings, on_progress, interrupted)

@@ -12,7 +12,7 @@ from typing import Final, Literal
 from sqlalchemy import ColumnElement, Select, and_, func, select
 from sqlalchemy.orm import Session
 
-from ingest.leases import Lease, now
+from ingest.leases import Lease, at_once, now
 from rag.store.session import Database
 from rag.store.tables import IngestJob
 
@@ -31,7 +31,7 @@ def priority_of(size: int) -> int:
     return sum(size > limit for limit in SIZE_CLASSES)
 
 
-def due(at: datetime, turn: Turn) -> Select[IngestJob]:
+def due(at: datetime | ColumnElement[datetime], turn: Turn) -> Select[IngestJob]:
     """The job whose turn it is at that time, of those that can be leased; of two alike the older one."""
     condition = _run_out(at) if turn == "suspect" else _waiting(at)
     order = (IngestJob.priority, IngestJob.id) if turn == "smallest" else (IngestJob.id,)
@@ -40,16 +40,16 @@ def due(at: datetime, turn: Turn) -> Select[IngestJob]:
 
 def has_suspect(db: Database) -> bool:
     """Whether a job waits whose worker died."""
-    with db.read() as session:
-        return session.scalar(select(IngestJob.id).where(_run_out(now(session))).limit(1)) is not None
+    with db.glance() as session:
+        return session.scalar(select(IngestJob.id).where(_run_out(at_once(session))).limit(1)) is not None
 
 
 def is_outranked(db: Database, held: Lease) -> bool:
     """Whether a job of a smaller class waits."""
     if held.priority == 0:
         return False
-    with db.read() as session:
-        smaller = _waiting(now(session)) & (IngestJob.priority < held.priority)
+    with db.glance() as session:
+        smaller = _waiting(at_once(session)) & (IngestJob.priority < held.priority)
         return session.scalar(select(IngestJob.id).where(smaller).limit(1)) is not None
 
 
@@ -102,9 +102,9 @@ def queue_figures(session: Session) -> QueueFigures:
     return QueueFigures(jobs, waited, lost)
 
 
-def _waiting(at: datetime) -> ColumnElement[bool]:
+def _waiting(at: datetime | ColumnElement[datetime]) -> ColumnElement[bool]:
     return and_(IngestJob.status == "queued", ~IngestJob.not_before.between(at, at + AHEAD))
 
 
-def _run_out(at: datetime) -> ColumnElement[bool]:
+def _run_out(at: datetime | ColumnElement[datetime]) -> ColumnElement[bool]:
     return and_(IngestJob.status == "running", ~IngestJob.lease_until.between(at, at + AHEAD))

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import os
+import logging
 from dataclasses import dataclass
 from typing import Any, cast
 
 from sqlalchemy.orm import Session
 
 from ingest import jobs
-from ingest.blobs import blob_path, claim_folder, drop_old_files
-from ingest.files import sync_folder, twin
-from ingest.locks import folder_lock
 from ingest.names import choose_title, display_filename, stem
+from ingest.originals.choice import originals_of
+from ingest.originals.port import Originals
 from ingest.uploads import NewDocument, Within, check_metadata, duplicate, no_storage
+from rag.errors import LongleafError, Unavailable
 from rag.settings import Settings
 from rag.store.records import FINAL_STATUSES, DocumentRow, Status, VersionRow
 from rag.store.repositories import Changes, Collections, Documents, Jobs, Quotas, Versions
 from rag.store.scope import Scope
 from rag.store.session import Database
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,26 +53,32 @@ def replace_file(
     another document of the collection; TooLarge (`collection_too_large`); Unavailable.
     """
     new.upload.make_durable()
-    with folder_lock(settings.data_dir / "blobs.lock", exclusive=False):
-        try:
-            claim_folder(db, settings)
-            with db.session() as session:
-                outcome = _enter(session, settings, scope, document_id, new)
-                if within is not None:
-                    within(session, outcome.document)
-        except OSError as error:
-            raise no_storage(error) from error
-    drop_old_files(db, settings, scope, document_id)
+    originals = originals_of(db, settings)
+    try:
+        originals.send(document_id, new.upload)
+        with originals.writing(), db.session() as session:
+            outcome = _enter(session, settings, scope, document_id, new, originals)
+            if within is not None:
+                within(session, outcome.document)
+    except OSError as error:
+        raise no_storage(error) from error
+    except Unavailable:
+        raise  # the transaction's fate can be unknown: what clears up judges by the rows
+    except LongleafError:
+        originals.refused(document_id, new.upload.sha256)
+        raise
+    _drop_old(originals, scope, document_id)
     new.upload.close()
     return outcome
 
 
-def _enter(
+def _enter(  # noqa: PLR0917
     session: Session,
     settings: Settings,
     scope: Scope,
     document_id: str,
     new: NewDocument,
+    originals: Originals,
 ) -> Replaced:
     upload = new.upload
     documents, versions = Documents(session, scope), Versions(session, scope)
@@ -101,11 +109,8 @@ def _enter(
     outcome = _queue_next(session, scope, document, new.filename, (upload.sha256, upload.bytes))
     collections.check_limits(collection_id)
     quotas.check(settings)
-    target = blob_path(settings, document_id, outcome.generation)
-    # Inside the transaction, for only here is the number certain. After a rollback the file is nobody's: the
-    # next version of that number takes its place, or `sweep` removes it.
-    os.rename(upload.path, target)
-    sync_folder(target.parent)
+    # inside the transaction, for only here is the number certain
+    originals.place([(document_id, outcome.generation, upload)])
     return outcome
 
 
@@ -151,23 +156,29 @@ def read_again(
     """Queue a document's bytes once more as its next generation, under another file name, which can tell what
     they are taken for. The present generation answers until that is ready. Raises NotFound, Unavailable.
     """
-    with folder_lock(settings.data_dir / "blobs.lock", exclusive=False):
-        try:
-            claim_folder(db, settings)
-            with db.session() as session:
-                documents, versions = Documents(session, scope), Versions(session, scope)
-                Collections(session, scope).share(documents.get(document_id).collection_id)
-                document = documents.lock(document_id)
-                own = document.updating or versions.get(document_id, versions.shown(document_id))
-                outcome = _queue_next(session, scope, document, filename, (own.sha256, own.bytes))
-                target = blob_path(settings, document_id, outcome.generation)
-                twin(blob_path(settings, document_id, own.generation), target)
-                if within is not None:
-                    within(session, document)
-        except OSError as error:
-            raise no_storage(error) from error
-    drop_old_files(db, settings, scope, document_id)
+    originals = originals_of(db, settings)
+    try:
+        with originals.writing(), db.session() as session:
+            documents, versions = Documents(session, scope), Versions(session, scope)
+            Collections(session, scope).share(documents.get(document_id).collection_id)
+            document = documents.lock(document_id)
+            own = document.updating or versions.get(document_id, versions.shown(document_id))
+            outcome = _queue_next(session, scope, document, filename, (own.sha256, own.bytes))
+            originals.again(document_id, own.generation, outcome.generation)
+            if within is not None:
+                within(session, document)
+    except OSError as error:
+        raise no_storage(error) from error
+    _drop_old(originals, scope, document_id)
     return outcome
+
+
+def _drop_old(originals: Originals, scope: Scope, document_id: str) -> None:
+    """What was taken in is so, whatever becomes of the files that it replaced."""
+    try:
+        originals.drop_old(scope, document_id)
+    except (OSError, Unavailable) as error:
+        log.warning("old files of %s stay until a later start: %s", document_id, error)
 
 
 def rename(

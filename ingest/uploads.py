@@ -15,10 +15,11 @@ from typing import Any, Protocol, Self
 from sqlalchemy.orm import Session
 
 from ingest import jobs
-from ingest.blobs import STORE_MARK, blob_path, claim_folder, sweep
-from ingest.files import remove_if_possible, sync_folder
-from ingest.locks import create_locked, folder_lock
+from ingest.blobs import STORE_MARK, blob_path, sweep
+from ingest.files import remove_if_possible
+from ingest.locks import create_locked
 from ingest.names import choose_title, display_filename
+from ingest.originals.choice import originals_of
 from rag.errors import Conflict, InvalidRequest, LongleafError, TooLarge, Unavailable
 from rag.ids import new_id
 from rag.settings import Settings
@@ -99,7 +100,7 @@ class UploadSink:
 
 
 class FinishedUpload(Protocol):
-    """A whole file on the data folder's disk, which is taken away when a document is made of it."""
+    """A whole file on the data folder's disk, which may be taken away when a document is made of it."""
 
     @property
     def path(self) -> Path: ...
@@ -174,23 +175,24 @@ def accept_all(
         check_metadata(item.metadata)
         item.upload.make_durable()
     ids = [new_id("doc") for _ in new]
-    with folder_lock(settings.data_dir / "blobs.lock", exclusive=False):
-        try:
-            claim_folder(db, settings)
-            for document_id, item in zip(ids, new, strict=True):
-                os.rename(item.upload.path, blob_path(settings, document_id))
-            sync_folder(settings.data_dir / "blobs")
-        except OSError as error:
-            _unlink(settings, ids)
-            raise no_storage(error) from error
-        try:
-            accepted = _enter(db, settings, scope, collection_id, new, ids, reuse=reuse, within=within)
-        except Unavailable:
-            raise  # the transaction's fate can be unknown: `sweep` judges by the rows
-        except LongleafError:
-            _unlink(settings, ids)
-            raise
-    _unlink(settings, [i for i, entry in zip(ids, accepted, strict=True) if entry.reused])
+    originals = originals_of(db, settings)
+    try:
+        with originals.writing():
+            try:
+                originals.place((i, 1, item.upload) for i, item in zip(ids, new, strict=True))
+            except (OSError, Unavailable):
+                originals.discard(ids)
+                raise
+            try:
+                accepted = _enter(db, settings, scope, collection_id, new, ids, reuse=reuse, within=within)
+            except Unavailable:
+                raise  # the transaction's fate can be unknown: `sweep` judges by the rows
+            except LongleafError:
+                originals.discard(ids)
+                raise
+    except OSError as error:
+        raise no_storage(error) from error
+    originals.discard(i for i, entry in zip(ids, accepted, strict=True) if entry.reused)
     for item in new:
         item.upload.close()
     return accepted
@@ -299,11 +301,6 @@ def _metadata_fault(value: object, depth: int) -> str | None:
     elif value is not None and not isinstance(value, bool | int):
         fault = f"a {type(value).__name__}"
     return fault
-
-
-def _unlink(settings: Settings, ids: Sequence[str]) -> None:
-    for document_id in ids:
-        remove_if_possible(blob_path(settings, document_id))
 
 
 def _unstorable(text: str) -> bool:

@@ -11,11 +11,12 @@ from types import TracebackType
 from typing import Self
 
 from ingest import jobs
-from ingest.blobs import sweep
+from ingest.keeping.gc_shared import clear_shared
 from ingest.keeping.leftovers import clear_leftovers
 from ingest.keeping.reembed import requeue_refused
 from ingest.leases import LEASE_SECONDS, Lease, is_held, renew
 from ingest.locks import remove_if_dead
+from ingest.originals.choice import originals_of
 from ingest.outcomes import Outcome
 from ingest.pipeline import Pipeline, Step
 from ingest.presence import Presence, known_dead, workers_folder
@@ -234,14 +235,15 @@ class _Heartbeat:
 
 
 def recover(db: Database, settings: Settings) -> None:
-    """Free the jobs of dead workers and remove what they left in the data folder.
+    """Free the jobs of dead workers and remove what they left.
 
     Safe while others work. Raises Unavailable when the store can't be reached, OSError when the disk refuses.
     """
     freed = jobs.reclaim(db, known_dead(settings))
     for path in sorted(workers_folder(settings).glob("wrk_*")):
         remove_if_dead(path)
-    removed = [*sweep(db, settings), *clear_leftovers(db, settings)]
+    removed = [*originals_of(db, settings).sweep(), *clear_leftovers(db, settings)]
+    removed += clear_shared(db, settings)
     if freed or removed:
         log.info("took up after a crash: %d jobs freed, %d files removed", freed, len(removed))
     db.scrub(patience=0.2)

@@ -6,7 +6,7 @@ from alembic import context
 from sqlalchemy import Connection
 
 from rag.settings import Settings
-from rag.store.session import Database
+from rag.store.opening import open_database
 from rag.store.tables import Base
 
 
@@ -26,6 +26,6 @@ given = context.config.attributes.get("connection")
 if isinstance(given, Connection):
     migrate(given)
 else:
-    database = Database(Settings().resolved_database_url)
+    database = open_database(Settings())
     with database.session() as session:
         migrate(session.connection())

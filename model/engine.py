@@ -52,8 +52,14 @@ class Engine(Chatting):
         kind = f"{self.fingerprint} {arithmetic} {executor.block_size}"
         identity = hashlib.sha256(kind.encode()).digest()
         self._tiers: Tiers | None = None
-        if options.kv_folder is not None or options.kv_memory_bytes:
-            self._tiers = Tiers(options.kv_memory_bytes, options.kv_folder, options.kv_disk_bytes, identity)
+        if options.kv_folder is not None or options.kv_memory_bytes or options.kv_place is not None:
+            self._tiers = Tiers(
+                options.kv_memory_bytes,
+                options.kv_folder,
+                options.kv_disk_bytes,
+                identity,
+                place=options.kv_place,
+            )
         self._cache = PrefixCache(executor, identity, self._tiers)
         times = StepTimes()
         self._scheduler = Scheduler(

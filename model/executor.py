@@ -96,13 +96,13 @@ class LocalExecutor:
         self._model, self._rope, self._attend, self._pool = model, rope, attend, pool
         self.device, self.dtype = pool.device, pool.dtype
         self.blocks, self.block_size = pool.blocks, pool.block_size
-        # Passes of few rows take one call instead of some for each layer.
+        # Passes of few rows take one call instead of some for each layer; with tiles all do.
         self._stack = model.stack(pool) if attend.name == "native" else None
         self.kind = f"{self.device.type} {self.dtype} {attend.name}"
 
     def logits(self, tokens: Sequence[int], segments: Sequence[Segment], rows: Sequence[int]) -> Logits:
         """See `Executor.logits`."""
-        if self._stack is not None and len(tokens) <= FEW_ROWS:
+        if self._stack is not None and (len(tokens) <= FEW_ROWS or self._stack.takes_many):
             layout = lay_out(segments, self.block_size)
             return self._stack.logits(tokens, layout, self._rope.upto(max(layout.positions) + 1), rows)
         hidden = self.forward(tokens, segments)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from model.errors import ParameterError
+from model.kv.place import BlockPlace
 
 GiB = 1 << 30
 
@@ -27,6 +28,7 @@ class EngineOptions:
         attention: a backend by name, or "auto".
         kv_folder: folder of the disk tier of the prefix cache; None for none.
         kv_memory_bytes, kv_disk_bytes: limits of the tiers in memory and on disk.
+        kv_place: where engines share what they have read; None for none.
         processes: over how many each layer is split (tensor parallelism), each with a GPU of its own or a
             share of the CPU's threads.
         stages: over how many groups of so many processes the layers are dealt out (pipeline parallelism).
@@ -43,6 +45,7 @@ class EngineOptions:
     kv_folder: Path | None = None
     kv_memory_bytes: int = 0
     kv_disk_bytes: int = 4 * GiB
+    kv_place: BlockPlace | None = None
     processes: int = 1
     stages: int = 1
     process_seconds: float = 300.0

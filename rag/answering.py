@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 
 from model import Engine
@@ -47,6 +48,7 @@ from rag.sources import Sources
 from rag.store.repositories import Changes
 from rag.store.scope import Scope
 from rag.store.session import Database
+from rag.turns import Turns
 from rag.windows import windows_of
 from rag.writer import Writer
 
@@ -90,6 +92,7 @@ class Answerer:
         self.engine = engine_provider
         self.settings = settings
         self.proven = proven
+        self.turns = Turns()
 
     def writer(self, engine: Engine, mode: AnswerMode) -> Writer | None:
         """As `Writer.of`."""
@@ -140,7 +143,7 @@ class _Run:
         scope = self._request.scope
         state = self._parts.state(Scope(scope.workspace_id), scope.collection_id)
         asked = self._request
-        with self._clock.observer.stage("retrieve"):
+        with self._clock.observer.stage("retrieve"), self._turn(alone=not asked.history):
             found = self._parts.finder.find(
                 self._question, scope, asked.top_k, history=asked.history, steps=asked.steps
             )
@@ -149,7 +152,8 @@ class _Run:
         if self._cancel.is_set():
             return
         gathering = Gathering(engine, writer, self._sources, self._parts.settings, self._request)
-        context, frame = gathering.context(self._question, candidates, found.further)
+        with self._turn():
+            context, frame = gathering.context(self._question, candidates, found.further)
         basis = basis_of(candidates, context)
         self._clock.step("packing")
         early = writer is None or writer.reads_all
@@ -215,6 +219,10 @@ class _Run:
             self._sources.keep(answer.answer_id, self._request.question.strip(), kept)
         yield DoneEvent(answer)
 
+    def _turn(self, *, alone: bool = True) -> AbstractContextManager[None]:
+        """A turn on the cores; none for what asks the model as well, and not `alone`."""
+        return self._parts.turns.turn() if alone else nullcontext()
+
     def _receipts(
         self, engine: Engine, frame: Frame, outcome: Outcome
     ) -> Generator[AnswerEvent, None, Outcome]:
@@ -245,7 +253,8 @@ class _Run:
         work = self._parts.quoter.find(self._question, context.pack.segments, candidates)
         while True:
             try:
-                done, of = next(work)
+                with self._turn():  # for each step: where this goes on after one, another decides
+                    done, of = next(work)
             except StopIteration as end:
                 found: Evidence = end.value
                 return found

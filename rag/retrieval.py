@@ -117,7 +117,7 @@ class Retriever:
         `shards_unavailable`).
         """
         workspace = Scope(scope.workspace_id)
-        index = self._index(workspace, scope.collection_id)
+        index, seq = self._index(workspace, scope.collection_id)
         documents = scope.document_ids
         if scope.filters is not None:
             with self._observer.stage("filter"), self._db.glance() as session:
@@ -133,24 +133,25 @@ class Retriever:
             question, vector, max(DEPTH, top_k), documents, phrases=texts, observer=self._observer
         )
         deep = top_k if self._reranker is None else max(top_k, self._reranker.depth)
-        with self._observer.stage("fuse"), self._db.read() as session:
-            found = self._join(session, workspace, hits, phrases, deep)
+        with self._observer.stage("fuse"):
+            found = self._db.reading(seq, lambda session: self._join(session, workspace, hits, phrases, deep))
         if self._reranker is not None and not any(phrase.telling for phrase in phrases):
             with self._observer.stage("rerank"):
                 found = _reranked(self._reranker, question, hits, found)
         return Looked(found[:top_k], hits.partial)
 
-    def _index(self, workspace: Scope, collection_id: str) -> CollectionIndex | ShardedIndex:
-        """The collection's index, of vectors of this embedder: others may take their place at any moment."""
+    def _index(self, workspace: Scope, collection_id: str) -> tuple[CollectionIndex | ShardedIndex, int]:
+        """The collection's index, of vectors of this embedder: others may take their place at any moment. And
+        the number of the last change that the catalogue must know of."""
         embedder = self._embedder.fingerprint
         if self._sharding is not None:
             sharded = self._sharding.find(workspace, collection_id, embedder)
             if sharded is not None:
-                return sharded
+                return sharded, sharded.seq
         while True:
-            index = self._indexes.follow(collection_id, workspace.workspace_id, embedder)
-            if index.embedder == embedder:
-                return index
+            followed = self._indexes.follow_to(collection_id, workspace.workspace_id, embedder)
+            if followed.index.embedder == embedder:
+                return followed.index, followed.seq
 
     def _join(
         self, session: Session, workspace: Scope, hits: Hits, phrases: tuple[Phrase, ...], top_k: int

@@ -57,6 +57,28 @@ class Settings(BaseSettings):
         Path("data"), description="Folder of the database, the uploaded files and the indexes."
     )
     database_url: str = Field("", description="SQLAlchemy URL; empty means SQLite inside the data folder.")
+    database_replica_url: str = Field(
+        "",
+        description="URL of a standby of that PostgreSQL, or several between spaces, which searches are read "
+        "from as far as it has what they need. Empty means none.",
+    )
+    database_pool: int = Field(
+        10, ge=1, description="Connections to the database that a process keeps open, once it needed them."
+    )
+    database_pool_extra: int = Field(
+        20, ge=0, description="Connections that it opens beyond those while all are in use."
+    )
+    database_pool_seconds: float = Field(
+        10.0, gt=0, description="How long a request waits for a free connection before it gets 503."
+    )
+    database_connect_seconds: float = Field(
+        10.0, ge=1, description="How long a new connection to PostgreSQL may take."
+    )
+    database_pooler: bool = Field(
+        False,
+        description="Whether a pooler in transaction mode, such as PgBouncer, stands before PostgreSQL: then "
+        "no statement is prepared in a session.",
+    )
     objects: str = Field(
         "",
         description="Place that all processes reach, for copies of what is costly to make: "
@@ -75,6 +97,11 @@ class Settings(BaseSettings):
         "",
         description="File with keys that encrypt what is kept in that place, 32 bytes in base64 a line; the "
         "first encrypts, all decrypt. Empty means that nothing is encrypted.",
+    )
+    originals: Literal["folder", "objects"] = Field(
+        "folder",
+        description="Where the uploaded files are kept: `folder`, in the data folder; `objects`, in the "
+        "place of LONGLEAF_OBJECTS, where processes without that folder reach them.",
     )
     model: str = Field(
         "auto", description="Folder, GGUF file, hub id in the local cache, or `auto` (bundled model)."
@@ -148,6 +175,12 @@ class Settings(BaseSettings):
         ge=0,
         description="Disk in the data folder for what was read, which then need not be read again after a "
         "restart; 0 keeps nothing there.",
+    )
+    kv_shared_bytes: int = Field(
+        0,
+        ge=0,
+        description="Most bytes of what was read in the place of LONGLEAF_OBJECTS, where other engines of "
+        "the same model find it; 0 keeps nothing there.",
     )
     max_upload_bytes: int = Field(2 * GIB, gt=0, description="Largest file that is accepted, in bytes.")
     upload_hours: float = Field(

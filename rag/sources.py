@@ -3,11 +3,12 @@ own."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from sqlalchemy.orm import Session
 
 from rag.citations import Citation, PageRange, page_at, verified
-from rag.errors import NotFound
 from rag.filter_sql import matching_documents
 from rag.framing import clean_title
 from rag.packing import Passage
@@ -15,10 +16,12 @@ from rag.quoting import Quote
 from rag.recipe import Kept
 from rag.retrieval import Candidate, SearchScope
 from rag.store.records import DocumentRow, LiveChunk
-from rag.store.repositories import Answers, Chunks, Collections, Documents
+from rag.store.repositories import Answers, Changes, Chunks, Collections, Documents
+from rag.store.repositories.documents import read_pages, read_ranges, read_whole
 from rag.store.scope import Scope
 from rag.store.session import Database
 
+T = TypeVar("T")
 _CHARACTERS_A_TOKEN = 8
 """More characters than that a token are found in no language: a corpus longer than this times the budget is
 not worth encoding to see whether it fits."""
@@ -42,15 +45,17 @@ class Sources:
         best: dict[str, Candidate] = {}
         for candidate in candidates:
             best.setdefault(candidate.document_id, candidate)
-        with self._db.read() as session:
+
+        def read(session: Session) -> list[Passage] | None:
             documents = Documents(session, self._scope)
             rows = self._rows(documents, session)
             if rows is None or sum(row.characters for row in rows) > budget * _CHARACTERS_A_TOKEN:
                 return None
             found = []
+            generations = [(row.id, row.generation) for row in rows]
+            texts, all_pages = read_whole(session, generations), read_pages(session, generations)
             for row in rows:
-                text = documents.text(row.id)
-                pages = documents.pages(row.id)
+                text, pages = texts[row.id], all_pages[row.id]
                 found.append(
                     Passage(
                         row.id,
@@ -65,7 +70,14 @@ class Sources:
                         pages[-1].number if pages else None,
                     )
                 )
-        return [passage for passage in found if passage.text.strip()]
+            return found
+
+        if self._search.filters is None:
+            found = self._reading(read)
+        else:  # conditions on metadata hold at once, and no number tells when they changed
+            with self._db.read() as session:
+                found = read(session)
+        return None if found is None else [passage for passage in found if passage.text.strip()]
 
     def _rows(self, documents: Documents, session: Any) -> list[DocumentRow] | None:
         wanted = self._search.document_ids
@@ -85,7 +97,8 @@ class Sources:
         Documents without pages have none: their chunks end where the text parts by itself, while a page of
         tables is cut wherever a chunk is full (docs/decisions/0303-packing.md).
         """
-        with self._db.read() as session:
+
+        def read(session: Session) -> tuple[dict[int, list[LiveChunk]], dict[int, LiveChunk], dict[int, str]]:
             chunks = Chunks(session, self._scope)
             places = chunks.live([candidate.chunk_id for candidate in candidates[:best]])
             beside = {
@@ -100,7 +113,9 @@ class Sources:
                 if place.page_start is not None
             }
             rows = {row.id: row for each in beside.values() for row in each}
-            texts = chunks.texts(list(rows))
+            return beside, rows, chunks.texts(list(rows))
+
+        beside, rows, texts = self._reading(read)
         known = {candidate.chunk_id: candidate.score for candidate in candidates}
         passages = {
             row.id: Passage(
@@ -123,6 +138,14 @@ class Sources:
             for chunk_id, each in beside.items()
         }
 
+    def _reading(self, work: Callable[[Session], T]) -> T:
+        """What `work` reads, from a replica only where it knows of all that was deleted up to now."""
+        seq = 0
+        if self._db.replicas is not None:
+            with self._db.glance() as session:
+                seq = Changes(session, self._scope).newest(self._search.collection_id)
+        return self._db.reading(seq, work)
+
     def cite(self, quotes: Sequence[Quote], candidates: Sequence[Candidate]) -> tuple[Citation, ...]:
         """The quotes as citations, each checked against the stored text of this moment.
 
@@ -133,21 +156,27 @@ class Sources:
         stored: dict[tuple[str, int, int], str] = {}
         proposed: list[Citation] = []
         with self._db.read() as session:
-            documents = Documents(session, self._scope)
+            rows = Documents(session, self._scope).many(sorted({quote.document_id for quote in quotes}))
+            pages = read_pages(session, [(row.id, row.generation) for row in rows.values()])
+            places: list[tuple[Quote, PageRange | None]] = []
             for quote in quotes:
-                try:
-                    page = page_at(self._pages(documents, quote.document_id), quote.seed[0])
-                    cut = quote.within(page.start, page.end) if page else quote
-                    [text] = documents.text_slices(cut.document_id, [(cut.start, cut.end)])
-                except NotFound:
+                if quote.document_id not in rows:
                     continue
+                own = pages[quote.document_id]
+                ranges = [PageRange(page.number, page.start, page.end) for page in own]
+                page = page_at(ranges, quote.seed[0])
+                places.append((quote.within(page.start, page.end) if page else quote, page))
+            texts = read_ranges(
+                session,
+                [
+                    (cut.document_id, rows[cut.document_id].generation, cut.start, cut.end)
+                    for cut, _ in places
+                ],
+            )
+            for (cut, page), text in zip(places, texts, strict=True):
                 stored[cut.document_id, cut.start, cut.end] = text
                 proposed.append(_citation(cut, page, about[cut.document_id], len(proposed) + 1))
         return verified(proposed, stored)
-
-    @staticmethod
-    def _pages(documents: Documents, document_id: str) -> list[PageRange]:
-        return [PageRange(page.number, page.start, page.end) for page in documents.pages(document_id)]
 
     def keep(self, answer_id: str, question: str, kept: Kept) -> None:
         """Store how the answer came about, and its words while the documents that were read are there."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -92,7 +92,7 @@ class EngineFacts:
             engine.dtype,
             engine.context_length,
             engine.config,
-            engine.options,
+            replace(engine.options, kv_place=None),
             engine.tokenizer,
             engine.chat_format,
             stats.block_size,

@@ -21,12 +21,13 @@ from contextlib import ExitStack
 from api.cluster.ingest_books import Books, Why
 from api.cluster.ingest_messages import Embedded, Figures, Hand, Part, Task, Turn
 from ingest import jobs
-from ingest.blobs import blob_path, mark_of
+from ingest.blobs import mark_of
 from ingest.drafting import Order
 from ingest.embedding import bare_chunks, begin_embedding, embedded_as, note_embedded, write_vectors
 from ingest.entering import begin_reading, drop_old, is_written, note_parsed, publish, write_draft
 from ingest.errors import file_missing
 from ingest.leases import LEASE_SECONDS, Lease, LeaseLost, fenced, is_held, renew_all
+from ingest.originals.choice import originals_of
 from ingest.outcomes import Interrupted, settle
 from ingest.parsers.base import ParsedDocument
 from ingest.presence import Presence, known_dead
@@ -34,9 +35,9 @@ from ingest.queue import OLDEST_EVERY
 from ingest.queue import Turn as Kind
 from rag.errors import Unavailable
 from rag.settings import Settings
+from rag.store.opening import open_database
 from rag.store.records import ChunkDraft
 from rag.store.repositories import Generations
-from rag.store.session import Database
 
 log = logging.getLogger(__name__)
 
@@ -60,13 +61,15 @@ class Desk:
         *,
         lease_seconds: float = LEASE_SECONDS,
     ) -> None:
-        """`most` leases are out at a time; `alive` gives the ids of the nodes there are. Raises OSError."""
+        """`most` leases are out at a time; `alive` gives the ids of the nodes there are. Raises OSError,
+        LongleafError."""
         self._settings = settings
         self._fingerprint = fingerprint
         self._most = most
         self._alive = alive
         self._lease_seconds = lease_seconds
-        self._db = Database(settings.resolved_database_url)
+        self._db = open_database(settings)
+        self._originals = originals_of(self._db, settings)
         self._mark = mark_of(settings.data_dir / "blobs")
         self._books = Books()
         self._taking = threading.Lock()
@@ -124,16 +127,22 @@ class Desk:
         if is_written(self._db, lease):
             return Turn("parts", parts=self._parts(lease, hand.node))
         order = begin_reading(self._db, lease, self._fingerprint)
-        path = blob_path(self._settings, lease.document_id, lease.generation)
-        if not path.exists() and is_held(self._db, lease):
-            raise file_missing(lease.document_id)
+        try:
+            path = self._originals.lies_at(lease.document_id, lease.generation)
+        except FileNotFoundError as error:
+            if is_held(self._db, lease):
+                raise file_missing(lease.document_id) from error
+            raise LeaseLost(f"document {lease.document_id} was deleted") from error
+        if path is None:
+            return Turn("task", Task(lease, order, "", None))
         return Turn("task", Task(lease, order, str(path.resolve()), self._mark))
 
     def piece(self, lease: Lease, offset: int) -> bytes:
-        """Up to `PIECE` bytes of a lease's file from there; none at its end. Raises OSError."""
-        with blob_path(self._settings, lease.document_id, lease.generation).open("rb") as file:
-            file.seek(offset)
-            return file.read(PIECE)
+        """Up to `PIECE` bytes of a lease's file from there; none at its end.
+
+        Raises OSError, LongleafError.
+        """
+        return b"".join(self._originals.read(lease.document_id, lease.generation, offset, offset + PIECE))
 
     def enter(
         self, hand: Hand, lease: Lease, order: Order, parsed: ParsedDocument, rows: Sequence[ChunkDraft]

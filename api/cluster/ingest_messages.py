@@ -32,7 +32,7 @@ class Office:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A file to read: where the desk has it, and the mark of the folder that it lies in."""
+    """A file to read: where the desk has it, and the mark of the folder that it lies in; None without one."""
 
     lease: Lease
     order: Order

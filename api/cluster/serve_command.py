@@ -13,13 +13,13 @@ from api.cluster.serve_app import APP, application
 from api.logs import configure
 from rag.settings import Settings
 from rag.store.migrate import prepare_for_serving
-from rag.store.session import Database
+from rag.store.opening import open_database
 
 
 def run(settings: Settings) -> None:
     """Deploy the service and wait. Raises InvalidRequest (`bad_cluster_address`), Unavailable, Unmigrated."""
     configure(settings.log_level, settings.log_format)
-    db = Database(settings.resolved_database_url)
+    db = open_database(settings)
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     prepare_for_serving(db)  # once, before many processes look at it
     db.dispose()

@@ -13,7 +13,7 @@ from rag.settings import Settings
 from rag.shards.placement import Shard
 from rag.shards.port import Standing
 from rag.shards.replica import Holding, Replica
-from rag.store.session import Database
+from rag.store.session import Database, Pool
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,8 @@ class Store:
 
     url: str
     kind: Kind
+    replicas: tuple[str, ...] = ()
+    pooler: bool = False
 
 
 class ShardHost:
@@ -29,7 +31,9 @@ class ShardHost:
 
     def __init__(self, store: Store, collection_id: str, workspace_id: str, shard: Shard) -> None:
         settings = Settings(database_url=store.url, index=store.kind)
-        self._db = Database(store.url, pool_size=4)
+        self._db = Database(
+            store.url, pool=Pool(kept=4, extra=8, pooler=store.pooler), replicas=store.replicas
+        )
         self._replica = Replica(self._db, settings, collection_id, workspace_id, shard)
         threading.Thread(target=self._run, daemon=True).start()
 

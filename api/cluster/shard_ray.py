@@ -54,7 +54,12 @@ class Actors:
 
     def __init__(self, ray: Any, settings: Settings, collection_id: str, workspace_id: str) -> None:
         self._ray = ray
-        self._store = Store(settings.resolved_database_url, settings.index)
+        self._store = Store(
+            settings.resolved_database_url,
+            settings.index,
+            tuple(settings.database_replica_url.split()),
+            settings.database_pooler,
+        )
         self._collection_id = collection_id
         self._workspace_id = workspace_id
 

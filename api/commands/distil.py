@@ -145,7 +145,9 @@ def _teacher(settings: Settings, wanted: Wanted) -> Iterator[Callable[[Library],
             ask = teachers.by_endpoint(client, wanted.teacher_url, wanted.teacher_model or "")
             yield lambda _: teachers.written(ask)
     elif wanted.teacher is not None:
-        engine = load_engine(settings.model_copy(update={"model": wanted.teacher, "kv_disk_bytes": 0}))
+        engine = load_engine(
+            settings.model_copy(update={"model": wanted.teacher, "kv_disk_bytes": 0, "kv_shared_bytes": 0})
+        )
         try:
             if engine.chat_format is None:
                 fail(f"--teacher {wanted.teacher}: {engine.name} has no chat format that is known", USAGE)

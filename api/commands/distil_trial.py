@@ -32,7 +32,9 @@ def trial(  # noqa: PLR0917 (called by one program alone)
     outcomes: dict[str, list[Outcome]] = {"base": [], "student": []}
     names: dict[str, str] = {}
     # The folder of the KV cache is the store's own engine's.
-    allowed = settings.model_copy(update={"model": str(model), "allow_worse_model": True, "kv_disk_bytes": 0})
+    allowed = settings.model_copy(
+        update={"model": str(model), "allow_worse_model": True, "kv_disk_bytes": 0, "kv_shared_bytes": 0}
+    )
     student = load_engine(allowed)
     try:
         for part in parts:

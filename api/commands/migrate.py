@@ -6,12 +6,12 @@ from api.terminal import say, say_json
 from ingest.blobs import refuse_foreign_folder
 from rag.settings import Settings
 from rag.store.migrate import current_revision, head_revision, upgrade
-from rag.store.session import Database
+from rag.store.opening import open_database
 
 
 def run(settings: Settings, *, as_json: bool) -> None:
     """Migrate and say from where to where. Raises Unmigrated, Unavailable, BadDatabaseUrl."""
-    database = Database(settings.resolved_database_url)
+    database = open_database(settings)
     try:
         refuse_foreign_folder(database, settings)
         before = current_revision(database)

@@ -8,13 +8,13 @@ from pathlib import Path
 from api.terminal import human_bytes, say, say_json
 from ingest.keeping.restore import restore
 from rag.settings import Settings
-from rag.store.session import Database
+from rag.store.opening import open_database
 
 
 def run(settings: Settings, folder: Path, *, as_json: bool) -> None:
     """Restore and say what came. Raises BackupDamaged, Conflict, Unmigrated, Unavailable."""
     settings.data_dir.mkdir(parents=True, exist_ok=True)
-    db = Database(settings.resolved_database_url)
+    db = open_database(settings)
     try:
         report = restore(db, settings, folder)
     finally:

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from api.wiring import DEFAULT_COLLECTION, Service
 from rag.settings import Settings
+from rag.store.opening import open_database
 from rag.store.repositories.audit import AuditLog, Done
 from rag.store.scope import Scope
 from rag.store.session import Database
@@ -20,7 +21,7 @@ BY = "command line"
 @contextmanager
 def opened(settings: Settings) -> Iterator[Database]:
     """The database alone, for a command that needs no model. Raises BadDatabaseUrl."""
-    db = Database(settings.resolved_database_url)
+    db = open_database(settings)
     try:
         yield db
     finally:

@@ -23,10 +23,11 @@ from rag.index.snapshot import FORMAT, read_manifest
 from rag.index.vectors import CODED_FROM
 from rag.settings import Settings
 from rag.store.migrate import check, current_revision, head_revision
+from rag.store.opening import open_database
 from rag.store.records import CollectionRow
 from rag.store.repositories import Changes, Chunks, Collections
 from rag.store.scope import DEFAULT_SCOPE
-from rag.store.session import Database, normalise_url
+from rag.store.session import normalise_url
 
 
 def run(settings: Settings, *, as_json: bool) -> None:
@@ -58,7 +59,7 @@ def _database(settings: Settings) -> dict[str, Any]:
     }
     if url.get_backend_name() == "sqlite" and not Path(str(url.database)).is_file():
         return report | {"state": "there is none yet; it is made when it is first used"}
-    database = Database(settings.resolved_database_url)
+    database = open_database(settings)
     try:
         report["schema"] = current_revision(database)
         check(database)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from api.doctor import database, machine, models, serving, storage, work
+from api.doctor import database, machine, models, postgres, serving, shared, storage, work
 from api.doctor.finding import Case, Finding, failure
 
 Check = Callable[[Case], Finding]
@@ -18,8 +18,10 @@ CHECKS: dict[str, Check] = {
     "file-system": storage.file_system,
     "database": database.database,
     "database-version": database.database_version,
+    "connections": postgres.connections,
     "schema": database.schema,
     "store": database.store,
+    "replicas": postgres.replicas,
     "clock": database.clock,
     "generator": models.generator,
     "model-files": models.model_files,
@@ -38,6 +40,7 @@ CHECKS: dict[str, Check] = {
     "jobs": work.jobs,
     "indexes": work.indexes,
     "kv-disk": storage.kv_disk,
+    "shared-place": shared.shared_place,
     "secrets": storage.secrets,
     "backup": storage.backup,
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -15,6 +15,7 @@ from api.loaders import load_embedder
 from rag.errors import LongleafError
 from rag.settings import Settings
 from rag.store.migrate import check
+from rag.store.opening import pool_of
 from rag.store.session import BadDatabaseUrl, Database, normalise_url
 
 if TYPE_CHECKING:
@@ -130,4 +131,6 @@ class Case:
         file = self.database_file
         if file is not None and not file.is_file():
             return None  # opening it would make it
-        return Database(self.settings.resolved_database_url, pool_size=1)
+        return Database(
+            self.settings.resolved_database_url, pool=replace(pool_of(self.settings), kept=1, extra=2)
+        )

@@ -11,6 +11,8 @@ from rag.roles import ROLES, Role
 from rag.secret_file import BadSecret, secret_of
 from rag.settings import Settings
 
+CALLBACK = "/session/oidc/callback"
+
 
 class BadSignIn(LongleafError):
     """The settings of the sign-in with a provider can't be used; the message says which and why."""
@@ -46,6 +48,11 @@ class SignInConfig:
         return self.callback.startswith("https:")
 
     @property
+    def home(self) -> str:
+        """The page, as browsers reach it: where the provider sends them after signing out there."""
+        return self.callback.removesuffix(CALLBACK) + "/"
+
+    @property
     def name(self) -> str:
         """What the page calls the provider: the name of its host."""
         return urlsplit(self.issuer).hostname or self.issuer
@@ -74,7 +81,7 @@ def sign_in_config(settings: Settings) -> SignInConfig | None:
         settings.oidc_issuer,
         settings.oidc_client_id,
         _secret(settings),
-        settings.public_url.rstrip("/") + "/session/oidc/callback",
+        settings.public_url.rstrip("/") + CALLBACK,
         settings.oidc_scopes,
         settings.oidc_groups_claim,
         grants_of(settings.oidc_grants),

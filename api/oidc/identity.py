@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import jwt
@@ -22,13 +22,15 @@ _NAME_LIMIT = 200
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who somebody is at a provider. `email` only where the provider says that it has checked it."""
+    """Who somebody is at a provider. `email` only where the provider says that it has checked it. `token` is
+    the ID token that says so."""
 
     issuer: str
     subject: str
     email: str | None
     name: str
     groups: frozenset[str]
+    token: str = field(default="", repr=False)
 
     def granted(self, grants: tuple[Grant, ...]) -> list[Grant]:
         """Those of the grants that are theirs, in their order."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -26,6 +26,7 @@ ANEW_SECONDS = 30.0
 """How often keys are asked for at most when a token names one that is not known."""
 MAX_BYTES = 1024 * 1024
 _ENDPOINTS = ("authorization_endpoint", "token_endpoint", "jwks_uri")
+_FURTHER_ENDPOINTS = ("userinfo_endpoint", "end_session_endpoint")
 
 
 class ProviderUnavailable(Unavailable):
@@ -100,7 +101,22 @@ class Provider:
             client_id=self.config.client_id,
             nonce=attempt.nonce,
         )
-        return identity_of(await self._completed(description, tokens, claims), self.config.groups_claim)
+        claims = await self._completed(description, tokens, claims)
+        return replace(identity_of(claims, self.config.groups_claim), token=token)
+
+    async def sign_out_url(self, token: str | None) -> str | None:
+        """Where a browser is sent to sign out at the provider (OpenID Connect RP-Initiated Logout 1.0); None
+        where that offers nothing. Without the ID `token` of the sign-in it asks the person first.
+
+        No `state` goes along: nothing is done when the browser is back, so nothing has to be bound to it.
+        """
+        address = (await self._describe()).get("end_session_endpoint")
+        if not isinstance(address, str):
+            return None
+        asked = {"client_id": self.config.client_id, "post_logout_redirect_uri": self.config.home}
+        if token:
+            asked["id_token_hint"] = token
+        return f"{address}{'&' if '?' in address else '?'}{urlencode(asked)}"
 
     async def _exchange(self, description: dict[str, Any], code: str, attempt: Attempt) -> dict[str, Any]:
         form = {
@@ -162,8 +178,9 @@ class Provider:
         try:
             for name in _ENDPOINTS:
                 check_address(name, str(found.get(name)))
-            if found.get("userinfo_endpoint") is not None:
-                check_address("userinfo_endpoint", str(found["userinfo_endpoint"]))
+            for name in _FURTHER_ENDPOINTS:
+                if found.get(name) is not None:
+                    check_address(name, str(found[name]))
         except BadSignIn as error:
             raise _unavailable(error.detail) from error
         self._description = _Kept(found, now)

@@ -25,6 +25,12 @@ from rag.principal import Principal
 
 router = APIRouter(tags=["people"])
 
+TOKEN_COOKIE = "longleaf_id_token"  # noqa: S105 (its name)
+"""Shows the provider whom to sign out. The browser keeps it for that alone, and sends it nowhere else."""
+SIGN_OUT_PATH = f"{PATH}/sign-out"
+MOST_TOKEN = 3500
+"""Longest ID token that is kept; browsers refuse cookies of more than 4096 bytes."""
+
 _SENT: dict[int | str, dict[str, Any]] = {
     303: {"description": "To the provider.", "headers": {"Location": {"schema": {"type": "string"}}}},
     **problems(
@@ -44,6 +50,18 @@ _BACK: dict[int | str, dict[str, Any]] = {
         s404="There is no such workspace for them (`workspace_not_found`).",
         s409="No provider is set up (`no_provider`); or the address is another user's (`duplicate_user`).",
         s422="This browser has not begun this sign-in (`sign_in_expired`).",
+        s503="The provider can't be reached (`provider_unavailable`).",
+    ),
+}
+
+
+_OUT: dict[int | str, dict[str, Any]] = {
+    303: {
+        "description": "To the provider, or to the page where that offers nothing.",
+        "headers": {"Location": {"schema": {"type": "string"}}},
+    },
+    **problems(
+        s409="No provider is set up (`no_provider`).",
         s503="The provider can't be reached (`provider_unavailable`).",
     ),
 }
@@ -101,7 +119,7 @@ async def finish(
     """
     provider = _provider(service)
     try:
-        principal, text, until = await _finish(service, provider, request, answer)
+        (principal, text, until), token = await _finish(service, provider, request, answer)
     except LongleafError as problem:
         if "text/html" not in request.headers.get("accept", ""):
             raise
@@ -109,9 +127,17 @@ async def finish(
     else:
         service.deed.actor, service.deed.workspace_id = principal.id, principal.workspace_id
         response = RedirectResponse("/", 303)
-        response.set_cookie(
-            COOKIE, text, expires=until, httponly=True, samesite="strict", secure=provider.config.secure
-        )
+        secure = provider.config.secure
+        response.set_cookie(COOKIE, text, expires=until, httponly=True, samesite="strict", secure=secure)
+        if len(token) <= MOST_TOKEN:
+            response.set_cookie(
+                *(TOKEN_COOKIE, token),
+                expires=until,
+                path=SIGN_OUT_PATH,
+                httponly=True,
+                samesite="strict",
+                secure=secure,
+            )
     response.delete_cookie(ATTEMPT_COOKIE, path=PATH, httponly=True, samesite="lax")
     response.headers["Cache-Control"] = "no-store"
     return response
@@ -119,7 +145,7 @@ async def finish(
 
 async def _finish(
     service: Service, provider: Provider, request: Request, answer: schemas.ProviderAnswer
-) -> tuple[Principal, str, datetime]:
+) -> tuple[tuple[Principal, str, datetime], str]:
     attempt = Attempt.of_cookie(request.cookies.get(ATTEMPT_COOKIE, ""))
     if attempt is None or answer.state is None or not attempt.answers(answer.state):
         raise InvalidRequest(
@@ -142,7 +168,34 @@ async def _finish(
         with service.db.session() as session:
             return admit(session, identity, grants, wish=wish, hours=hours)
 
-    return await shortly(enter)
+    return await shortly(enter), identity.token
+
+
+@router.get(
+    SIGN_OUT_PATH,
+    status_code=303,
+    response_class=Response,
+    summary="Sign out at the provider",
+    responses=_OUT,
+)
+async def end(request: Request, service: Anyone) -> Response:
+    """Send a browser that was signed out here to the provider, to sign out there too; it ends at the page.
+
+    Where the provider offers no such thing, it goes to the page at once. The session here is ended by
+    `DELETE /session` alone: this is reached by links, and another site's must not sign anybody out.
+    """
+    provider = _provider(service)
+    token = request.cookies.get(TOKEN_COOKIE)
+    try:
+        address = await provider.sign_out_url(token)
+    except LongleafError:
+        if "text/html" not in request.headers.get("accept", ""):
+            raise
+        address = None
+    response = RedirectResponse(address or "/", 303)
+    response.delete_cookie(TOKEN_COOKIE, path=SIGN_OUT_PATH, httponly=True, samesite="strict")
+    response.headers["Cache-Control"] = "no-store"
+    return response
 
 
 def _provider(service: Service) -> Provider:

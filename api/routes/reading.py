@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import chain
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
-from fastapi.responses import FileResponse
+from fastapi import APIRouter, Header, Query, Response
+from fastapi.responses import FileResponse, StreamingResponse
 
 from api import schemas, serialize
 from api.access import Reads
 from api.fields import document_id
+from api.ranges import UNSATISFIABLE, attachment, range_of
 from api.routes.shared import NO_DOCUMENT, load_document, problems
-from ingest.blobs import blob_path
-from rag.errors import NotFound
+from ingest.originals.choice import originals_of
+from rag.errors import LongleafError, NotFound
 from rag.store.repositories import Chunks, Documents, Versions
+
+BYTES = "application/octet-stream"
 
 router = APIRouter(prefix="/documents", tags=["documents"])
 
@@ -88,23 +93,48 @@ def text(
         **problems(s404=NO_DOCUMENT),
     },
 )
-def content(service: Reads, id: str) -> Response:
+def content(
+    service: Reads,
+    id: str,
+    asked: Annotated[str | None, Header(alias="Range", include_in_schema=False)] = None,
+    unless_changed: Annotated[str | None, Header(alias="If-Range", include_in_schema=False)] = None,
+) -> Response:
     """The original bytes, always as an attachment that no browser renders."""
     row = load_document(service, id)
     with service.db.read() as session:
-        shown = Versions(session, service.scope).shown(row.id)
-    path = blob_path(service.settings, row.id, shown)
-    if not path.is_file():
-        raise NotFound(f"The original of {row.id!r} is not in the data folder.", code="content_not_found")
-    return FileResponse(
-        path,
-        media_type="application/octet-stream",
-        filename=row.filename,
-        headers={
-            "Content-Security-Policy": "sandbox; default-src 'none'",
-            "Cache-Control": "private, no-cache",
-        },
-    )
+        versions = Versions(session, service.scope)
+        version = versions.get(row.id, versions.shown(row.id))
+    originals = originals_of(service.db, service.settings)
+    headers = {"Content-Security-Policy": "sandbox; default-src 'none'", "Cache-Control": "private, no-cache"}
+    try:
+        path = originals.lies_at(row.id, version.generation)
+        if path is not None:
+            return FileResponse(path, media_type=BYTES, filename=row.filename, headers=headers)
+        tag = f'"{version.sha256}"'
+        wanted = range_of(asked, version.bytes) if unless_changed in {None, tag} else None
+        headers |= {"Accept-Ranges": "bytes", "ETag": tag, "Content-Disposition": attachment(row.filename)}
+        if wanted == UNSATISFIABLE:
+            return Response(status_code=416, headers={"Content-Range": f"bytes */{version.bytes}"})
+        start, end = wanted or (0, version.bytes)
+        pieces = _begun(originals.read(row.id, version.generation, start, end))
+    except FileNotFoundError:
+        raise NotFound(
+            f"The original of {row.id!r} is not in {originals.where}.", code="content_not_found"
+        ) from None
+    except LongleafError as error:
+        if error.code != "file_damaged":
+            raise
+        raise NotFound(error.detail, code="content_not_found") from error
+    headers["Content-Length"] = str(end - start)
+    if wanted is not None:
+        headers["Content-Range"] = f"bytes {start}-{end - 1}/{version.bytes}"
+    return StreamingResponse(pieces, 206 if wanted else 200, media_type=BYTES, headers=headers)
+
+
+def _begun(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """The same pieces, the first of which is there: what is wrong with it is wrong now."""
+    first = next(pieces, b"")
+    return chain([first], pieces)
 
 
 @router.get(

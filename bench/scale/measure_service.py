@@ -139,12 +139,13 @@ def bench(engine: Engine) -> Iterator[Bench]:
         ((_, db),) = opened
         house = Installation(Path(name) / "data", db)
         answerer = Answerer(db, house.retriever, house.retriever._embedder, lambda: engine, house.settings)
-        found = Bench(house, answerer, _postmaster(Path(name)))
+        found = Bench(house, answerer, postmaster_of(Path(name)))
         _count(db, found.counted)
         yield found
 
 
-def _postmaster(folder: Path) -> psutil.Process:
+def postmaster_of(folder: Path) -> psutil.Process:
+    """The first process of the PostgreSQL whose data lie in the folder."""
     for process in psutil.process_iter(["name", "cmdline"]):
         arguments = process.info["cmdline"] or []
         if "postgres" in (process.info["name"] or "") and any(str(folder) in each for each in arguments):

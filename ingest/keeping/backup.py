@@ -11,13 +11,13 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from ingest.blobs import blob_path
 from ingest.keeping.backup_folder import (
     BLOBS,
     FORMAT,
@@ -31,7 +31,8 @@ from ingest.keeping.backup_folder import (
     listed,
 )
 from ingest.keeping.portable import Part, Written, digest, part_of, write
-from rag.errors import Unavailable
+from ingest.originals.choice import originals_of
+from rag.errors import LongleafError, Unavailable
 from rag.ids import new_id
 from rag.recipe import release
 from rag.settings import Settings
@@ -70,8 +71,8 @@ class _Held:
     id: str
     generation: int
     tag: str
-    files: tuple[tuple[str, Path, str, int], ...]
-    """Name, path, digest and size of each of its original files."""
+    files: tuple[tuple[int, str, int], ...]
+    """Generation, digest and size of each of its original files."""
 
     @property
     def pack(self) -> str | None:
@@ -103,8 +104,9 @@ class _Run:
     def __init__(
         self, db: Database, settings: Settings, target: BackupFolder, store: str, *, link: bool
     ) -> None:
-        self._db, self._settings, self._target, self._store = db, settings, target, store
+        self._db, self._target, self._store = db, target, store
         self._link = link
+        self._originals = originals_of(db, settings)
         self._report = BackupReport()
         former = target.manifest(missing_ok=True)
         self._known = target.lists(former)[0] if former else {}
@@ -113,7 +115,7 @@ class _Run:
 
     def run(self, on_progress: Progress) -> BackupReport:
         with self._db.read() as session:
-            held = list(_documents(session, self._settings))
+            held = list(_documents(session))
         for done, document in enumerate(held):
             on_progress(done, len(held))
             with self._db.read() as session:
@@ -138,10 +140,17 @@ class _Run:
         if document.pack and document.pack not in self._packs and _is_there(session, document):
             self._packs[document.pack] = self._pack(session, document, document.pack)
         whole = True
-        for name, path, sha256, size in document.files:
+        for generation, sha256, size in document.files:
+            name = _name(document.id, generation)
+            bring = partial(self._originals.copy, document.id, generation, link=self._link)
             try:
-                written = self._target.take_blob(path, sha256, size, link=self._link)
+                written = self._target.take_blob(bring, sha256, size)
             except FileNotFoundError:
+                whole = False
+                continue
+            except LongleafError as error:
+                if error.code != "file_damaged":
+                    raise
                 whole = False
                 continue
             if written is None:
@@ -174,10 +183,10 @@ class _Run:
     def _settle(self) -> Manifest | None:
         """Write the catalogue of one snapshot; None when documents changed while their files were taken."""
         with self._db.read() as session:
-            held = list(_documents(session, self._settings))
+            held = list(_documents(session))
             broken = [document for document in held if not self._take(session, document)]
             with self._db.read() as later:
-                now = {found.id: found for found in _documents(later, self._settings)}
+                now = {found.id: found for found in _documents(later)}
             if any(found.id in now and now[found.id] != found for found in broken):
                 return None
             self._report.damaged = [found.id for found in broken if found.id in now]
@@ -205,7 +214,7 @@ class _Run:
         packs, names = set[str | None](), set[str]()
         for document in documents:
             packs.add(document.pack)
-            names.update(name for name, *_ in document.files)
+            names.update(_name(document.id, generation) for generation, *_ in document.files)
         self._packs = {name: found for name, found in self._packs.items() if name in packs}
         self._blobs = {name: found for name, found in self._blobs.items() if name in names}
 
@@ -219,9 +228,9 @@ class _Run:
         yield listed(BLOBS, self._blobs)
 
 
-def _documents(session: Session, settings: Settings) -> Iterator[_Held]:
-    """Every document of every workspace with the names of its files, as the snapshot shows it."""
-    files: dict[str, list[tuple[str, Path, str, int]]] = {}
+def _documents(session: Session) -> Iterator[_Held]:
+    """Every document of every workspace with its files, as the snapshot shows it."""
+    files: dict[str, list[tuple[int, str, int]]] = {}
     query = (
         select(Version.document_id, Version.generation, Version.sha256, Version.bytes, Document.generation)
         .join(Document, Document.id == Version.document_id)
@@ -230,8 +239,7 @@ def _documents(session: Session, settings: Settings) -> Iterator[_Held]:
     )
     for document_id, generation, sha256, size, live in session.execute(query):
         if generation >= live:
-            path = blob_path(settings, document_id, generation)
-            files.setdefault(document_id, []).append((path.name, path, sha256, size))
+            files.setdefault(document_id, []).append((generation, sha256, size))
     schema = head_revision()
     rows = session.execute(
         select(Document.id, Document.generation, Document.updated_at, Collection.embedder)
@@ -242,6 +250,11 @@ def _documents(session: Session, settings: Settings) -> Iterator[_Held]:
         yield _Held(
             document_id, generation, _tag(schema, embedder, updated_at), tuple(files.get(document_id, ()))
         )
+
+
+def _name(document_id: str, generation: int) -> str:
+    """What the original of a generation is called in a backup."""
+    return document_id if generation == 1 else f"{document_id}.{generation}"
 
 
 def _tag(schema: str, embedder: str, updated_at: datetime) -> str:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,7 +23,6 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from ingest import files
 from ingest.files import sync_folder
 from ingest.keeping.portable import BackupDamaged, Part, Written, digest, read
 from ingest.locks import folder_lock
@@ -145,18 +144,19 @@ class BackupFolder:
             raise BackupDamaged(f"the backup in {self.path} names {sha256[:80]!r} as the digest of a file")
         return self.path / "blobs" / sha256
 
-    def take_blob(self, source: Path, sha256: str, size: int, *, link: bool) -> int | None:
-        """Bring the file in, unless it is here; gives the bytes written, None when its bytes are not those of
-        `sha256`. Raises FileNotFoundError, OSError."""
+    def take_blob(self, bring: Callable[[Path], bool], sha256: str, size: int) -> int | None:
+        """Have a file brought in, unless it is here; gives the bytes written, None when they are not those of
+        `sha256`.
+
+        `bring` writes it to a path, or links it there and returns True: then it is not read. Raises as that.
+        """
         target = self.blob(sha256)
         if target.is_file() and target.stat().st_size == size:
             return 0
         draft = target.with_name(f".{new_id('new')}")
         try:
-            if not (link and files.link(source, draft)):
-                files.copy_durably(source, draft)
-                if digest(draft).sha256 != sha256:
-                    return None
+            if not bring(draft) and digest(draft).sha256 != sha256:
+                return None
             os.replace(draft, target)
         finally:
             draft.unlink(missing_ok=True)

@@ -15,10 +15,9 @@ import numpy as np
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from ingest.blobs import blob_path
 from ingest.keeping.findings import Cure, Problem
-from ingest.keeping.portable import digest
-from rag.settings import Settings
+from ingest.originals.port import Originals
+from rag.errors import LongleafError
 from rag.store.tables import TEXT_SEGMENT, Chunk, Document, Page, TextSegment, Version
 
 NORM_TOLERANCE = 0.01
@@ -30,20 +29,25 @@ Lengths = dict[str, int]
 Span = tuple[int, int]
 
 
-def check_file(settings: Settings, document: Document, version: Version) -> Iterator[Problem]:
-    """The original of one version. Raises OSError other than that it is missing."""
-    path = blob_path(settings, document.id, version.generation)
+def check_file(originals: Originals, document: Document, version: Version) -> Iterator[Problem]:
+    """The original of one version. Raises Unavailable, OSError other than that it is missing."""
+    name = document.id if version.generation == 1 else f"{document.id}.{version.generation}"
     try:
-        found = digest(path)
+        found = originals.digest(document.id, version.generation)
     except FileNotFoundError:
-        yield _of(document, "file_missing", f"its original {path.name} is not in the folder blobs")
+        yield _of(document, "file_missing", f"its original {name} is not in {originals.where}")
+        return
+    except LongleafError as error:
+        if error.code != "file_damaged":
+            raise
+        yield _of(document, "file_damaged", f"its original {name} in {originals.where}: {error.detail}")
         return
     if (found.sha256, found.bytes) != (version.sha256, version.bytes):
         what = f"{found.bytes:,} bytes" if found.bytes != version.bytes else "another digest"
         yield _of(
             document,
             "file_damaged",
-            f"its original {path.name} has {what}, not what was uploaded ({version.bytes:,} bytes)",
+            f"its original {name} has {what}, not what was uploaded ({version.bytes:,} bytes)",
         )
 
 

@@ -1,4 +1,4 @@
-"""Clearing up: files and rows that nothing leads to any more. Nothing that could be asked for is touched."""
+"""Clearing up: files, objects and rows that nothing leads to. Nothing that could be asked for is touched."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from typing import Any, Literal
 from sqlalchemy import ColumnElement, and_, delete, exists, func, select
 from sqlalchemy.orm import Session
 
-from ingest.blobs import sweep, unneeded
+from ingest.keeping.gc_shared import clear_shared, shared_strays
 from ingest.keeping.kv import blocks_of, kv_folder
 from ingest.locks import holder_is_dead, remove_if_dead
+from ingest.originals.choice import originals_of
 from rag.index.snapshot import drop
 from rag.settings import Settings
 from rag.store.migrate import check
@@ -35,7 +36,7 @@ Kind = Literal["original", "upload", "worker", "index", "kv", "rows", "answers"]
 
 @dataclass(frozen=True, slots=True)
 class Garbage:
-    """A file or folder, or `count` rows of a table, by name."""
+    """A file, folder or object, or `count` rows of a table, by name."""
 
     kind: Kind
     name: str
@@ -55,16 +56,18 @@ def collect(
     with db.read() as session:
         rows = list(_rows(session, conditions))
         paths = list(_paths(session, settings))
-    originals = settings.data_dir / "blobs"
-    paths += [("original", originals / name) for name in unneeded(db, originals)]
+    originals = originals_of(db, settings)
     found = [*rows, *(Garbage(kind, str(path), 1, _size(path)) for kind, path in paths)]
+    found += [Garbage("original", stray.name, 1, stray.bytes) for stray in originals.strays()]
+    found += [Garbage(stray.kind, stray.name, 1, stray.bytes) for stray in shared_strays(db, settings)]
     if not dry_run:
         with db.session() as session:
             for table, condition in conditions:
                 session.execute(delete(table).where(condition))
         for kind, path in paths:
             _remove(kind, path)
-        sweep(db, settings)
+        originals.sweep()
+        clear_shared(db, settings)
         db.scrub()
     return found
 
@@ -118,7 +121,6 @@ def _remove(kind: Kind, path: Path) -> None:
         drop(path)
     elif kind == "kv":
         path.unlink(missing_ok=True)
-    # originals are left to `sweep`, which holds the lock against uploads and asks for the folder's owner
 
 
 def _size(path: Path) -> int:

@@ -1,13 +1,19 @@
-"""KV blocks on disk that hold a document's text: they go with it, whether or not an engine is loaded."""
+"""KV blocks outside of an engine that hold a document's text: they go with it, be one loaded or not."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ingest.files import sync_folder
 from rag.settings import Settings
+from rag.store.session import Database
+from rag.store.state import identity_of
+
+if TYPE_CHECKING:
+    from rag.objects.blocks import SharedBlocks
 
 
 def kv_folder(settings: Settings) -> Path:
@@ -15,11 +21,25 @@ def kv_folder(settings: Settings) -> Path:
     return settings.data_dir / "kv"
 
 
-def purge_blocks(settings: Settings, *document_ids: str) -> int:
-    """Remove the blocks that carry a tag of the documents, and those whose tags can't be read.
+def shared_blocks(db: Database, settings: Settings) -> SharedBlocks | None:
+    """Where engines of this store share KV blocks, if they are told to; None without a shared place.
 
-    An engine that holds the folder finds a block gone as if it had been evicted; what it holds in memory it
-    forgets by the log of changes. Returns how many; raises OSError.
+    Raises as `rag.objects.place.open_objects`, Unavailable.
+    """
+    if not settings.objects:
+        return None
+    from rag.objects.blocks import SharedBlocks  # noqa: PLC0415
+    from rag.objects.place import objects_of  # noqa: PLC0415
+
+    with db.read() as session:
+        return SharedBlocks(objects_of(settings), identity_of(session), settings.kv_shared_bytes)
+
+
+def purge_blocks(db: Database, settings: Settings, *document_ids: str) -> int:
+    """Remove the blocks that carry a tag of the documents, and those on the disk whose tags can't be read.
+
+    An engine that reads them finds a block gone as if it had been evicted; what it holds in memory it
+    forgets by the log of changes. Returns how many; raises OSError, Unavailable.
     """
     folder = kv_folder(settings)
     removed, gone = 0, frozenset(document_ids)
@@ -28,6 +48,8 @@ def purge_blocks(settings: Settings, *document_ids: str) -> int:
         removed += 1
     if removed:
         sync_folder(folder)
+    if (shared := shared_blocks(db, settings)) is not None:
+        removed += shared.purge(gone)
     return removed
 
 

@@ -9,11 +9,10 @@ import numpy as np
 from sqlalchemy import func, select, update
 
 from ingest import jobs
-from ingest.blobs import blob_path, mark
+from ingest.blobs import mark
 from ingest.embedding import batches
-from ingest.files import twin
 from ingest.keeping.findings import Problem
-from ingest.locks import folder_lock
+from ingest.originals.choice import originals_of
 from rag.embedders.base import Embedder
 from rag.errors import LongleafError
 from rag.index.live import snapshot_folder
@@ -180,10 +179,8 @@ class _Work:
         scope, document_id = _scope(problem), problem.subject
         if document_id in self._done.queued:
             return True
-        with (
-            folder_lock(self._settings.data_dir / "blobs.lock", exclusive=False),
-            self._db.session() as session,
-        ):
+        originals = originals_of(self._db, self._settings)
+        with originals.writing(), self._db.session() as session:
             document = Documents(session, scope).lock(document_id)
             # its chunks are in doubt, so none of their vectors may be taken over
             session.execute(update(Chunk).where(Chunk.document_id == document_id).values(digest=None))
@@ -194,8 +191,7 @@ class _Work:
                 document_id, filename=own.filename, title=own.title, sha256=own.sha256, size=own.bytes
             )
             jobs.enqueue(session, scope, document_id, new.generation, size=own.bytes)
-            target = blob_path(self._settings, document_id, new.generation)
-            twin(blob_path(self._settings, document_id, own.generation), target)
+            originals.again(document_id, own.generation, new.generation)
         self._done.queued.append(document_id)
         return True
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -15,10 +17,14 @@ from ingest.files import copy_durably, sync_folder
 from ingest.keeping.backup_folder import BLOBS, PACKS, BackupFolder, Manifest
 from ingest.keeping.portable import BackupDamaged, Part, Written, digest, load, read
 from ingest.locks import folder_lock
-from rag.errors import Conflict
+from ingest.originals.choice import shared_originals
+from rag.errors import Conflict, Unavailable
 from rag.settings import Settings
 from rag.store.migrate import known_revisions, move_to, refuse_foreign
 from rag.store.session import Database
+
+if TYPE_CHECKING:
+    from ingest.originals.shared import SharedOriginals
 
 _NAME = re.compile(r"doc_[0-9A-Za-z]{1,60}(\.[0-9]{1,9})?")
 _UNFINISHED = "restore"
@@ -58,25 +64,33 @@ def restore(db: Database, settings: Settings, folder: Path) -> RestoreReport:
 
 class _Run:
     def __init__(self, db: Database, settings: Settings, source: BackupFolder, manifest: Manifest) -> None:
-        self._db, self._source, self._manifest = db, source, manifest
+        self._db, self._settings, self._source, self._manifest = db, settings, source, manifest
         self._blobs = settings.data_dir / "blobs"
         self._lists: dict[str, dict[str, Written]] = {PACKS: {}, BLOBS: {}}
         self._brought: list[Path] = []
+        self._sent: SharedOriginals | None = None
 
     def run(self) -> RestoreReport:
         self._refuse_files()
         try:
             with self._db.session() as session:
                 rows, identity = self._fill(session)
-                self._bring_files()
+                if self._settings.originals == "objects":
+                    self._send_files(identity)
+                else:
+                    self._bring_files()
                 move_to(session.connection(), "head")
         except BaseException:
+            if self._sent is not None:
+                with suppress(Unavailable):
+                    self._sent.drop_all()
             for path in self._brought:
                 path.unlink(missing_ok=True)
             with suppress(FileNotFoundError):
                 (self._blobs / STORE_MARK).unlink()
             raise
-        mark(self._blobs, identity)
+        if self._sent is None:
+            mark(self._blobs, identity)
         blobs = self._lists[BLOBS]
         return RestoreReport(
             documents=self._manifest.documents,
@@ -143,14 +157,30 @@ class _Run:
                 sa.text("SELECT setval(pg_get_serial_sequence('chunks', 'id'), :key)"), {"key": key}
             )
 
+    def _send_files(self, identity: str) -> None:
+        """Bring the originals to the shared place, below the name that this store has from now on."""
+        self._sent = shared_originals(self._db, self._settings, identity)
+        for name, blob in self._named():
+            source = self._source.blob(blob.sha256)
+            try:
+                if digest(source) != blob:
+                    raise BackupDamaged(f"{source} is damaged: it has another digest")
+                self._sent.put(name.partition(".")[0], blob.sha256, source)
+            except FileNotFoundError as error:
+                raise BackupDamaged(f"{error.filename} is missing") from error
+
+    def _named(self) -> Iterator[tuple[str, Written]]:
+        for name, blob in self._lists[BLOBS].items():
+            if not _NAME.fullmatch(name):
+                raise BackupDamaged(f"the backup names {name[:80]!r} as the file of a document")
+            yield name, blob
+
     def _bring_files(self) -> None:
         self._blobs.mkdir(parents=True, exist_ok=True)
         mark(self._blobs, _UNFINISHED)
         for stale in self._blobs.glob("doc_*"):  # of a restore that was broken off
             stale.unlink()
-        for name, blob in self._lists[BLOBS].items():
-            if not _NAME.fullmatch(name):
-                raise BackupDamaged(f"the backup names {name[:80]!r} as the file of a document")
+        for name, blob in self._named():
             target = self._blobs / name
             self._brought.append(target)
             try:

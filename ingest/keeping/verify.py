@@ -23,6 +23,8 @@ from ingest.keeping.check_store import (
 )
 from ingest.keeping.findings import Problem
 from ingest.keeping.portable import BackupDamaged, digest
+from ingest.originals.choice import originals_of
+from ingest.originals.port import Originals
 from rag.settings import Settings
 from rag.store.migrate import check
 from rag.store.session import Database
@@ -71,14 +73,17 @@ def verify(
             collection = session.get(Collection, collection_id)
             if collection is not None:
                 checked.problems += check_snapshot(session, settings, collection)
+    originals = originals_of(db, settings)
     for done, document_id in enumerate(ids):
         on_progress(done, len(ids))
-        _document(db, settings, document_id, lengths, checked)
+        _document(db, originals, document_id, lengths, checked)
     on_progress(len(ids), len(ids))
     return checked
 
 
-def _document(db: Database, settings: Settings, document_id: str, lengths: Lengths, checked: Checked) -> None:
+def _document(
+    db: Database, originals: Originals, document_id: str, lengths: Lengths, checked: Checked
+) -> None:
     with db.read() as session:
         document = session.get(Document, document_id)
         if document is None:
@@ -86,7 +91,7 @@ def _document(db: Database, settings: Settings, document_id: str, lengths: Lengt
         versions = _needed(session, document)
         problems = list(check_content(session, document, lengths))
     for version in versions:
-        problems += check_file(settings, document, version)
+        problems += check_file(originals, document, version)
     if any(problem.code.startswith("file_") for problem in problems):
         # it may have been deleted, or have become another version, since it was looked up
         with db.read() as session:

@@ -25,14 +25,14 @@ from torch import Tensor
 
 _MAGIC = b"LLKV\r\n\x1a\n"
 _VERSION = 1
-_PREAMBLE = struct.Struct("<8sHI")
+PREAMBLE = struct.Struct("<8sHI")
 _LENGTH = struct.Struct("<I")
 _DIGEST = 32
 _MOST_HEADER, _MOST_TAGS = 4096, 1 << 24
 _STEP = 1 << 20
 """Bytes read or written, and hashed, at a time: they stay in the processor's cache between the two."""
 
-_DTYPES = {
+DTYPES = {
     str(dtype).removeprefix("torch."): dtype
     for dtype in (
         torch.bfloat16,
@@ -78,7 +78,7 @@ class BlockHead:
 
 def supported(dtype: torch.dtype) -> bool:
     """Whether blocks of this dtype can be kept in files."""
-    return dtype in _DTYPES.values()
+    return dtype in DTYPES.values()
 
 
 def file_size(head: bytes, tensor: Tensor, record: bytes) -> int:
@@ -102,7 +102,7 @@ def head_bytes(key: bytes, fingerprint: bytes, tensor: Tensor) -> bytes:
             "shape": list(tensor.shape),
         }
     ).encode()
-    return _PREAMBLE.pack(_MAGIC, _VERSION, len(header)) + header
+    return PREAMBLE.pack(_MAGIC, _VERSION, len(header)) + header
 
 
 def write_block(
@@ -190,15 +190,15 @@ def _open(path: Path) -> int:
 
 def _read_head(handle: int) -> tuple[BlockHead, bytes]:
     size = os.fstat(handle).st_size
-    raw = os.pread(handle, _PREAMBLE.size + _MOST_HEADER, 0)
+    raw = os.pread(handle, PREAMBLE.size + _MOST_HEADER, 0)
     try:
-        magic, version, length = _PREAMBLE.unpack_from(raw)
+        magic, version, length = PREAMBLE.unpack_from(raw)
         if magic != _MAGIC or version != _VERSION or length > _MOST_HEADER:
             raise BlockFileError("another format")
-        start = _PREAMBLE.size + length
-        header = json.loads(raw[_PREAMBLE.size : start])
+        start = PREAMBLE.size + length
+        header = json.loads(raw[PREAMBLE.size : start])
         key, fingerprint = bytes.fromhex(header["hash"]), bytes.fromhex(header["fingerprint"])
-        dtype, shape = _DTYPES[header["dtype"]], tuple(header["shape"])
+        dtype, shape = DTYPES[header["dtype"]], tuple(header["shape"])
         if not all(type(n) is int and n > 0 for n in shape):
             raise BlockFileError("a shape that cannot be")
         payload = math.prod(shape) * dtype.itemsize

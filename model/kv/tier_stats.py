@@ -43,9 +43,31 @@ class DiskStats:
 
 
 @dataclass(frozen=True)
+class SharedStats:
+    """The place that other engines reach: counts since the start, `queued_bytes` as they are now.
+
+    Attributes:
+        hits, misses: of blocks that were neither in RAM nor on disk.
+        written: blocks that this engine sent, or found there.
+        dropped: blocks that were not sent, for want of room in the queue or because the place did not answer.
+        damaged: blocks that were not what they should have been.
+        problem: why the place is left alone at the moment, or None.
+    """
+
+    hits: int
+    misses: int
+    written: int
+    dropped: int
+    damaged: int
+    queued_bytes: int
+    problem: str | None
+
+
+@dataclass(frozen=True)
 class TierStats:
-    """All tiers; `misses` are blocks that no tier had, `disk` is None where there is none."""
+    """All tiers; `misses` are blocks that no tier had, `disk` and `shared` are None where there is none."""
 
     misses: int
     memory: MemoryStats
     disk: DiskStats | None
+    shared: SharedStats | None = None

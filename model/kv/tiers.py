@@ -1,4 +1,4 @@
-"""What the prefix cache sees of its slower memory: pool, then RAM, then disk.
+"""What the prefix cache sees of its slower memory: the pool, then RAM, disk, a shared place.
 
 A block's content is one CPU tensor [layers, 2, block_size, kv_heads, head_dim] under the chained hash of the
 tokens that lead to it, with tags that say whose text it was read from. `put` copies nothing and waits for
@@ -21,7 +21,9 @@ from torch import Tensor
 from model.kv.block_file import supported
 from model.kv.disk import DiskTier
 from model.kv.memory import MemoryTier
+from model.kv.place import BlockPlace
 from model.kv.purges import Purges
+from model.kv.shared import SharedTier
 from model.kv.tier_stats import DiskStats, MemoryStats, TierStats
 from model.kv.writer import Writer
 
@@ -41,6 +43,7 @@ class Tiers:
         disk_bytes: int,
         fingerprint: bytes,
         *,
+        place: BlockPlace | None = None,
         queue_bytes: int = _QUEUE_BYTES,
         pause: float = 30.0,
     ) -> None:
@@ -54,6 +57,7 @@ class Tiers:
             disk_bytes: limit of the files' sizes; 0 for no disk tier.
             fingerprint: names everything that a block's bytes depend on besides its tokens; files of another
                 are never read.
+            place: where engines share what they have read; None for none.
             queue_bytes: most bytes that wait to be written.
             pause: seconds after which a disk that refused is tried again.
         """
@@ -64,6 +68,7 @@ class Tiers:
         if folder is not None and disk_bytes > 0:
             self._disk = DiskTier(folder, disk_bytes, fingerprint, self._lock, pause)
             self._writer = Writer(self._disk, queue_bytes, self._lock, self._refill)
+        self._shared = None if place is None else SharedTier(place, fingerprint, queue_bytes, pause=pause)
         self._readers = ThreadPoolExecutor(_READERS, "kv-reader")
         self._ahead: deque[bytes] = deque()
         self._reading: dict[bytes, Future[tuple[Tensor | None, int]]] = {}
@@ -105,10 +110,15 @@ class Tiers:
             if not tensor.is_contiguous() or tensor.untyped_storage().nbytes() != tensor.nbytes:
                 tensor = tensor.clone().contiguous()  # a view would keep all of the other tensor
             kept = self._memory.put(key, tensor, live)
+            if self._shared:
+                self._shared.put(key, tensor, tags)
             return self._queue(key, tensor, live) or kept
 
     def get(self, key: bytes) -> Tensor | None:
-        """The block's content, not to be changed, or None; from disk it is checked and moves up to RAM."""
+        """The block's content, not to be changed, or None; from below it is checked and moves up to RAM.
+
+        What comes from other engines has no tags here yet: who asks for it adds its own.
+        """
         with self._lock:
             began = self._purges.count
             self._touch(key)
@@ -126,10 +136,20 @@ class Tiers:
             tensor = self._disk.read(key)
         with self._lock:
             tags = self._disk.tags(key) if self._disk else None
-            if tensor is None or tags is None or self._purges.since(tags, began):
+            if tensor is not None and tags is not None:
+                if self._purges.since(tags, began):
+                    self._misses += 1
+                    return None
+                self._memory.put(key, tensor, tags)
+                return tensor
+        tensor = self._shared.get(key) if self._shared else None
+        with self._lock:
+            if tensor is None:
                 self._misses += 1
                 return None
-            self._memory.put(key, tensor, tags)
+            live: set[str] = set()
+            self._memory.put(key, tensor, live)
+            self._queue(key, tensor, live)
             return tensor
 
     def contains(self, key: bytes) -> bool:
@@ -150,6 +170,8 @@ class Tiers:
         """
         with self._lock:
             self._ahead = deque(takewhile(self.contains, keys))
+            if self._shared:
+                self._shared.prefetch(keys[len(self._ahead) :])
             for key in self._reading.keys() - set(self._ahead):
                 self._reading.pop(key).cancel()
             self._advance()
@@ -164,14 +186,22 @@ class Tiers:
                 self._touch(key)
 
     def tag(self, key: bytes, tags: Iterable[str]) -> None:
-        """Add tags to a block wherever it is; nothing happens where it is not."""
+        """Add tags to a block wherever it is; nothing happens where it is not.
+
+        In a place of many engines they are a moment later.
+        """
         with self._lock:
             live = self._tags(key)
             if live is not None:
                 self._add(key, live, set(tags))
+            elif self._shared:
+                self._shared.tag(key, tags)
 
     def purge(self, tag: str) -> int:
         """Remove every block with this tag: from RAM, write queue and disk, those of earlier processes too.
+
+        In a place of many engines, what this one sent goes a moment later; what else has the tag there is for
+        its keeper to remove.
 
         Returns:
             How many blocks were removed; none is left when it returns.
@@ -187,20 +217,25 @@ class Tiers:
             gone = self._memory.purge(tag)
             if self._writer:
                 gone |= self._writer.purge(tag)
+        if self._shared:
+            self._shared.purge(tag)
         if self._disk and self._writer:
             self._writer.settle()
             gone |= self._disk.purge(tag)
         return len(gone)
 
     def flush(self, timeout: float | None = None) -> bool:
-        """Wait until what was put is on disk, as far as the disk takes it; False where the time was short."""
-        return self._writer is None or self._writer.flush(timeout)
+        """Wait until what was put is where it goes, as far as that takes it; False where time was short."""
+        written = self._writer is None or self._writer.flush(timeout)
+        return (self._shared is None or self._shared.flush(timeout)) and written
 
     def close(self, timeout: float = 5.0) -> None:
         """Write what waits, for `timeout` seconds at most; let go of RAM and folder."""
         with self._lock:
             self._ahead.clear()
         self._readers.shutdown(cancel_futures=True)
+        if self._shared:
+            self._shared.close(timeout)
         if self._writer and self._disk:
             self._writer.close(timeout)
             self._disk.close()
@@ -230,6 +265,7 @@ class Tiers:
                 )
                 if disk and writer
                 else None,
+                shared=self._shared.stats() if self._shared else None,
             )
 
     def _tags(self, key: bytes) -> set[str] | None:
@@ -240,6 +276,8 @@ class Tiers:
     def _add(self, key: bytes, live: set[str], tags: set[str]) -> None:
         new = tags - live
         live |= new
+        if new and self._shared:
+            self._shared.tag(key, new)
         if new and self._disk and self._writer:
             self._disk.tag(key, new)
             self._writer.wake()

@@ -1,4 +1,4 @@
-"""Our own CPU kernels, in C: few rows times packed weights, attention over paged keys, and what lies between.
+"""Our own CPU kernels, in C: products with packed weights, attention over paged keys, and what lies between.
 
 `python -m model.native.build` compiles them; without a library everything runs on torch.
 """

@@ -34,6 +34,11 @@ def linear(x: Tensor, matrix: Matrix, dtype: torch.dtype | None = None) -> Tenso
     return out
 
 
+def takes_many(matrix: Matrix, dtype: torch.dtype) -> bool:
+    """Whether `linear` is the way for any number of rows of this dtype, not for `FEW_ROWS` alone."""
+    return bool(call().longleaf_takes_many(matrix.address, dtype is _BF16))
+
+
 def unpack(matrix: Matrix, out: Tensor) -> Tensor:
     """Write the real numbers of a packed matrix into `out` [rows, cols]."""
     call().longleaf_unpack(matrix.address, out.data_ptr(), out.dtype is _BF16, torch.get_num_threads())

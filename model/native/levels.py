@@ -40,6 +40,12 @@ _V4 = _V3 | {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}
 _WIDE = ("-march=x86-64-v4", "-mprefer-vector-width=512")
 LEVELS = {
     "x86_64": (
+        Level(
+            "amx",
+            _V4 | {"avx512_bf16", "amx_tile", "amx_bf16"},
+            (*_WIDE, "-mavx512bf16", "-mamx-tile", "-mamx-bf16"),
+            "x86_64_v4+avx512bf16+amx_tile+amx_bf16",
+        ),
         Level("avx512bf16", _V4 | {"avx512_bf16"}, (*_WIDE, "-mavx512bf16"), "x86_64_v4+avx512bf16"),
         Level("avx512", _V4, _WIDE, "x86_64_v4"),
         Level("avx2", _V3, ("-march=x86-64-v3",), "x86_64_v3"),

@@ -75,9 +75,12 @@ def _open(level: Level) -> ctypes.CDLL | None:
                 "%s was built from other sources and is not used; run python -m model.native.build", path
             )
             return None
+        if not found.longleaf_ready():
+            return None  # the operating system keeps these instructions from us
         for name, arguments in _SIGNATURES.items():
             function = getattr(found, name)
             function.argtypes, function.restype = arguments, None
+        found.longleaf_takes_many.argtypes = (_POINTER, _INT)
     except (OSError, AttributeError) as error:
         logging.getLogger(__name__).warning("%s cannot be used: %s", path, error)
         return None

@@ -1,4 +1,4 @@
-"""A model as one call of `src/stack.c`, for passes of few rows: tokens to logits.
+"""A model as one call of `src/stack.c`, tokens to logits: for passes of few rows, and of many by tiles.
 
 At one row a kernel runs for some ten microseconds, and calling it from Python takes as long; between two
 passes the caches are full of weights, and every call of torch costs as much again. The modules of
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from model.attention.layout import Layout
 from model.logits import Logits
+from model.native import kernels
 from model.native.library import call
 from model.native.matrix import Matrix
 
@@ -99,6 +100,9 @@ class Stack:
         )  # fmt: skip
         self._address = ctypes.addressof(self._stack)
         self._run = call().longleaf_logits
+        matrices = (m for each in layers for m in (each.qkv, each.out, each.gate_up, each.down))
+        self.takes_many = all(kernels.takes_many(m, ends.norm.dtype) for m in (ends.output, *matrices))
+        """Whether this is the way for passes of more than `FEW_ROWS` rows, too."""
 
     def time(self, clock: ctypes.c_int64 | None) -> None:
         """From now on add the nanoseconds of products and attention to `clock`; None stops it."""

@@ -12,7 +12,7 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -96,8 +96,9 @@ class ParallelExecutor:
         self._end = weakref.finalize(self, self._crew.end)
         self._end.atexit = False  # they watch this process themselves
         name = str(dtype).removeprefix("torch.")
+        told = replace(options, kv_place=None)  # which is this process's, like all tiers
         jobs = {
-            rank: Job(checkpoint, rank, place.device, name, int8, options, place.threads)
+            rank: Job(checkpoint, rank, place.device, name, int8, told, place.threads)
             for rank, place in enumerate(self._crew.places)
         }
         answers = self._ask(jobs, seconds=LOAD_SECONDS)

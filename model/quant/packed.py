@@ -1,8 +1,8 @@
 """Layers whose weights stay as small as in the file: GGUF's 4-, 6- and 8-bit blocks, and 8 bits of any model.
 
-Few rows go to the kernel, which reads the packed weights once. For many rows a matrix is unpacked into
-memory that the next one reuses: their product is bound by arithmetic, where torch is at the
-processor's limit.
+Few rows go to the kernel, which reads the packed weights once, and so do many where it has tiles (AMX).
+Otherwise a matrix is unpacked for them into memory that the next one reuses: their product is bound by
+arithmetic, where torch is at the processor's limit.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class PackedLinear(nn.Module):
 
     def project(self, x: Tensor, dtype: torch.dtype) -> Tensor:
         """The same in another dtype; logits are wanted in float32."""
-        if len(x) <= FEW_ROWS:
+        if len(x) <= FEW_ROWS or kernels.takes_many(self.matrix, x.dtype):
             return kernels.linear(x, self.matrix, dtype)
         size = self.matrix.rows * self.matrix.cols
         room = _spare.rooms.get(x.dtype)

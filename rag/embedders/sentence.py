@@ -85,8 +85,9 @@ class SentenceEmbedder:
         """Return (start, end) in code points of `text` for each token, without prefix and special tokens."""
         if self._unigram is not None:
             return self._unigram.spans(text)
-        encoded = self._pipeline.tokenizer.backend_tokenizer.encode(text, add_special_tokens=False)
-        return [(start, end) for start, end in encoded.offsets]
+        # not `encode`, which keeps the interpreter until a text of any length is done
+        encoded = self._pipeline.tokenizer.backend_tokenizer.encode_batch([text], add_special_tokens=False)
+        return [(start, end) for start, end in encoded[0].offsets]
 
     def embed_passages(self, texts: Sequence[str]) -> Vectors:
         """Embed passages to float32[len(texts), dimension], each of length 1."""

@@ -22,11 +22,14 @@ from rag.index.vectors import Kind
 from rag.settings import Settings
 from rag.store.records import DocumentRow
 from rag.store.repositories import Changes, Chunks, Collections, Documents
+from rag.store.repositories.changes import Latest
 from rag.store.scope import Scope
 from rag.store.session import Database
 from rag.store.state import identity_of
 from rag.store.tables import DEFAULT_WORKSPACE
 
+PATIENCE_SECONDS = 0.1
+"""How long who brings an index on waits for a replica to have what is new, before the primary is read."""
 BATCH_CHUNKS = 2048
 """Chunks that are read and analysed at a time, which bounds the memory of a rebuild."""
 WORTH_SAVING = 2000
@@ -34,6 +37,14 @@ WORTH_SAVING = 2000
 WORTH_KEEPING = 20_000
 """Chunks from which on a removal is followed by a new snapshot at once: to build anew would take long."""
 _ENDING = re.compile(r"\.[A-Za-z0-9]{1,10}\Z")
+
+
+@dataclass(frozen=True)
+class Followed:
+    """An index with everything in it up to the change number `seq`, the collection's last at the call."""
+
+    index: CollectionIndex
+    seq: int
 
 
 @dataclass
@@ -71,15 +82,21 @@ class LiveIndexes:
     def follow(
         self, collection_id: str, workspace_id: str = DEFAULT_WORKSPACE, embedder: str | None = None
     ) -> CollectionIndex:
-        """Return the index with everything in it that was committed before the call.
+        """Return the index with everything in it that was committed before the call; as `follow_to`."""
+        return self.follow_to(collection_id, workspace_id, embedder).index
 
-        One indexed query when nothing is new. Raises NotFound (`collection_not_found`) and, before anything
-        is built, Conflict (`embedder_mismatch`) where the collection's vectors are not those of `embedder`.
+    def follow_to(
+        self, collection_id: str, workspace_id: str = DEFAULT_WORKSPACE, embedder: str | None = None
+    ) -> Followed:
+        """Return the index with all in it that was committed before the call, and which change that is.
+
+        One indexed query of the primary when nothing is new; what is new comes from a replica that has it.
+        Raises NotFound (`collection_not_found`) and, before anything is built, Conflict (`embedder_mismatch`)
+        where the collection's vectors are not those of `embedder`.
         """
         entry = self._entry(collection_id)
         scope = Scope(workspace_id)
-        with self._db.glance() as session:
-            latest = Changes(session, scope).latest(collection_id)
+        latest = self._latest(scope, collection_id)
         if embedder is not None and latest.embedder != embedder:
             raise Conflict(
                 f"collection {latest.name!r} was embedded with {latest.embedder}, this service runs "
@@ -89,13 +106,20 @@ class LiveIndexes:
             )
         entry.workspace_id = workspace_id
         if 0 <= latest.seq <= entry.seq:
-            return entry.index
+            return Followed(entry.index, latest.seq)
         with entry.turn:
+            # Asked anew by whoever has the turn: what was deleted and forgotten here while it was waited for
+            # must not come back from a replica that does not know of it yet.
+            needed = latest.seq if self._db.replicas is None else self._latest(scope, collection_id).seq
             if entry.seq < 0:
-                self._build(entry, collection_id, scope)
+                self._build(entry, collection_id, scope, needed)
             else:
-                self._catch_up(entry, collection_id, scope)
-        return entry.index
+                self._catch_up(entry, collection_id, scope, needed)
+        return Followed(entry.index, latest.seq)
+
+    def _latest(self, scope: Scope, collection_id: str) -> Latest:
+        with self._db.glance() as session:
+            return Changes(session, scope).latest(collection_id)
 
     def current(self, collection_id: str, workspace_id: str, embedder: str, seq: int) -> CollectionIndex:
         """Return the index with at least the changes up to number `seq` in it, and vectors of `embedder`.
@@ -181,7 +205,9 @@ class LiveIndexes:
         with self._lock:
             return self._entries.setdefault(collection_id, _Entry())
 
-    def _build(self, entry: _Entry, collection_id: str, scope: Scope, *, anew: bool = False) -> None:
+    def _build(
+        self, entry: _Entry, collection_id: str, scope: Scope, needed: int, *, anew: bool = False
+    ) -> None:
         """Take the snapshot if it is good, then make it what the database says, within one read snapshot.
 
         Where vectors were exchanged the snapshot has old ones: then it is all built `anew`.
@@ -190,7 +216,8 @@ class LiveIndexes:
             with self._db.read() as session:
                 origin = _origin(session, scope, collection_id)
             self._shared.fetch(self._folder / collection_id, origin)
-        with self._db.read() as session:
+
+        def build(session: Session) -> tuple[CollectionIndex, int, int, bool]:
             origin = _origin(session, scope, collection_id)
             # a part of a collection is never on disk
             skipped = anew or self._holds is not None
@@ -204,18 +231,18 @@ class LiveIndexes:
             later = Changes(session, scope).after(collection_id, index.seq, limit=1_000_000) if loaded else []
             renamed = {change.document_id for change in later}
             wanted = [row for key, row in live.items() if held.get(key) != row.generation or key in renamed]
-            changed = self._apply(session, scope, index, wanted, stale)
+            return index, seq, self._apply(session, scope, index, wanted, stale), loaded is not None
+
+        index, seq, changed, loaded = self._db.reading(needed, build, patience=PATIENCE_SECONDS)
         entry.index, entry.seq, entry.unsaved = index, seq, changed
-        if changed >= WORTH_SAVING or (changed and loaded is not None):
+        if changed >= WORTH_SAVING or (changed and loaded):
             self._save(entry, collection_id, scope)
 
-    def _catch_up(self, entry: _Entry, collection_id: str, scope: Scope) -> None:
-        with self._db.read() as session:
+    def _catch_up(self, entry: _Entry, collection_id: str, scope: Scope, needed: int) -> None:
+        def catch_up(session: Session) -> tuple[bool, list[str]]:
             changes = Changes(session, scope).after(collection_id, entry.seq, limit=1_000_000)
-            if not changes:
-                return
             exchanged, gone = any(change.kind == "reembed" for change in changes), list[str]()
-            if not exchanged:
+            if changes and not exchanged:
                 touched = {change.document_id for change in changes if self._has(change.document_id)}
                 live = {
                     key: row
@@ -226,8 +253,11 @@ class LiveIndexes:
                 # also those whose generation is here already: then their names are others
                 entry.unsaved += self._apply(session, scope, entry.index, list(live.values()), gone)
                 entry.seq = changes[-1].seq
+            return exchanged, gone
+
+        exchanged, gone = self._db.reading(needed, catch_up, patience=PATIENCE_SECONDS)
         if exchanged:
-            self._build(entry, collection_id, scope, anew=True)
+            self._build(entry, collection_id, scope, needed, anew=True)
         elif gone and len(entry.index) >= WORTH_KEEPING:
             self._save(entry, collection_id, scope)
         elif gone and self._holds is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import hmac
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,9 +59,20 @@ class SealKeys:
         """The key that seals, None where nothing is encrypted."""
         return self.keys[0] if self.keys else None
 
+    def veils(self, told: str) -> list[str]:
+        """Names that stand for `told` without telling it, one for each key, the newest's first; without keys
+        its digest, by which whoever guesses it can know that he guessed right."""
+        if not self.keys:
+            return [hashlib.sha256(told.encode()).hexdigest()]
+        return [hmac.digest(_naming_key(key), told.encode(), "sha256").hex() for key in self.keys]
+
     def find(self, named: bytes) -> bytes | None:
         """The key with this id, None where it is not here."""
         return next((key for key in self.keys if key_id(key) == named), None)
+
+
+def _naming_key(key: bytes) -> bytes:
+    return hmac.digest(key, b"longleaf names", "sha256")
 
 
 def key_id(key: bytes) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -35,7 +36,8 @@ def open_objects(settings: Settings) -> ObjectStore | None:
     keys = SealKeys.load(Path(settings.objects_keys_file)) if settings.objects_keys_file else SealKeys()
     parts = urlsplit(address)
     if parts.scheme == "file" and not parts.netloc and parts.path.startswith("/"):
-        return ObjectStore(LocalStore(prefix=unquote(parts.path), mkdir=True), address, keys)
+        folder = Path(unquote(parts.path))
+        return ObjectStore(LocalStore(prefix=folder, mkdir=True), address, keys, folder)
     if parts.scheme == "s3" and parts.netloc:
         return ObjectStore(
             S3Store(parts.netloc, prefix=parts.path.strip("/") or None, **_options(settings)), address, keys
@@ -44,6 +46,20 @@ def open_objects(settings: Settings) -> ObjectStore | None:
         f"LONGLEAF_OBJECTS is {address!r}; allowed: file:///folder or s3://bucket/prefix",
         code="objects_address",
     )
+
+
+@lru_cache(maxsize=8)  # one set of connections for all that is asked of a place
+def _opened(settings: Settings) -> ObjectStore:
+    objects = open_objects(settings)
+    if objects is None:
+        raise InvalidRequest("LONGLEAF_OBJECTS names no place; set it", code="objects_address")
+    return objects
+
+
+def objects_of(settings: Settings) -> ObjectStore:
+    """The store of `LONGLEAF_OBJECTS`, the same one for the same settings. Raises as `open_objects`, and
+    InvalidRequest (`objects_address`) where none is set."""
+    return _opened(settings)
 
 
 def _options(settings: Settings) -> dict[str, Any]:

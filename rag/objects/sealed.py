@@ -26,7 +26,8 @@ from rag.objects.keys import ID_BYTES, KEY_BYTES, NO_KEY, SealKeys, key_id
 FRAME = 1 << 20
 """Bytes of content in each frame but the last."""
 _MAGIC, _VERSION, _SALT = b"LLOB", b"\x01", 16
-_HEAD = len(_MAGIC) + 1 + ID_BYTES + _SALT
+HEAD = len(_MAGIC) + 1 + ID_BYTES + _SALT
+"""Bytes before the first frame."""
 _LENGTH = struct.Struct("<I")
 _LAST = 1 << 31
 _DIGEST, _TAG = 32, 16
@@ -60,8 +61,50 @@ def opened(name: str, stored: Iterable[bytes], keys: SealKeys) -> Iterator[bytes
     Raises Damaged, at the end too where the end is missing: until then it may be a part of the content.
     """
     reader = _Reader(stored)
-    head = reader.take(_HEAD)
-    if head[: len(_MAGIC) + 1] != _MAGIC + _VERSION:
+    head = reader.take(HEAD)
+    check = _opener(*_key_of(name, head, keys))
+    number, last = 0, False
+    while not last:
+        content, last = _frame(reader, check, name, head, number)
+        yield content
+        number += 1
+    if not reader.at_end():
+        raise Damaged(f"{name} goes on after its end")
+
+
+def opened_part(  # noqa: PLR0917
+    name: str, head: bytes, stored: Iterable[bytes], keys: SealKeys, first: int, last: int | None
+) -> Iterator[bytes]:
+    """The content of the frames from `first` on, up to `last` (all, where that is None), one by one.
+
+    Args:
+        head: the object's first `HEAD` bytes.
+        stored: its bytes from `at(first, head)` on.
+
+    Raises Damaged. That the object goes on as it should behind `last` is not known.
+    """
+    check = _opener(*_key_of(name, head, keys))
+    reader = _Reader(stored)
+    number, ended = first, False
+    while not ended and (last is None or number <= last):
+        content, ended = _frame(reader, check, name, head, number)
+        yield content
+        number += 1
+
+
+def at(frame: int, head: bytes) -> int:
+    """Where a frame begins in an object with this head, in bytes."""
+    plain = head[len(_MAGIC) + 1 : -_SALT] == NO_KEY
+    return HEAD + frame * (_LENGTH.size + FRAME + (_DIGEST if plain else _TAG))
+
+
+_Close = Callable[[bytes, int, bytes], bytes]
+_Open = Callable[[bytes, int, bytes], "bytes | None"]
+
+
+def _key_of(name: str, head: bytes, keys: SealKeys) -> tuple[bytes | None, bytes]:
+    """The key and the salt that an object's head names. Raises Damaged."""
+    if len(head) != HEAD or head[: len(_MAGIC) + 1] != _MAGIC + _VERSION:
         raise Damaged(f"{name} is no object of this service, or of a newer one")
     named, salt = head[len(_MAGIC) + 1 : -_SALT], head[-_SALT:]
     key = None if named == NO_KEY else keys.find(named)
@@ -69,24 +112,19 @@ def opened(name: str, stored: Iterable[bytes], keys: SealKeys) -> Iterator[bytes
         raise Damaged(f"{name} is encrypted with the key {named.hex()}, which is not among the keys")
     if key is None and keys.newest is not None:
         raise Damaged(f"{name} is not encrypted, and everything is to be")
-    check = _opener(key, salt)
-    number, last = 0, False
-    while not last:
-        (length,) = _LENGTH.unpack(reader.take(_LENGTH.size))
-        last, length = bool(length & _LAST), length & ~_LAST
-        if length > FRAME + _DIGEST:
-            raise Damaged(f"{name} has a frame of {length} bytes")
-        content = check(reader.take(length), number, _context(name, head, number, last=last))
-        if content is None:
-            raise Damaged(f"frame {number} of {name} is not what was stored under this name")
-        yield content
-        number += 1
-    if not reader.at_end():
-        raise Damaged(f"{name} goes on after its end")
+    return key, salt
 
 
-_Close = Callable[[bytes, int, bytes], bytes]
-_Open = Callable[[bytes, int, bytes], "bytes | None"]
+def _frame(reader: _Reader, check: _Open, name: str, head: bytes, number: int) -> tuple[bytes, bool]:
+    """The content of the next frame, and whether it is the last."""
+    (length,) = _LENGTH.unpack(reader.take(_LENGTH.size))
+    last, length = bool(length & _LAST), length & ~_LAST
+    if length > FRAME + _DIGEST:
+        raise Damaged(f"{name} has a frame of {length} bytes")
+    content = check(reader.take(length), number, _context(name, head, number, last=last))
+    if content is None:
+        raise Damaged(f"frame {number} of {name} is not what was stored under this name")
+    return content, last
 
 
 def _closer(key: bytes | None, salt: bytes) -> _Close:

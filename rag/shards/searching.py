@@ -71,6 +71,11 @@ class ShardedIndex:
         self._relaid = relaid
 
     @property
+    def seq(self) -> int:
+        """The number of the last change that is in what is found."""
+        return self._standing.seq
+
+    @property
     def empty(self) -> bool:
         """Never known beforehand."""
         return False

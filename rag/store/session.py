@@ -6,13 +6,14 @@ import select
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, TypeVar, cast
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import (
     ArgumentError,
     InterfaceError,
@@ -20,9 +21,13 @@ from sqlalchemy.exc import (
     NoSuchModuleError,
     OperationalError,
 )
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session, sessionmaker
 
 from rag.errors import LongleafError, Unavailable
+from rag.store.replicas import Replicas
+
+T = TypeVar("T")
 
 BUSY_SECONDS = 30.0
 IDLE_SECONDS = 1.0
@@ -30,8 +35,30 @@ IDLE_SECONDS = 1.0
 _READ = "longleaf_read"
 _QUERY_ONLY = "longleaf_query_only"
 _USED = "longleaf_used"
+# libpq has no code for what a server says before a session begins
+_FULL = (
+    "too many clients already",
+    "remaining connection slots are reserved",
+    "too many connections for",
+    "no more connections allowed",
+)
 CLOCK = "longleaf_clock"
 """Key of a session's `info` under which a database of its own time keeps its clock."""
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Connections of one process to one PostgreSQL, and how long it waits for them, in seconds.
+
+    Up to `kept` stay open; `extra` ones are opened while so many are needed. With `pooler` one in transaction
+    mode stands before the server, so that nothing may be left behind in a session.
+    """
+
+    kept: int = 10
+    extra: int = 20
+    wait: float = 10.0
+    connect: float = 10.0
+    pooler: bool = False
 
 
 class BadDatabaseUrl(LongleafError):
@@ -74,25 +101,44 @@ class Database:
     On PostgreSQL writers are READ COMMITTED and readers a REPEATABLE READ, READ ONLY snapshot.
     """
 
-    def __init__(self, url: str, *, pool_size: int = 10, clock: Callable[[], datetime] | None = None) -> None:
-        """Make the pool without connecting. `clock` is the time that leases run by, in simulations.
+    def __init__(
+        self,
+        url: str,
+        *,
+        pool: Pool | None = None,
+        replicas: Sequence[str] = (),
+        clock: Callable[[], datetime] | None = None,
+    ) -> None:
+        """Make the pool without connecting. `replicas` are URLs of standbys, each with a pool of its own;
+        `clock` is the time that leases run by, in simulations.
 
-        Raises BadDatabaseUrl, also when psycopg is not installed.
+        Raises BadDatabaseUrl, also when psycopg is not installed, and for replicas of SQLite.
         """
+        pool = pool or Pool()
         self.url = normalise_url(url)
         self.dialect: Literal["sqlite", "postgresql"] = (
             "sqlite" if self.url.get_backend_name() == "sqlite" else "postgresql"
         )
-        options: dict[str, Any] = {"pool_size": pool_size, "max_overflow": 2 * pool_size}
+        self.pool = pool
+        options: dict[str, Any] = {
+            "pool_size": pool.kept,
+            "max_overflow": pool.extra,
+            "pool_timeout": pool.wait,
+            "connect_args": {"connect_timeout": max(1, round(pool.connect))},
+        }
+        if pool.pooler:
+            options["connect_args"]["prepare_threshold"] = None
         if self.dialect == "sqlite":
             options["connect_args"] = {"timeout": BUSY_SECONDS}
             Path(str(self.url.database)).parent.mkdir(parents=True, exist_ok=True)
         try:
             self.engine: Engine = create_engine(self.url, **options)
+            self.replicas = _replicas(self.url, replicas, options)
         except (ModuleNotFoundError, NoSuchModuleError) as error:
             raise BadDatabaseUrl(
                 "PostgreSQL needs psycopg, which is not installed: pip install 'longleaf[postgres]'"
             ) from error
+        self._identity: str | None = None
         self._was_there = False
         # Threads of one process wait for each other here, in turn: SQLite's own wait can starve one.
         self._writer = threading.Lock()
@@ -169,6 +215,23 @@ class Database:
         with _translated(), self._glance.begin() as session:
             yield session
 
+    def reading(self, seq: int, work: Callable[[Session], T], *, patience: float = 0.0) -> T:
+        """What `work` reads from one snapshot in which all changes up to number `seq` are: a replica's, where
+        one has them within `patience` seconds, else the primary's.
+
+        Only what changes with a number may be read so: live documents, their texts, pages, chunks and names.
+        `work` may be called again, on the primary, after it failed on a replica. Raises what `work` raises.
+        """
+        if self.replicas is not None and seq > 0:
+            if self._identity is None:
+                with self.glance() as session:
+                    self._identity = session.scalar(text("SELECT identity FROM store_state"))
+            found = self.replicas.attempt(str(self._identity), seq, work, patience)
+            if found is not None:
+                return found.value
+        with self.read() as session:
+            return work(session)
+
     def scrub(self, patience: float = 5.0) -> bool:
         """Take what was deleted out of SQLite's write-ahead log; True when nothing of it is left there.
 
@@ -195,14 +258,37 @@ class Database:
     def dispose(self) -> None:
         """Close every pooled connection; the object can be used again afterwards."""
         self.engine.dispose()
+        if self.replicas is not None:
+            self.replicas.dispose()
+
+
+def _replicas(primary: URL, urls: Sequence[str], options: dict[str, Any]) -> Replicas | None:
+    if not urls:
+        return None
+    parsed = [normalise_url(url) for url in urls]
+    if any(url.get_backend_name() != "postgresql" for url in (primary, *parsed)):
+        raise BadDatabaseUrl("replicas are standbys of a PostgreSQL; SQLite has none")
+    return Replicas(parsed, options)
 
 
 @contextmanager
 def _translated() -> Iterator[None]:
     try:
         yield
+    except PoolTimeout as error:
+        raise Unavailable(
+            "all of this process's connections to the database are in use, and none became free in time; try "
+            "again, or raise LONGLEAF_DATABASE_POOL_EXTRA",
+            code="database_unavailable",
+        ) from error
     except (OperationalError, InterfaceError, sqlite3.OperationalError) as error:
         cause = error if isinstance(error, sqlite3.Error) else error.orig
+        if any(words in str(cause) for words in _FULL):
+            raise Unavailable(
+                "the database takes no more connections; try again, raise its max_connections, or lower "
+                "LONGLEAF_DATABASE_POOL and LONGLEAF_DATABASE_POOL_EXTRA",
+                code="database_unavailable",
+            ) from error
         raise Unavailable(
             f"the database did not do its part ({cause}); try again", code="database_unavailable"
         ) from error

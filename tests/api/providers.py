@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import shutil
@@ -47,6 +48,7 @@ def real_provider(accounts: dict[str, dict[str, Any]], public: str = PUBLIC) -> 
         "client_id": CLIENT,
         "client_secret": SECRET,
         "redirect_uris": [f"{public}/session/oidc/callback"],
+        "post_logout_redirect_uris": [f"{public}/"],
     }
     config = json.dumps({"port": port, "clients": [client], "accounts": accounts})
     folder = ROOT / ".cache" / "oidc-provider"
@@ -61,9 +63,31 @@ def real_provider(accounts: dict[str, dict[str, Any]], public: str = PUBLIC) -> 
             process.kill()
 
 
-def sign_in_at(address: str, login: str) -> str:
-    """Type a name at the real provider and agree, as a browser would; the address that it sends back to."""
-    with httpx.Client(follow_redirects=False, timeout=30) as browser:
+def browser_at_provider() -> httpx.Client:
+    """A browser that keeps the provider's cookies."""
+    return httpx.Client(follow_redirects=False, timeout=30)
+
+
+def sign_out_at(browser: httpx.Client, address: str) -> str:
+    """Agree to sign out at the real provider, as a browser would; the address that it sends back to."""
+    asked = browser.get(address)
+    assert asked.status_code == 200, asked.text
+    action = re.search(r'<form[^>]*action="([^"]+)"', asked.text)
+    token = re.search(r'name="xsrf" value="(\w+)"', asked.text)
+    assert action is not None, asked.text
+    assert token is not None, asked.text
+    done = browser.post(asked.url.join(action[1]), data={"xsrf": token[1], "logout": "yes"})
+    assert done.is_redirect, done.text
+    return str(done.headers["location"])
+
+
+def sign_in_at(address: str, login: str | None, browser: httpx.Client | None = None) -> str:
+    """Type a name at the real provider and agree, as a browser would; the address that it sends back to.
+
+    A `browser` that is signed in there already is not asked for a name: none may be given then.
+    """
+    with contextlib.ExitStack() as held:
+        browser = browser or held.enter_context(browser_at_provider())
         response = browser.get(address)
         for _ in range(12):
             if response.is_redirect:
@@ -77,6 +101,7 @@ def sign_in_at(address: str, login: str) -> str:
             prompt = re.search(r'name="prompt" value="(\w+)"', response.text)
             assert found is not None, response.text
             assert prompt is not None, response.text
+            assert login is not None, "the provider asks who it is"
             form = {"prompt": prompt[1], "login": login, "password": "any"}
             response = browser.post(response.url.join(found[1]), data=form)
     raise AssertionError("the provider did not come to an end")

@@ -82,6 +82,7 @@ LINES: dict[str, Line] = {
     "GET /session": Line("anyone"),
     "GET /session/oidc": Line("anyone"),
     "GET /session/oidc/callback": Line("anyone"),
+    "GET /session/oidc/sign-out": Line("anyone"),
     "GET /version": Line("reader", foreign=200),
     "GET /me": Line("reader", foreign=200),
     "GET /documents": Line("reader", foreign=200),

@@ -228,6 +228,17 @@ def test_room_on_the_disk(sqlite_patient: Patient, monkeypatch: pytest.MonkeyPat
     trouble(sqlite_patient.look("inodes"), "warning", "7 of 1,000 files", "LONGLEAF_DATA_DIR")
 
 
+def test_the_shared_place(sqlite_patient: Patient, tmp_path: Path) -> None:
+    assert sqlite_patient.look("shared-place").verdict == "ok"
+    assert sqlite_patient.look("shared-place", objects=f"file://{tmp_path / 'place'}").verdict == "ok"
+    assert [path for path in (tmp_path / "place").rglob("*") if path.is_file()] == []
+    gone = {"objects": "s3://bucket", "objects_endpoint": "http://127.0.0.1:9", "objects_access_key": "a"}
+    found = sqlite_patient.look("shared-place", **gone)
+    trouble(found, "failure", "s3://bucket does not do", "LONGLEAF_OBJECTS")
+    found = sqlite_patient.look("shared-place", originals="objects")
+    trouble(found, "failure", "names no place", "LONGLEAF_OBJECTS")
+
+
 def test_disk_of_another_machine(
     sqlite_patient: Patient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -26,7 +26,17 @@ from api.wiring import Service
 from rag.settings import Settings
 from rag.store.repositories import Keys, Members, Scope, Users, Workspaces
 from tests.api.conftest import problem
-from tests.api.providers import CLIENT, PUBLIC, SECRET, Forger, forging, real_provider, sign_in_at
+from tests.api.providers import (
+    CLIENT,
+    PUBLIC,
+    SECRET,
+    Forger,
+    browser_at_provider,
+    forging,
+    real_provider,
+    sign_in_at,
+    sign_out_at,
+)
 
 ACCOUNTS: dict[str, dict[str, Any]] = {
     "ada": {"email": "Ada@Example.org", "email_verified": True, "name": "Ada", "groups": ["editors"]},
@@ -163,6 +173,59 @@ def test_people_sign_in_with_a_real_provider(
         assert [e["actor"] for e in entries if e["action"] == "GET /session/oidc/callback"][:1] == [user.id]
     for said in (SECRET, kept, "ada@example.org", "Ada@Example.org"):
         assert said not in caplog.text
+
+
+def test_who_signs_out_is_signed_out_at_the_provider_too(
+    issuer: str, make: Callable[..., Settings], loaders: Loaders
+) -> None:
+    own = {"Origin": PUBLIC, "Sec-Fetch-Site": "same-origin"}
+    with serving(make(issuer), loaders) as (_, browser), browser_at_provider() as there:
+        response = back(browser, sign_in_at(begin(browser), "ada", there))
+        kept = next(c for c in response.headers.get_list("set-cookie") if c.startswith("longleaf_id_token="))
+        for rule in ("httponly", "samesite=strict", "path=/session/oidc/sign-out"):
+            assert rule in kept.lower()
+        # signed out here alone, the provider lets the same browser in again without a question
+        assert browser.delete("/session", headers=own).status_code == 204
+        assert back(browser, sign_in_at(begin(browser), None, there)).status_code == 303
+        assert browser.get("/me").json()["name"] == "Ada"
+
+        assert browser.delete("/session", headers=own).status_code == 204
+        out = browser.get("/session/oidc/sign-out", follow_redirects=False)
+        assert out.status_code == 303
+        asked = parse_qs(urlsplit(out.headers["location"]).query)
+        assert jwt.decode(asked["id_token_hint"][0], options={"verify_signature": False})["sub"] == "ada"
+        assert sign_out_at(there, out.headers["location"]) == f"{PUBLIC}/"
+        with pytest.raises(AssertionError, match="asks who it is"):
+            sign_in_at(begin(browser), None, there)
+
+        # the token is gone with it; without one the provider still comes back to the page and nowhere else
+        bare = browser.get(
+            "/session/oidc/sign-out", params={"to": "//evil.example.org"}, follow_redirects=False
+        )
+        asked = parse_qs(urlsplit(bare.headers["location"]).query)
+        assert asked == {"client_id": [CLIENT], "post_logout_redirect_uri": [f"{PUBLIC}/"]}
+        assert sign_out_at(there, bare.headers["location"]) == f"{PUBLIC}/"
+
+
+def test_a_provider_without_a_sign_out_leads_back_to_the_page(
+    make: Callable[..., Settings], forgery: tuple[Loaders, Forger]
+) -> None:
+    loaders, forger = forgery
+    with serving(make(forger.issuer), loaders) as (_, browser):
+        forged(browser, forger)
+        out = browser.get("/session/oidc/sign-out", follow_redirects=False)
+        assert (out.status_code, out.headers["location"]) == (303, "/")
+
+
+def test_nobody_is_sent_to_sign_out_without_tls(
+    make: Callable[..., Settings], forgery: tuple[Loaders, Forger]
+) -> None:
+    loaders, forger = forgery
+    forger.description["end_session_endpoint"] = "http://evil.example.org/out"
+    with serving(make(forger.issuer), loaders) as (_, browser):
+        problem(browser.get("/session/oidc/sign-out"), 503, "provider_unavailable")
+        page = browser.get("/session/oidc/sign-out", headers={"Accept": "text/html"}, follow_redirects=False)
+        assert (page.status_code, page.headers["location"]) == (303, "/")
 
 
 def test_roles_of_grants_go_with_the_group(
@@ -351,6 +414,7 @@ def test_a_provider_whose_description_is_wrong_is_not_used(
 def test_without_a_provider_there_is_none(sqlite_client: TestClient) -> None:
     assert sqlite_client.get("/session").json() == {"provider": None}
     problem(sqlite_client.get("/session/oidc"), 409, "no_provider")
+    problem(sqlite_client.get("/session/oidc/sign-out"), 409, "no_provider")
     problem(sqlite_client.get("/session/oidc/callback?code=x&state=y"), 409, "no_provider")
 
 

@@ -6,15 +6,26 @@ import os
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # before Ray is imported: nothing leaves the machine
 # on a busy machine a node takes long to start
-os.environ.setdefault("RAY_raylet_start_wait_time_s", "60")
+os.environ.setdefault("RAY_raylet_start_wait_time_s", "120")
+# by itself Ray lets its workers stand back behind every other program of the machine
+os.environ.setdefault("RAY_worker_niceness", "0")
 os.environ.setdefault("RAY_agent_register_timeout_ms", "180000")
 
+import inspect
+import socket
 from contextlib import suppress
 from typing import Any
 
 import psutil
 import ray
+import ray._private.services
 import ray._private.utils
+from ray._raylet import (
+    DASHBOARD_AGENT_LISTEN_PORT_NAME,
+    METRICS_AGENT_PORT_NAME,
+    METRICS_EXPORT_PORT_NAME,
+    persist_port,
+)
 from ray.cluster_utils import Cluster
 
 # Agents without a dashboard: what else they import takes a busy machine longer than a node waits for them.
@@ -22,12 +33,38 @@ ray._private.utils.get_dashboard_dependency_error = lambda: ImportError("tests l
 
 STORE = 100 << 20
 """Bytes of each node's object store."""
+ALONE = {"include_dashboard": False, "include_log_monitor": False, "no_monitor": True}
+"""A node without the programs that look at it and scale it, each of which takes seconds to load."""
 QUICK = {
     "health_check_initial_delay_ms": 1000,
     "health_check_period_ms": 1000,
     "health_check_failure_threshold": 5,
 }
 """How Ray notices soon that a node is lost."""
+
+
+def _quick_agents() -> None:
+    """Start no API server, and say beforehand what agents without a dashboard say once they have come: that
+    they listen nowhere. On a busy machine they take longer to load than the 15 s after which a raylet gives
+    up its node."""
+    start = ray._private.services.start_raylet
+
+    def started(redis: str, gcs: str, node_id: str, *more: Any, **named: Any) -> Any:
+        folder = inspect.signature(start).bind(redis, gcs, node_id, *more, **named).arguments["session_dir"]
+        for name in (METRICS_AGENT_PORT_NAME, METRICS_EXPORT_PORT_NAME, DASHBOARD_AGENT_LISTEN_PORT_NAME):
+            persist_port(folder, node_id, name, -1)
+        return start(redis, gcs, node_id, *more, **named)
+
+    ray._private.services.start_raylet = started
+    ray._private.services.start_api_server = lambda *_, **__: (None, None)
+
+
+_quick_agents()
+
+
+def _free_port() -> int:
+    with socket.create_server(("", 0)) as taken:
+        return int(taken.getsockname()[1])
 
 
 class Nodes:
@@ -38,7 +75,7 @@ class Nodes:
         self._cpus = cpus
         self._joined = joined
         self.cluster = Cluster()
-        self._start(num_cpus=cpus, object_store_memory=STORE, include_dashboard=False, **head)
+        self._start(num_cpus=cpus, object_store_memory=STORE, **head)
         self.workers = [self.add() for _ in range(nodes - 1)]
         if joined:
             ray.init(address=self.cluster.address, log_to_driver=False)
@@ -58,7 +95,7 @@ class Nodes:
         """Start a node, the head first; one that did not come up in time is tried again."""
         for left in (2, 1, 0):
             try:
-                return self.cluster.add_node(**given)
+                return self.cluster.add_node(**ALONE, runtime_env_agent_port=_free_port(), **given)
             except Exception:
                 if not left:
                     raise

@@ -82,7 +82,10 @@ def test_fields_of_a_search() -> None:
 
 
 def test_codes_of_failed_documents() -> None:
-    assert {code(row[0]) for row in table(read("docs/api.md"), "code")} == PARSE_CODES | {"file_missing"}
+    assert {code(row[0]) for row in table(read("docs/api.md"), "code")} == PARSE_CODES | {
+        "file_missing",
+        "file_damaged",
+    }
 
 
 def sources() -> Iterator[tuple[Path, ast.Module]]:

@@ -185,7 +185,7 @@ CRASHES = {
     "while the bytes come": "sink.write = lambda piece: os.kill(os.getpid(), 9)",
     "before the file has its name": "os.rename = lambda *_: os.kill(os.getpid(), 9)",
     "before the rows are written": "uploads._enter = lambda *_, **__: os.kill(os.getpid(), 9)",
-    "after the rows are written": "uploads._unlink = lambda *_: os.kill(os.getpid(), 9)",
+    "after the rows are written": "uploads.UploadSink.close = lambda *_: os.kill(os.getpid(), 9)",
 }
 
 

@@ -81,6 +81,23 @@ def test_products_equal_the_dense_ones_and_every_row_its_own(dtype: torch.dtype)
             assert torch.equal(kernels.linear(x[-n:], matrix, torch.float32), out[-n:]), (kind, n)
 
 
+@pytest.mark.skipif(level() != "amx", reason="this processor, or this system, has no tiles")
+@pytest.mark.parametrize("kind", ["q4", "q4_k", "q8", "q6_k"])
+def test_products_of_many_rows_by_tiles(kind: str) -> None:
+    codes = made(kind, 88, 512)  # neither rows nor columns of the product fill the last tiles
+    matrix = pack(codes)
+    weight = kernels.unpack(matrix, torch.empty(88, 512, dtype=torch.bfloat16)).double()
+    assert kernels.takes_many(matrix, torch.bfloat16)
+    assert not kernels.takes_many(matrix, torch.float32)
+    x = torch.randn(75, 512).bfloat16()
+    out = kernels.linear(x, matrix, torch.float32)
+    wanted = x.double() @ weight.T
+    assert (out - wanted).abs().max() <= 2e-6 * wanted.abs().max()
+    assert torch.equal(kernels.linear(x, matrix), out.bfloat16())
+    for n in (33, 48, 63, 64):
+        assert torch.equal(kernels.linear(x[-n:], matrix, torch.float32), out[-n:]), n
+
+
 @pytest.mark.parametrize("kind", ["q4", "q4_k", "q8", "q6_k"])
 def test_unpacking_gives_the_same_numbers(kind: str) -> None:
     codes = made(kind, 40, 256)

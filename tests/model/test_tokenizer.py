@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +54,27 @@ def test_folder_and_gguf_build_the_same(tmp_path: Path, tiny: Engine, text: str)
     assert rebuilt.bos_id == tiny.tokenizer.bos_id == tiny.tokenizer.control["<|begin_of_text|>"]
     assert rebuilt.stop_ids == tiny.tokenizer.stop_ids
     assert rebuilt.vocab_size == tiny.tokenizer.vocab_size
+
+
+def test_other_threads_go_on_while_a_long_text_is_encoded(bundled: Engine) -> None:
+    passed, over, interval = 0, threading.Event(), sys.getswitchinterval()
+
+    def live() -> None:
+        nonlocal passed
+        while not over.wait(0.0001):
+            passed += 1
+
+    other = threading.Thread(target=live)
+    sys.setswitchinterval(60)  # nobody is made to give the interpreter up
+    other.start()
+    try:
+        before = passed
+        bundled.tokenizer.encode("The keeper of the light lives in the tower. " * 20_000)
+        assert passed > before
+    finally:
+        over.set()
+        sys.setswitchinterval(interval)
+        other.join()
 
 
 @given(st.text())

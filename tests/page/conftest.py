@@ -172,7 +172,8 @@ def open_page(browser: Browser, server: str, watch: Watch) -> Iterator[Opened]:
         if before:
             before(page)
         page.goto(server)
-        page.wait_for_function("document.querySelector('#ask-scope').textContent !== ''")
+        # not by wait_for_function: to ask again it evaluates text, which the page's policy forbids
+        expect(page.locator("#ask-scope")).not_to_have_text("")
         if collection != "default":
             expect(page.locator("#collection")).to_have_value(collection)
         return page

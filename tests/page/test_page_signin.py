@@ -104,4 +104,11 @@ def test_people_sign_in_with_their_companys_provider(company: str, browser: Brow
     page.reload()
     sign_in("ada")
     expect(page.locator(".turn .quote").first).to_contain_text("41,300", timeout=30_000)
+
+    # who signs out is signed out at the provider as well: it asks for the name again
+    page.get_by_role("button", name="Sign out").click()
+    page.get_by_role("button", name="Yes, sign me out").click()
+    page.wait_for_url(f"{company}/")
+    dialog.get_by_role("link", name="Sign in with 127.0.0.1").click()
+    expect(page.locator("input[name=login]")).to_be_visible()
     context.close()

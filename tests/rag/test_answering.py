@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -42,6 +44,7 @@ from rag.store.repositories import DEFAULT_SCOPE, Answers, Documents
 from rag.store.scope import DEFAULT_WORKSPACE
 from rag.store.session import Database
 from rag.store.tables import Page
+from rag.turns import Turns
 from rag.writer import READS_ALL
 from tests.rag.conftest import ScriptedEngine, WatchedEngine
 from tests.rag.filled_store import Library
@@ -516,6 +519,40 @@ def test_the_answer_keeps_to_the_language_of_the_question(
     assert "डेन्यूब" in answer.citations[0].cited_text
     assert not answer_of(make(), replace(asked, mode="quotes")).warnings
     assert not answer_of(make(), replace(asked, question="Which river flows north?")).warnings
+
+
+@ONE_STORE
+def test_as_many_questions_are_worked_on_as_there_are_turns_and_all_are_answered(
+    library: Library, make: Callable[..., Answerer]
+) -> None:
+    library.add("harbour", HARBOUR)
+    inside, most, lock = 0, 0, threading.Lock()
+
+    class Counted:
+        def __init__(self, search: Any) -> None:
+            self.search = search
+
+        def look(self, question: str, scope: SearchScope, top_k: int = 10) -> Looked:
+            nonlocal inside, most
+            with lock:
+                inside += 1
+                most = max(most, inside)
+            try:
+                time.sleep(0.02)
+                found: Looked = self.search.look(question, scope, top_k)
+            finally:
+                with lock:
+                    inside -= 1
+            return found
+
+    answerer = make(around=Counted)
+    answerer.turns = Turns(2)
+    left = answerer.answer(request(library, PAID), threading.Event())
+    next(left)  # and whoever asked does not come back for the rest: it holds no turn
+    with ThreadPoolExecutor(6) as threads:
+        answers = list(threads.map(lambda _: answer_of(answerer, request(library, PAID)), range(12)))
+    assert [answer.answer_status for answer in answers] == ["answered"] * 12
+    assert most == 2
 
 
 @ONE_STORE

@@ -26,10 +26,12 @@ export async function openView(name, given) {
   }
 }
 
-async function leave() {
+async function leave(me) {
   try {
     await signOut();
-    location.reload();
+    // People come by a provider, keys do not: there they are signed out as well.
+    if (me.kind === "user") location.assign("session/oidc/sign-out");
+    else location.reload();
   } catch (error) {
     showProblem(byId("notice"), error);
   }
@@ -40,7 +42,7 @@ export async function offerViews() {
   const me = await whoAmI().catch(() => null);
   if (!me) return;
   byId("menu-signout").hidden = me.kind === "local";
-  byId("menu-signout").addEventListener("click", leave);
+  byId("menu-signout").addEventListener("click", () => leave(me));
   if (me.kind !== "local") byId("menu").hidden = false;
   for (const [name, may] of Object.entries(MAY)) {
     const button = byId(`menu-${name}`);

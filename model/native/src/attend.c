@@ -3,10 +3,12 @@
 // Keys are taken BLOCK at a time on an absolute grid; a row's sums over a SPLIT are kept with a running maximum, and the
 // splits are merged into the whole, always in order (Milakov & Gimelshein 2018). So a row's result depends on its own keys
 // alone, not on what else is computed, on how the work is cut, or on the threads.
-#include "attend_rows.h"
+#include "attend_tiles.h"
 #include "pool.h"
 
-enum { SPLIT = 1024, FEW = 32, TILE_ROWS = 192 };
+// How products are made: of floats, of pairs of bfloat16, of tiles of such pairs.
+enum { FLOATS, PAIRS, TILES };
+enum { SPLIT = 1024, FEW = 32, PIECE_ROWS = 192 };
 
 typedef struct {
     int64_t segment, head, query, count;  // queries of the segment
@@ -39,6 +41,10 @@ static void pack_queries(const attention *a, const int dot, panel p, const int64
     const int64_t group = a->heads / a->kv_heads;
     for (int64_t r = 0; r < t->count * group; r++) {
         int64_t at = (segment[0] + t->query + r / group) * a->query_stride + (t->head * group + r % group) * a->dim;
+        if (dot == TILES) {
+            memcpy(p.rows + r * p.depth, (const bf16 *)a->queries + at, (size_t)p.depth * 4);
+            continue;
+        }
         uint32_t *to = p.rows + r / ROWS * ROWS * p.depth + r % ROWS;
         for (int64_t w = 0; w < p.depth; w++) {
             if (dot) memcpy(to + w * ROWS, (const bf16 *)a->queries + at + 2 * w, 4);
@@ -78,14 +84,17 @@ INLINE void run_piece(const int dot, const attention *a, const piece *t) {
     const int64_t group = a->heads / a->kv_heads, rows = t->count * group, first = segment[1] + t->query;
     const int64_t end = first + t->count, width = padded(a->dim), size = state_size(a, rows);
     panel p = {.depth = dot ? a->dim / 2 : a->dim};
-    p.keys = scratch(SCRATCH_ROWS, (size_t)(BLOCK * (p.depth + width) + (rows + ROWS) * (p.depth + 2)) * 4);
+    p.keys = scratch(SCRATCH_ROWS, (size_t)(BLOCK * (p.depth + width) + (rows + MOST_ROWS) * (p.depth + 2)) * 4);
     p.values = p.keys + BLOCK * p.depth;
     p.rows = p.values + BLOCK * width;
-    int64_t *ends = (int64_t *)(p.rows + (rows + ROWS) * p.depth), places[BLOCK];
+    int64_t *ends = (int64_t *)(p.rows + (rows + MOST_ROWS) * p.depth), places[BLOCK];
     float *memory = scratch(SCRATCH_TILE, (size_t)(2 * size) * 4);
     state part = state_at(a, t->part ? t->part : memory, rows), whole = state_at(a, memory + size, rows);
     const float scale = 1.4426950408889634f / sqrtf((float)a->dim);
 
+#if HAS_TILES
+    if (dot == TILES) open_tiles();
+#endif
     pack_queries(a, dot, p, segment, t);
     for (int64_t r = 0; r < rows; r++) ends[r] = first + r / group + 1;
     if (!t->part) clear(whole, rows);
@@ -98,32 +107,53 @@ INLINE void run_piece(const int dot, const attention *a, const piece *t) {
             int count = to - key < BLOCK ? (int)(to - key) : BLOCK;
             pack_keys(a, dot, p, places, count);
             pack_values(a, dot, p, places, count);
+#if HAS_TILES
+            if (dot == TILES) pad_values(p, width, count);
+#endif
             // Few rows pass so fast that asking costs more than waiting.
             int ahead = to - key - count < BLOCK ? (int)(to - key - count) : BLOCK;
             locate(a, table, t->head, key + count, ahead, places);
-            attend_block(dot, a, p, rows, ends, key, count, scale, part, places, rows > FEW ? ahead : 0);
+            if (rows <= FEW) ahead = 0;
+#if HAS_TILES
+            if (dot == TILES) {
+                attend_tiles(a, p, rows, ends, key, count, scale, part, places, ahead);
+                continue;
+            }
+#endif
+            attend_block(dot, a, p, rows, ends, key, count, scale, part, places, ahead);
         }
         if (!t->part)
             for (int64_t r = 0; r < rows; r++) merge_row(whole, part, r);
     }
+#if HAS_TILES
+    if (dot == TILES) close_tiles();
+#endif
     if (!t->part) finish(a, segment, t, whole);
 }
 
 static void run_task(void *context, int64_t index) {
     const job *j = context;
-#if HAS_DOT
-    if (j->a->is_bf16 && j->a->dim % 2 == 0) {
-        run_piece(1, j->a, j->pieces + index);
+#if HAS_TILES
+    if (j->a->is_bf16 && j->a->dim % (2 * TILE_WORDS) == 0) {
+        run_piece(TILES, j->a, j->pieces + index);
         return;
     }
 #endif
-    run_piece(0, j->a, j->pieces + index);
+#if HAS_DOT
+    if (j->a->is_bf16 && j->a->dim % 2 == 0) {
+        run_piece(PAIRS, j->a, j->pieces + index);
+        return;
+    }
+#endif
+    run_piece(FLOATS, j->a, j->pieces + index);
 }
 
 EXPORT void longleaf_attend(const attention *a, int threads) {
     const int64_t group = a->heads / a->kv_heads;
     int64_t pieces = 0, part_size = 0;
-    int64_t tile = TILE_ROWS / group > 8 ? TILE_ROWS / group : 8;
+    // Products by tiles are so quick that packing keys is half of the work: fewer pieces do it less often.
+    const int64_t most = HAS_TILES && threads <= 4 ? 2 * PIECE_ROWS : PIECE_ROWS;
+    const int64_t tile = most / group > 8 ? most / group : 8;
     for (int64_t s = 0; s < a->segment_count; s++) {
         const int64_t *segment = a->segments + 4 * s;
         int64_t splits = (segment[1] + segment[2] + SPLIT - 1) / SPLIT;

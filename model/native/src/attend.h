@@ -6,7 +6,8 @@
 #include <math.h>
 
 // Keys are taken BLOCK at a time: with head_dim 64 their panels stay in the L1 cache while all rows pass over them.
-enum { BLOCK = 64, ROWS = 6 };
+// Rows are taken ROWS at a time, which with their sums fill the registers, or MOST_ROWS where there are tiles.
+enum { BLOCK = 64, ROWS = 6, MOST_ROWS = 16 };
 // Key vectors (or value vectors) that are multiplied at once: with ROWS rows they fill the registers.
 #define WIDE (LANES == 8 ? 2 : 4)
 
@@ -20,8 +21,11 @@ typedef struct {
 } state;
 
 static inline int64_t padded(int64_t dim) { return (dim + LANES - 1) / LANES * LANES; }
-static inline int64_t state_size(const attention *a, int64_t rows) { return rows * (padded(a->dim) + LANES + 1); }
+// Tiles write whole ones: there is room for rows that do not exist.
+static inline int64_t filled(int64_t rows) { return (rows + MOST_ROWS - 1) / MOST_ROWS * MOST_ROWS; }
+static inline int64_t state_size(const attention *a, int64_t rows) { return filled(rows) * (padded(a->dim) + LANES + 1); }
 static inline state state_at(const attention *a, float *memory, int64_t rows) {
+    rows = filled(rows);
     int64_t stride = padded(a->dim) + LANES;
     return (state){memory, memory + rows * stride, stride};
 }

@@ -6,7 +6,7 @@
 typedef struct {
     uint32_t *keys;    // [key / LANES][depth][LANES]
     uint32_t *values;  // dot: [key / 2][padded dim], a pair of keys in each word; else [key][padded dim]
-    uint32_t *rows;    // queries [rows / ROWS][depth][ROWS]
+    uint32_t *rows;    // queries [rows / ROWS][depth][ROWS]; for tiles [rows][depth]
     int64_t depth;     // words of a key: dim / 2 or dim
 } panel;
 

@@ -1,38 +1,7 @@
 // Products of a few rows with a weight matrix that is read once. Every output is added up in one fixed order, so that a
 // row's result does not depend on how many rows or threads there are.
-#include "kernels.h"
-
-typedef struct {
-    const matrix *w;
-    const void *x;      // [n, cols], bfloat16 pairs or float
-    const float *sums;  // [n, cols / 32] sums of x over the groups, for the minima
-    const void *residual;  // like out, or NULL; may be out itself
-    void *out;          // [n, rows]
-    int64_t n, block;   // rows of x; tiles or rows of w that are one task
-    int x_bf16, out_bf16;
-} job;
-
-// The product is rounded before the residual is added, as where these are two operations. Not inline: it ends hundreds of
-// unrolled tiles, and compiling them took minutes.
-static __attribute__((noinline)) void put(const job *j, int64_t row, int64_t column, int count, vf v) {
-    const int64_t at = row * j->w->rows + column;
-    if (count == LANES) {
-        if (j->out_bf16) {
-            vf base = j->residual ? load_bf16((const bf16 *)j->residual + at) : v;
-            store_bf16((bf16 *)j->out + at, v);
-            if (j->residual) store_bf16((bf16 *)j->out + at, base + load_bf16((const bf16 *)j->out + at));
-        } else store((float *)j->out + at, j->residual ? load((const float *)j->residual + at) + v : v);
-        return;
-    }
-    float values[LANES];
-    store(values, v);
-    for (int i = 0; i < count; i++) {
-        if (j->out_bf16) {
-            bf16 value = narrow(values[i]), *out = (bf16 *)j->out + at + i;
-            *out = j->residual ? narrow(widen(((const bf16 *)j->residual)[at + i]) + widen(value)) : value;
-        } else ((float *)j->out)[at + i] = j->residual ? ((const float *)j->residual)[at + i] + values[i] : values[i];
-    }
-}
+#include "linear.h"
+#include "tiles.h"
 
 // R rows of x from `row` on times T tiles from `tile` on, LANES of their rows from `lane` on.
 INLINE void packed_block(const int format, const int dot, const int R, const int T, const job *j, int64_t tile, int lane,
@@ -224,11 +193,24 @@ static task prepare(job *j, int threads, int64_t *count) {
     return bf16_float;
 }
 
+// Width of a task: columns of the product. By tiles where the rows are many and that can be.
+static task choose_task(job *j, int threads, int64_t *count, int64_t *width) {
+#if HAS_TILES
+    if (j->n > FEW_ROWS && longleaf_takes_many(j->w, j->x_bf16)) {
+        *width = STRIP;
+        return prepare_tiles(j, count);
+    }
+#endif
+    task run = prepare(j, threads, count);
+    *width = j->block * (j->w->format == DENSE_BF16 || j->w->format == DENSE_F32 ? 1 : TILE);
+    return run;
+}
+
 void longleaf_linear(const matrix *w, const void *x, int x_bf16, int64_t n, const void *residual, void *out, int out_bf16,
                      int threads) {
     job j = {.w = w, .x = x, .residual = residual, .out = out, .n = n, .x_bf16 = x_bf16, .out_bf16 = out_bf16};
-    int64_t count;
-    task run = prepare(&j, threads, &count);
+    int64_t count, width;
+    task run = choose_task(&j, threads, &count, &width);
     pool_run(threads, count, run, &j);
 }
 
@@ -260,8 +242,7 @@ static void head_task(void *context, int64_t index) {
 void longleaf_head(const matrix *w, const void *x, int x_bf16, int64_t n, float *out, int64_t *best, int threads) {
     head_job h = {.product = {.w = w, .x = x, .out = out, .n = n, .x_bf16 = x_bf16}};
     int64_t count;
-    h.run = prepare(&h.product, threads, &count);
-    h.width = h.product.block * (w->format == DENSE_BF16 || w->format == DENSE_F32 ? 1 : TILE);
+    h.run = choose_task(&h.product, threads, &count, &h.width);
     h.best = scratch(SCRATCH_PARTS, (size_t)(count * n) * (sizeof *h.best + sizeof *h.most));
     h.most = (float *)(h.best + count * n);
     pool_run(threads, count, head_task, &h);

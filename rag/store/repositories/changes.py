@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, cast
 
-from sqlalchemy import bindparam, func, or_, select, update
+from sqlalchemy import Table, bindparam, func, insert, or_, select, update
 from sqlalchemy.orm import Session
 
 from rag.errors import NotFound
@@ -46,19 +46,17 @@ class Changes(Repository):
         return self._append(collection_id, "", 0, "reembed")
 
     def _append(self, collection_id: str, document_id: str, generation: int, kind: Kind) -> int:
-        self._session.execute(update(StoreState).values(change_seq=StoreState.change_seq + 1))
-        seq = self._session.scalars(select(StoreState.change_seq)).one()
-        self._session.add(
-            Change(
-                seq=seq,
-                collection_id=collection_id,
-                document_id=document_id,
-                generation=generation,
-                kind=kind,
-                created_at=utc_now(),
-            )
-        )
         self._session.flush()
+        seq: int = self._session.connection().execute(_NEXT).scalar_one()
+        values = {
+            "seq": seq,
+            "collection_id": collection_id,
+            "document_id": document_id,
+            "generation": generation,
+            "kind": kind,
+            "created_at": utc_now(),
+        }
+        self._session.connection().execute(insert(_CHANGES), values)
         return seq
 
     def after(self, collection_id: str, seq: int, limit: int = 1000) -> list[ChangeRow]:
@@ -107,6 +105,8 @@ class Changes(Repository):
             raise NotFound(f"there is no collection {collection_id!r}", code="collection_not_found")
 
 
+_STATE, _CHANGES = cast(Table, StoreState.__table__), cast(Table, Change.__table__)
+_NEXT = update(_STATE).values(change_seq=_STATE.c.change_seq + 1).returning(_STATE.c.change_seq)
 _OF_COLLECTION, _OF_CHANGE = Collection.__table__.c, Change.__table__.c
 _LATEST = select(
     _OF_COLLECTION.name,

@@ -298,6 +298,43 @@ def read_ranges(session: Session, ranges: Sequence[tuple[str, int, int, int]]) -
     ]
 
 
+def read_whole(session: Session, documents: Sequence[tuple[str, int]]) -> dict[str, str]:
+    """The texts of (document, generation), by document; "" where there is none. The caller has checked whose
+    they are, and how much it will be."""
+    parts: dict[str, list[str]] = {document_id: [] for document_id, _ in documents}
+    for generations in _some(documents):
+        query = (
+            select(TextSegment.document_id, TextSegment.generation, TextSegment.text)
+            .where(TextSegment.document_id.in_(generations))
+            .order_by(TextSegment.document_id, TextSegment.start)
+        )
+        for document_id, generation, text in session.execute(query):
+            if generation == generations[document_id]:
+                parts[document_id].append(text)
+    return {document_id: "".join(each) for document_id, each in parts.items()}
+
+
+def read_pages(session: Session, documents: Sequence[tuple[str, int]]) -> dict[str, list[PageRow]]:
+    """The pages of (document, generation) in order, by document. The caller has checked whose they are."""
+    pages: dict[str, list[PageRow]] = {document_id: [] for document_id, _ in documents}
+    for generations in _some(documents):
+        query = (
+            select(Page.document_id, Page.generation, Page.number, Page.start, Page.end)
+            .where(Page.document_id.in_(generations))
+            .order_by(Page.document_id, Page.number)
+        )
+        for document_id, generation, *page in session.execute(query):
+            if generation == generations[document_id]:
+                pages[document_id].append(PageRow(*page))
+    return pages
+
+
+def _some(documents: Sequence[tuple[str, int]]) -> Iterator[dict[str, int]]:
+    """So many of them at a time as SQLite takes parameters for, by their ids."""
+    for first in range(0, len(documents), 500):
+        yield dict(documents[first : first + 500])
+
+
 _MOST_PLACES = 128
 
 

@@ -7,40 +7,50 @@ from itertools import islice
 from typing import Any, cast
 
 import numpy as np
-from sqlalchemy import CursorResult, bindparam, delete, func, insert, select, update
+from sqlalchemy import CursorResult, Table, delete, func, select, update
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import aliased
+from sqlalchemy.orm import Session
 
 from rag.errors import Conflict, NotFound
+from rag.store.bulk import ROWS, add_rows, set_bytes
 from rag.store.records import ChunkDraft, ChunkRow, Half, PageRow
 from rag.store.repositories.answers import withdraw
 from rag.store.repositories.changes import Changes
 from rag.store.repositories.chunks import chunk_record
 from rag.store.repositories.collections import Collections
 from rag.store.repositories.documents import read_slices
-from rag.store.scope import Repository, utc_now
+from rag.store.scope import Repository, Scope, utc_now
 from rag.store.tables import TEXT_SEGMENT, Chunk, Document, Page, TextSegment, Version
 
-_ROWS = 2_000  # a batch of inserts: bounded memory, and one round trip
+_SEGMENTS = 64
+"""Segments of text in one statement: some megabytes."""
+_VECTORS = 500
 
 
 class Generations(Repository):
-    """Generations of the documents of one workspace. The caller holds the document's lock (`ingest.jobs`)."""
+    """Generations of the documents of one workspace. The caller holds the document's lock (`ingest.jobs`), so
+    that whose a document is need be asked once."""
+
+    def __init__(self, session: Session, scope: Scope) -> None:
+        super().__init__(session, scope)
+        self._known: dict[str, str] = {}
 
     def write_text(self, document_id: str, generation: int, text: str) -> None:
         """Store the canonical text. Raises NotFound; ValueError for text that a database can't hold."""
         self._guard(document_id)
         if "\0" in text:
             raise ValueError("canonical text holds NUL, which PostgreSQL can't store; the parser replaces it")
-        for start in range(0, len(text), TEXT_SEGMENT):
-            self._session.execute(
-                insert(TextSegment).values(
-                    document_id=document_id,
-                    generation=generation,
-                    start=start,
-                    text=text[start : start + TEXT_SEGMENT],
-                )
-            )
+        rows = (
+            {
+                "document_id": document_id,
+                "generation": generation,
+                "start": start,
+                "text": text[start : start + TEXT_SEGMENT],
+            }
+            for start in range(0, len(text), TEXT_SEGMENT)
+        )
+        while batch := list(islice(rows, _SEGMENTS)):
+            add_rows(self._session, _TEXTS, batch)
 
     def write_pages(self, document_id: str, generation: int, pages: Iterable[PageRow]) -> None:
         """Store page ranges. Raises NotFound."""
@@ -55,8 +65,8 @@ class Generations(Repository):
             }
             for page in pages
         )
-        while batch := list(islice(rows, _ROWS)):
-            self._session.execute(insert(Page), batch)
+        while batch := list(islice(rows, ROWS)):
+            add_rows(self._session, _PAGES, batch)
 
     def write_chunks(self, document_id: str, generation: int, chunks: Iterable[ChunkDraft]) -> int:
         """Store chunks without vectors; returns how many. Raises NotFound."""
@@ -74,13 +84,12 @@ class Generations(Repository):
                 "headings": list(chunk.headings),
                 "tokens": chunk.tokens,
                 "digest": chunk.digest,
-                "vector": None,
             }
             for chunk in chunks
         )
         written = 0
-        while batch := list(islice(rows, _ROWS)):
-            self._session.execute(insert(Chunk), batch)
+        while batch := list(islice(rows, ROWS)):
+            add_rows(self._session, _CHUNKS, batch)
             written += len(batch)
         return written
 
@@ -124,25 +133,16 @@ class Generations(Repository):
         """
         self._guard(document_id)
         keys = list(vectors)
-        for first in range(0, len(keys), 500):
-            some = keys[first : first + 500]
-            own = select(func.count()).where(
-                Chunk.id.in_(some), Chunk.document_id == document_id, Chunk.generation == generation
-            )
-            if self._session.scalar(own) != len(some):
-                raise NotFound(
+        mine = (document_id, generation)
+        for first in range(0, len(keys), _VECTORS):
+            some = keys[first : first + _VECTORS]
+            packed = {key: vectors[key].astype(np.float16).tobytes() for key in some}
+            owners = set_bytes(self._session, _CHUNKS, "vector", packed, ("document_id", "generation"))
+            if len(owners) != len(some) or any(owner != mine for owner in owners):
+                raise NotFound(  # which takes what was written back with it
                     f"generation {generation} of {document_id!r} lacks a chunk of {some[0]}…{some[-1]}",
                     code="chunk_not_found",
                 )
-        if not keys:
-            return
-        # By the key alone: given more conditions, a PostgreSQL without statistics yet reads the whole
-        # generation for every row.
-        statement = update(Chunk).where(Chunk.id == bindparam("key")).values(vector=bindparam("packed"))
-        rows = [
-            {"key": key, "packed": vector.astype(np.float16).tobytes()} for key, vector in vectors.items()
-        ]
-        self._session.connection().execute(statement, rows)
 
     def reuse_vectors(self, document_id: str, generation: int) -> int:
         """Give chunks without a vector that of the live generation's chunk with the same digest.
@@ -161,16 +161,14 @@ class Generations(Repository):
         bare = select(Chunk.id, Chunk.digest).where(
             *mine, Chunk.generation == generation, Chunk.vector.is_(None)
         )
-        pairs = [
-            {"key": key, "source": keys[digest]}
-            for key, digest in self._session.execute(bare)
-            if digest in keys
-        ]
-        source = aliased(Chunk)
-        vector = select(source.vector).where(source.id == bindparam("source")).scalar_subquery()
-        statement = update(Chunk).where(Chunk.id == bindparam("key")).values(vector=vector)
-        if pairs:
-            self._session.connection().execute(statement, pairs)
+        pairs = {key: keys[digest] for key, digest in self._session.execute(bare) if digest in keys}
+        wanted = list(pairs)
+        for first in range(0, len(wanted), _VECTORS):
+            some = wanted[first : first + _VECTORS]
+            sources = select(Chunk.id, Chunk.vector).where(Chunk.id.in_({pairs[key] for key in some}))
+            held = {row.id: row.vector for row in self._session.execute(sources)}
+            packed = {key: held[pairs[key]] for key in some}
+            set_bytes(self._session, _CHUNKS, "vector", packed, ("id",))
         return len(pairs)
 
     def publish(
@@ -256,6 +254,8 @@ class Generations(Repository):
         return dropped > 0
 
     def _guard(self, document_id: str) -> str:
+        if document_id in self._known:
+            return self._known[document_id]
         found = self._session.scalar(
             select(Document.collection_id).where(
                 Document.id == document_id, Document.workspace_id == self._workspace
@@ -263,4 +263,8 @@ class Generations(Repository):
         )
         if found is None:
             raise NotFound(f"there is no document {document_id!r}", code="document_not_found")
+        self._known[document_id] = found
         return found
+
+
+_TEXTS, _PAGES, _CHUNKS = (cast("Table", kind.__table__) for kind in (TextSegment, Page, Chunk))
