@@ -22,6 +22,7 @@ from model.loaded import LoadedModel, load_model
 from model.loop import Loop
 from model.native import FEW_ROWS, level
 from model.options import EngineOptions
+from model.parallel.crew import StartCrew
 from model.params import SamplingParams
 from model.reading import Ranked, read_logits, read_ranked, read_scores
 from model.request import Request, checked
@@ -82,6 +83,7 @@ class Engine(Chatting):
         *,
         options: EngineOptions | None = None,
         cache_path: Path | None = None,
+        start: StartCrew | None = None,
     ) -> Engine:
         """Load a model.
 
@@ -93,6 +95,8 @@ class Engine(Chatting):
                 "int8" (on a CPU: as "auto", with eight bits a weight), "float32", "bfloat16" or "float16".
             options: memory and steps.
             cache_path: JSON file that keeps the measurement behind `dtype="auto"`.
+            start: starts the processes of a model that is split; None: on this machine. Elsewhere "auto" is a
+                CPU.
 
         Raises:
             CheckpointError: no model there, or one that cannot be read.
@@ -103,7 +107,7 @@ class Engine(Chatting):
             EngineDeadError: one of the processes died while loading.
         """
         options = options or EngineOptions()
-        return cls(load_model(path, device, dtype, options, cache_path), options)
+        return cls(load_model(path, device, dtype, options, cache_path=cache_path, start=start), options)
 
     def __enter__(self) -> Engine:
         return self

@@ -85,12 +85,17 @@ def describe(device: str = "auto", cache_path: Path | None = None) -> Hardware:
     )
 
 
-def resolve_device(device: str) -> torch.device:
+def resolve_device(device: str, *, here: bool = True) -> torch.device:
     """The torch device for "auto", "cpu", "cuda" or "cuda:N".
+
+    Args:
+        here: whether it is this machine's; "auto" is a CPU elsewhere.
 
     Raises:
         HardwareError: unknown name, or no such GPU.
     """
+    if device == "auto" and not here:
+        return torch.device("cpu")
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     kind, _, index = device.partition(":")
@@ -98,6 +103,8 @@ def resolve_device(device: str) -> torch.device:
         return torch.device("cpu")
     if kind != "cuda" or (index and not index.isdigit()):
         raise HardwareError(f"device {device!r} is unknown; use 'auto', 'cpu', 'cuda' or 'cuda:N'")
+    if not here:
+        return torch.device(device)
     count = torch.cuda.device_count()
     if int(index or 0) >= count:
         raise HardwareError(f"device {device!r} does not exist: torch sees {count} CUDA devices")

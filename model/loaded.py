@@ -10,6 +10,7 @@ from model.hardware import describe, resolve_device, resolve_dtype
 from model.llama.config import LlamaConfig
 from model.loading import load_executor
 from model.options import EngineOptions
+from model.parallel.crew import StartCrew
 from model.parallel.executor import load_parallel
 from model.text.chat import ChatFormat, recognise
 from model.text.tokenizer import Tokenizer
@@ -50,18 +51,23 @@ def load_model(
     device: str,
     dtype: str,
     options: EngineOptions,
+    *,
     cache_path: Path | None = None,
+    start: StartCrew | None = None,
 ) -> LoadedModel:
     """Find a model and load it; arguments and errors are those of `Engine.load`."""
-    target = resolve_device(device)
+    target = resolve_device(device, here=start is None)
+    if start is not None and dtype == "auto" and target.type == "cuda":
+        dtype = "bfloat16"  # what GPUs do best that are worth being many
     kind = resolve_dtype(describe(device, cache_path).dtype if dtype in _WEIGHTS else dtype)
     found = resolve(path)
     checkpoint = open_checkpoint(found)
     tokenizer = checkpoint.tokenizer()
     weights = _WEIGHTS.get(dtype, "dense")
     executor: Executor
-    if options.world > 1:
-        executor, parameters = load_parallel(found, checkpoint.config, target, kind, options, weights)
+    if options.world > 1 or start is not None:
+        config = checkpoint.config
+        executor, parameters = load_parallel(found, config, target, kind, options, weights, start)
     else:
         executor, parameters = load_executor(checkpoint, target, kind, options, weights)
     return LoadedModel(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
+from api.cluster.rank_room import Spread
 from rag.settings import Settings
 
 if TYPE_CHECKING:
@@ -16,15 +18,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class EnginePlan:
-    """How an engine is loaded, wherever it is; arguments as of `model.Engine.load`."""
+    """How an engine is loaded, wherever it is; arguments as of `model.Engine.load`.
+
+    Attributes:
+        spread: over machines of the cluster, if so; None: where the engine is.
+    """
 
     model: str
     device: str
     dtype: str
     options: EngineOptions
+    spread: Spread | None = None
 
     @classmethod
-    def of(cls, settings: Settings) -> EnginePlan:
+    def of(cls, settings: Settings, spread: Spread | None = None) -> EnginePlan:
         """As the settings say. There is no tier on disk: what an engine has read goes when it goes, so that
         no deletion that it missed can come back with it."""
         from model import EngineOptions  # noqa: PLC0415
@@ -35,13 +42,18 @@ class EnginePlan:
             kv_tokens=settings.kv_tokens or None,
             kv_memory_bytes=settings.kv_memory_bytes,
         )
-        return cls(settings.model, settings.device, settings.dtype, options)
+        return cls(settings.model, settings.device, settings.dtype, options, spread)
 
     def load(self) -> Engine:
         """The engine. Raises as `Engine.load`."""
         from model import Engine  # noqa: PLC0415
 
-        return Engine.load(self.model, self.device, self.dtype, options=self.options)
+        start = None
+        if self.spread is not None:
+            from api.cluster.rank_crew import RayCrew  # noqa: PLC0415
+
+            start = partial(RayCrew, spread=self.spread)
+        return Engine.load(self.model, self.device, self.dtype, options=self.options, start=start)
 
 
 @dataclass(frozen=True)

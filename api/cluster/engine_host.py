@@ -140,6 +140,10 @@ class EngineHost:
             await asyncio.to_thread(self._engine.purge, tag)
         await asyncio.to_thread(self._engine.forget)
 
+    async def check(self) -> None:
+        """Raises EngineDeadError where the engine has failed for good."""
+        self._check()
+
     async def stats(self) -> Stats:
         """As `Engine.stats`."""
         return self._engine.stats()

@@ -14,6 +14,7 @@ from api.cluster.engine_facts import EnginePlan
 from api.cluster.engine_ray import connect, start_engine, the_router
 from api.cluster.engine_remote import RemoteEngine
 from api.cluster.joining import load_ray
+from api.cluster.rank_room import spread_of
 from api.cluster.serve_scaling import METRIC
 from api.cluster.serve_search import RemoteSearch
 from rag.settings import Settings
@@ -29,13 +30,15 @@ class EngineReplica:
         """Start the actor and wait until its model is loaded. Raises as `Engine.load`."""
         ray = load_ray()
         self._router = the_router(settings.cluster_waiting_tokens)
-        gpus = settings.model_processes * settings.model_stages if settings.device.startswith("cuda") else 0
-        self._host = start_engine(EnginePlan.of(settings), self._router, num_cpus=0, num_gpus=gpus)
+        processes, stages = settings.model_processes, settings.model_stages
+        spread = spread_of(ray.nodes(), settings.device, processes, stages)
+        gpus = processes if settings.device.startswith("cuda") and spread is None else 0
+        self._host = start_engine(EnginePlan.of(settings, spread), self._router, num_cpus=0, num_gpus=gpus)
         ray.get(self._host.stats.remote())
 
     async def check_health(self) -> None:
         """Serve replaces the replica when this raises."""
-        await asyncio.wait_for(self._host.stats.remote(), HEALTH_SECONDS)
+        await asyncio.wait_for(self._host.check.remote(), HEALTH_SECONDS)
 
     async def record_autoscaling_stats(self) -> dict[str, float]:
         """What `WaitingTokens` decides by."""

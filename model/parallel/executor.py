@@ -26,6 +26,7 @@ from model.logits import Logits
 from model.options import EngineOptions
 from model.parallel.channel import tensor_from
 from model.parallel.crew import StartCrew
+from model.parallel.group import LOAD_SECONDS
 from model.parallel.processes import LocalCrew
 from model.parallel.progress import behind
 from model.parallel.shard import Split
@@ -34,9 +35,6 @@ from model.parallel.worker import Job, Loaded
 from model.plan import count_parameters
 
 log = logging.getLogger(__name__)
-
-_LOAD_SECONDS = 3600.0
-"""How long loading may take: 405 billion weights from a slow disk."""
 
 Answer = tuple[Any, bytearray]
 
@@ -103,7 +101,7 @@ class ParallelExecutor:
             rank: Job(checkpoint, rank, place.device, name, int8, told, place.threads)
             for rank, place in enumerate(self._crew.places)
         }
-        answers = self._ask(jobs, seconds=_LOAD_SECONDS)
+        answers = self._ask(jobs, seconds=LOAD_SECONDS)
         self._crew.met()
         self._loading = False
         loaded: list[Loaded] = [answer for answer, _ in answers.values()]

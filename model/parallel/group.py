@@ -14,6 +14,8 @@ from torch import Tensor
 
 from model.parallel.progress import SharedProgress, Steps
 
+LOAD_SECONDS = 3600.0
+"""How long loading may take: 405 billion weights from a slow disk."""
 _STORE = "store"
 
 
@@ -66,6 +68,10 @@ class Group:
         if meeting.interface:
             name = "NCCL_SOCKET_IFNAME" if self._nccl else "GLOO_SOCKET_IFNAME"
             os.environ.setdefault(name, meeting.interface)
+        # Hosts read their parts at different speeds; what follows is given the time of a collective.
+        if meeting.store.add("loaded", 1) == ranks * stages:
+            meeting.store.set("all loaded", "yes")
+        meeting.store.wait(["all loaded"], timedelta(seconds=LOAD_SECONDS))
         dist.init_process_group(
             "nccl" if self._nccl else "gloo",
             store=meeting.store,

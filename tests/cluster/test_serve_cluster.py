@@ -7,9 +7,12 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import pytest
+from ray.util.placement_group import placement_group_table
 from ray_nodes import Nodes
 from tiny_model import write_tiny
 
@@ -18,11 +21,23 @@ LEASE = "The lease of the mill ends on 3 May 2031. The rent is 1,200 euros a mon
 PORT = 18431
 
 
-def test_a_service_on_a_cluster_answers(nodes: Nodes, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def nodes() -> Iterator[Nodes]:
+    """A head and one worker node, with room for the ranks of an engine beside the service."""
+    started = Nodes(2, cpus=3)
+    try:
+        yield started
+    finally:
+        started.close()
+
+
+@pytest.mark.parametrize("stages", [1, 2])
+def test_a_service_on_a_cluster_answers(nodes: Nodes, tmp_path: Path, stages: int) -> None:
     settings = {
         "LONGLEAF_DATA_DIR": str(tmp_path / "data"),
         "LONGLEAF_MODEL": str(write_tiny(tmp_path / "tiny")),
         "LONGLEAF_PORT": str(PORT),
+        "LONGLEAF_MODEL_STAGES": str(stages),
         "RAY_USAGE_STATS_ENABLED": "0",
         "PYTHONPATH": str(ROOT),
     }
@@ -62,6 +77,11 @@ def test_a_service_on_a_cluster_answers(nodes: Nodes, tmp_path: Path) -> None:
                 assert time.monotonic() < until
                 time.sleep(0.5)
             assert client.delete(f"/documents/{document}").status_code == 204
+            groups = [
+                each["bundles"] for each in placement_group_table().values() if each["state"] == "CREATED"
+            ]
+            # A bundle for each stage, and none where the engine's own process is enough.
+            assert groups == ([{0: {"CPU": 1.0}, 1: {"CPU": 1.0}}] if stages == 2 else [])
     finally:
         process.terminate()
         assert process.wait(120) == 0
