@@ -27,7 +27,7 @@ SERVER_STEPS = {
     "upload.committed": ("ingest.uploads", "_enter", "after"),
     "update.began": ("ingest.updates", "_enter", "before"),
     "update.in_place": ("ingest.updates", "_enter", "after"),
-    "update.committed": ("ingest.updates", "drop_old_files", "before"),
+    "update.committed": ("ingest.updates", "_drop_old", "before"),
     "delete.rows": ("ingest.deletion", "_delete_rows", "after"),
     "delete.committed": ("ingest.deletion", "_finish", "before"),
     "delete.forgotten": ("rag.index.live", "LiveIndexes.forget", "after"),
@@ -42,8 +42,8 @@ SERVER_STEPS = {
 }
 WORKER_STEPS = {
     "recover.begun": ("ingest.worker", "recover", "before"),
-    "recover.reclaimed": ("ingest.worker", "sweep", "before"),
-    "recover.swept": ("ingest.worker", "sweep", "after"),
+    "recover.reclaimed": ("ingest.originals.folder", "sweep", "before"),
+    "recover.swept": ("ingest.originals.folder", "sweep", "after"),
     "recover.done": ("ingest.worker", "recover", "after"),
     "lease.taken": ("ingest.jobs", "_take", "after"),
     "read.text": ("rag.store.repositories.generations", "Generations.write_text", "after"),
@@ -52,7 +52,7 @@ WORKER_STEPS = {
     "embed.vectors": ("rag.store.repositories.generations", "Generations.write_vectors", "after"),
     "publish.completed": ("ingest.jobs", "complete", "after"),
     "publish.uncommitted": ("rag.store.repositories.generations", "Generations.publish", "after"),
-    "publish.old_files": ("ingest.entering", "drop_old_files", "after"),
+    "publish.old_files": ("ingest.originals.folder", "drop_old_files", "after"),
 }
 PIPELINE_STEPS = ("leased", "parsed", "written", "embedded", "ready_to_publish", "published")
 PARSER_STEPS = ("parser.started", "parser.sent", "parser.done")
