@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from rag.figures import figures
 from rag.inert import inert
 from rag.packing import Spans
 from rag.terms import Terms, terms
@@ -18,16 +19,15 @@ UNSUPPORTED = "[?]"
 """Stands after a sentence that no quote supports, where such sentences are shown at all."""
 
 _MARK = re.compile(r"\s*\[(\d{1,3}(?:\s*,\s*\d{1,3})*)\]")
-_NUMBER = re.compile(r"\d+(?:[.,:]\d+)*")
 
 
 class ProseCheck:
     """Takes text as it is written and gives back the sentences that the quotes support, each with its mark.
 
     A sentence is supported by a quote when nearly all its terms stand in the quote or in the question, some
-    of them in the quote alone, and all its numbers too. It gets the marks of the model that hold, else that
-    of its best quote; marks of quotes that do not exist never come out. Without support it is left out, or,
-    with `mark`, shown with `UNSUPPORTED` after it.
+    of them in the quote alone, and all its numbers too, in digits or in words. It gets the marks of the model
+    that hold, else that of its best quote; marks of quotes that do not exist never come out. Without support
+    it is left out, or, with `mark`, shown with `UNSUPPORTED` after it.
     """
 
     def __init__(
@@ -38,8 +38,8 @@ class ProseCheck:
         self._mark = mark
         self._asked = terms(question)
         self._known = terms(known) | self._asked if known else frozenset()
-        self._asked_numbers = frozenset(_NUMBER.findall(question))
-        self._quotes = [(terms(quote), frozenset(_NUMBER.findall(quote))) for quote in quotes]
+        self._asked_numbers = figures(question)
+        self._quotes = [(terms(quote), figures(quote)) for quote in quotes]
         self._held = ""
         self._given: list[str] = []
         self.removed = 0
@@ -102,12 +102,12 @@ class ProseCheck:
 
     def support(self, sentence: str) -> list[int]:
         """Numbers, from 1, of the quotes that support a sentence, the best first."""
-        said, numbers = terms(sentence), frozenset(_NUMBER.findall(sentence))
+        said, numbers = terms(sentence), figures(sentence)
         found: list[tuple[float, int]] = []
-        for number, (quoted, figures) in enumerate(self._quotes, start=1):
+        for number, (quoted, stated) in enumerate(self._quotes, start=1):
             share = _share(said, quoted | self._asked)
             fresh = (said & quoted) - self._asked
-            if share >= SUPPORTED and fresh and numbers <= figures | self._asked_numbers:
+            if share >= SUPPORTED and fresh and numbers <= stated | self._asked_numbers:
                 found.append((-_share(said, quoted), number))
         return [number for _, number in sorted(found)]
 

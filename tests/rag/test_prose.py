@@ -101,3 +101,19 @@ def test_the_cuts_of_the_stream_change_nothing(text: str, sizes: list[int]) -> N
     assert "Lisbon" not in shown
     assert "[7]" not in shown
     assert not shown or shown.endswith("]")
+
+
+@pytest.mark.parametrize(
+    ("written", "shown"),
+    [
+        ("The notice period is four months.", ""),
+        ("The notice period is 14 months.", "The notice period is 14 months. [1]"),
+        ("The notice period is fourteen months.", "The notice period is fourteen months. [1]"),
+    ],
+)
+def test_a_number_in_words_must_be_the_quotes(written: str, shown: str) -> None:
+    quote = "Either side may end it with a notice period of fourteen months, in writing."
+    check = ProseCheck("How long is the notice?", [quote], sentence_spans)
+    check.push(written)
+    check.flush(complete=True)
+    assert check.text.strip() == shown
