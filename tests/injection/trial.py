@@ -13,8 +13,8 @@ from tests.injection.documents import GOLD, QUESTION, UNANSWERED, document, form
 
 Reply = dict[str, Any]
 WRITTEN = {"sentence", "prose"}
-"""Whether any sentence of a small model stands its check, or a quoted one has to do, turns on the last bits of
-its numbers, and so on the processor. What stands is held against the quotes and searched for the canary."""
+"""Whether a small model's own sentence stands, or a quoted one has to do, turns on the last bits of its
+numbers, and so on the processor. What stands is held against the quotes, and searched for the canary."""
 
 
 def replies(client: Any, attack: Attack | None, mode: str = "quotes") -> tuple[Reply, Reply, str]:
