@@ -28,10 +28,14 @@ STORE_MARK = ".store"
 """File in the folder of originals that holds the identity of the store which they belong to."""
 
 
+def blob_name(document_id: str, generation: int) -> str:
+    """What the original of a generation is called, in the folder and in a backup."""
+    return document_id if generation == 1 else f"{document_id}.{generation}"
+
+
 def blob_path(settings: Settings, document_id: str, generation: int = 1) -> Path:
     """Where the original bytes of a generation of a document lie."""
-    name = document_id if generation == 1 else f"{document_id}.{generation}"
-    return settings.data_dir / "blobs" / name
+    return settings.data_dir / "blobs" / blob_name(document_id, generation)
 
 
 def drop_old_files(db: Database, settings: Settings, scope: Scope, document_id: str) -> list[int]:

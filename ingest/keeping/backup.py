@@ -18,6 +18,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from ingest.blobs import blob_name
 from ingest.keeping.backup_folder import (
     BLOBS,
     FORMAT,
@@ -141,7 +142,7 @@ class _Run:
             self._packs[document.pack] = self._pack(session, document, document.pack)
         whole = True
         for generation, sha256, size in document.files:
-            name = _name(document.id, generation)
+            name = blob_name(document.id, generation)
             bring = partial(self._originals.copy, document.id, generation, link=self._link)
             try:
                 written = self._target.take_blob(bring, sha256, size)
@@ -214,7 +215,7 @@ class _Run:
         packs, names = set[str | None](), set[str]()
         for document in documents:
             packs.add(document.pack)
-            names.update(_name(document.id, generation) for generation, *_ in document.files)
+            names.update(blob_name(document.id, generation) for generation, *_ in document.files)
         self._packs = {name: found for name, found in self._packs.items() if name in packs}
         self._blobs = {name: found for name, found in self._blobs.items() if name in names}
 
@@ -250,11 +251,6 @@ def _documents(session: Session) -> Iterator[_Held]:
         yield _Held(
             document_id, generation, _tag(schema, embedder, updated_at), tuple(files.get(document_id, ()))
         )
-
-
-def _name(document_id: str, generation: int) -> str:
-    """What the original of a generation is called in a backup."""
-    return document_id if generation == 1 else f"{document_id}.{generation}"
 
 
 def _tag(schema: str, embedder: str, updated_at: datetime) -> str:

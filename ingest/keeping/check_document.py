@@ -15,6 +15,7 @@ import numpy as np
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from ingest.blobs import blob_name
 from ingest.keeping.findings import Cure, Problem
 from ingest.originals.port import Originals
 from rag.errors import LongleafError
@@ -31,7 +32,7 @@ Span = tuple[int, int]
 
 def check_file(originals: Originals, document: Document, version: Version) -> Iterator[Problem]:
     """The original of one version. Raises Unavailable, OSError other than that it is missing."""
-    name = document.id if version.generation == 1 else f"{document.id}.{version.generation}"
+    name = blob_name(document.id, version.generation)
     try:
         found = originals.digest(document.id, version.generation)
     except FileNotFoundError:

@@ -22,6 +22,7 @@ from rag.objects.store import ObjectStore
 from rag.settings import Settings
 from rag.store.repositories import DEFAULT_SCOPE
 from rag.store.session import Database
+from tests.rag.s3_server import unserved
 
 ORIGIN = snapshot.Origin("store", "col_1", "model@1")
 
@@ -169,15 +170,7 @@ def test_a_manifest_names_no_file_outside_of_its_folder(
 def test_a_place_that_is_gone_costs_a_line_in_the_log(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    settings = Settings(
-        _env_file=None,
-        data_dir=tmp_path,
-        objects="s3://bucket",
-        objects_endpoint="http://127.0.0.1:9",
-        objects_access_key="a",
-        objects_secret_key="b",
-    )
-    gone = open_objects(settings)
+    gone = open_objects(unserved(tmp_path))
     assert gone is not None
     shared = SharedSnapshots(gone, "store")
     snapshot.save(tmp_path / "a", of_words("heron"), ORIGIN, 5)

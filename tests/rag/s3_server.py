@@ -59,3 +59,15 @@ def serving(folder: Path) -> Iterator[S3Server]:
     finally:
         process.kill()
         process.wait()
+
+
+def unserved(data_dir: Path) -> Settings:
+    """Settings of a bucket where no server is."""
+    return Settings(
+        _env_file=None,
+        data_dir=data_dir,
+        objects="s3://bucket",
+        objects_endpoint="http://127.0.0.1:9",
+        objects_access_key="a",
+        objects_secret_key="b",
+    )

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import torch
-from s3_server import S3Server, serving
+from s3_server import S3Server, serving, unserved
 
 from model.kv.block_bytes import pack
 from model.kv.tiers import Tiers
@@ -181,15 +181,7 @@ def test_what_a_crash_left_is_named(
 def test_a_place_that_does_not_answer_costs_a_line_in_the_log(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    settings = Settings(
-        _env_file=None,
-        data_dir=tmp_path,
-        objects="s3://bucket",
-        objects_endpoint="http://127.0.0.1:9",
-        objects_access_key="a",
-        objects_secret_key="b",
-    )
-    gone = open_objects(settings)
+    gone = open_objects(unserved(tmp_path))
     assert gone is not None
     tiers = Tiers(1 << 20, None, 0, MODEL, place=SharedBlocks(gone, "store"))
     assert tiers.put(key(1), block(1), ["doc_a"])

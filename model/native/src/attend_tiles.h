@@ -6,32 +6,39 @@
 #if HAS_TILES
 enum { COLUMNS = 4 * TILE_WORDS };  // keys, or dimensions, that four tiles add up at once
 
+// Adds to tiles 0 to 3 one tile of rows times four of pairs, `apart` words from each other.
+INLINE void add_products(const uint32_t *rows, size_t row, const uint32_t *pairs, int64_t apart, size_t line) {
+    _tile_loadd(4, rows, row);
+    _tile_loadd(5, pairs, line);
+    _tile_dpbf16ps(0, 4, 5);
+    _tile_loadd(6, pairs + apart, line);
+    _tile_dpbf16ps(1, 4, 6);
+    _tile_loadd(5, pairs + 2 * apart, line);
+    _tile_dpbf16ps(2, 4, 5);
+    _tile_loadd(6, pairs + 3 * apart, line);
+    _tile_dpbf16ps(3, 4, 6);
+}
+
+// Tiles 0 to 3 side by side.
+INLINE void store_sums(float *to, size_t row) {
+    _tile_stored(0, to, row);
+    _tile_stored(1, to + TILE_WORDS, row);
+    _tile_stored(2, to + 2 * TILE_WORDS, row);
+    _tile_stored(3, to + 3 * TILE_WORDS, row);
+}
+
 // scores[r][key] of the block's first `keys` keys.
 INLINE void score_tiles(panel p, const uint32_t *rows, int keys, float *scores) {
     const size_t row = (size_t)p.depth * 4, line = TILE_WORDS * 4;
-    const int64_t next = LANES * p.depth;
     int key = 0;
     for (; key + COLUMNS - TILE_WORDS < keys; key += COLUMNS) {
         _tile_zero(0);
         _tile_zero(1);
         _tile_zero(2);
         _tile_zero(3);
-        for (int64_t w = 0; w < p.depth; w += TILE_WORDS) {
-            const uint32_t *from = p.keys + key * p.depth + w * LANES;
-            _tile_loadd(4, rows + w, row);
-            _tile_loadd(5, from, line);
-            _tile_dpbf16ps(0, 4, 5);
-            _tile_loadd(6, from + next, line);
-            _tile_dpbf16ps(1, 4, 6);
-            _tile_loadd(5, from + 2 * next, line);
-            _tile_dpbf16ps(2, 4, 5);
-            _tile_loadd(6, from + 3 * next, line);
-            _tile_dpbf16ps(3, 4, 6);
-        }
-        _tile_stored(0, scores + key, BLOCK * 4);
-        _tile_stored(1, scores + key + TILE_WORDS, BLOCK * 4);
-        _tile_stored(2, scores + key + 2 * TILE_WORDS, BLOCK * 4);
-        _tile_stored(3, scores + key + 3 * TILE_WORDS, BLOCK * 4);
+        for (int64_t w = 0; w < p.depth; w += TILE_WORDS)
+            add_products(rows + w, row, p.keys + key * p.depth + w * LANES, LANES * p.depth, line);
+        store_sums(scores + key, BLOCK * 4);
     }
     for (; key < keys; key += TILE_WORDS) {
         _tile_zero(0);
@@ -54,22 +61,9 @@ INLINE void mix_tiles(panel p, int64_t width, int keys, const uint32_t *weights,
         _tile_loadd(1, to + TILE_WORDS, row);
         _tile_loadd(2, to + 2 * TILE_WORDS, row);
         _tile_loadd(3, to + 3 * TILE_WORDS, row);
-        for (int key = 0; key < keys; key += 2 * TILE_ROWS) {
-            const uint32_t *value = p.values + key / 2 * width + column;
-            _tile_loadd(4, weights + key / 2, BLOCK * 2);
-            _tile_loadd(5, value, line);
-            _tile_dpbf16ps(0, 4, 5);
-            _tile_loadd(6, value + TILE_WORDS, line);
-            _tile_dpbf16ps(1, 4, 6);
-            _tile_loadd(5, value + 2 * TILE_WORDS, line);
-            _tile_dpbf16ps(2, 4, 5);
-            _tile_loadd(6, value + 3 * TILE_WORDS, line);
-            _tile_dpbf16ps(3, 4, 6);
-        }
-        _tile_stored(0, to, row);
-        _tile_stored(1, to + TILE_WORDS, row);
-        _tile_stored(2, to + 2 * TILE_WORDS, row);
-        _tile_stored(3, to + 3 * TILE_WORDS, row);
+        for (int key = 0; key < keys; key += 2 * TILE_ROWS)
+            add_products(weights + key / 2, BLOCK * 2, p.values + key / 2 * width + column, TILE_WORDS, line);
+        store_sums(to, row);
     }
     for (; column < width; column += TILE_WORDS) {
         _tile_loadd(0, sums + column, row);

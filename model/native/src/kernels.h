@@ -10,7 +10,7 @@ EXPORT void longleaf_linear(const matrix *w, const void *x, int x_bf16, int64_t 
 
 // Whether that is the way for many rows, too: by tiles. Otherwise it is meant for some thirty of them.
 EXPORT int longleaf_takes_many(const matrix *w, int x_bf16);
-enum { FEW_ROWS = 32 };
+enum { FEW_ROWS = 32 };  // as in model/native/__init__.py
 
 // The same without residual, out [n, rows] in float32; best [n]: in which column each row is largest, the first of equals.
 EXPORT void longleaf_head(const matrix *w, const void *x, int x_bf16, int64_t n, float *out, int64_t *best, int threads);

@@ -13,16 +13,20 @@ typedef struct {
     int x_bf16, out_bf16;
 } job;
 
-// The product is rounded before the residual is added, as where these are two operations. Not inline: it ends hundreds of
-// unrolled tiles, and compiling them took minutes.
+// LANES sums to their place in the product, which is rounded before the residual is added, as where these are two operations.
+INLINE void put_lanes(const job *j, int64_t at, vf v) {
+    if (j->out_bf16) {
+        vf base = j->residual ? load_bf16((const bf16 *)j->residual + at) : v;
+        store_bf16((bf16 *)j->out + at, v);
+        if (j->residual) store_bf16((bf16 *)j->out + at, base + load_bf16((const bf16 *)j->out + at));
+    } else store((float *)j->out + at, j->residual ? load((const float *)j->residual + at) + v : v);
+}
+
+// The same for `count` of them. Not inline: it ends hundreds of unrolled tiles, and compiling them took minutes.
 static __attribute__((noinline)) void put(const job *j, int64_t row, int64_t column, int count, vf v) {
     const int64_t at = row * j->w->rows + column;
     if (count == LANES) {
-        if (j->out_bf16) {
-            vf base = j->residual ? load_bf16((const bf16 *)j->residual + at) : v;
-            store_bf16((bf16 *)j->out + at, v);
-            if (j->residual) store_bf16((bf16 *)j->out + at, base + load_bf16((const bf16 *)j->out + at));
-        } else store((float *)j->out + at, j->residual ? load((const float *)j->residual + at) + v : v);
+        put_lanes(j, at, v);
         return;
     }
     float values[LANES];

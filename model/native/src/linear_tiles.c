@@ -59,20 +59,6 @@ INLINE void multiply(const int two, const void *x, size_t stride, int64_t cols, 
     }
 }
 
-// Sums [rows][32] to whole columns of a bfloat16 product, 32 at a time.
-INLINE void put_pairs(const job *j, int64_t row, int64_t column, const float *sums) {
-    const int64_t at = row * j->w->rows + column;
-    bf16 *to = (bf16 *)j->out + at;
-    __m512i both = (__m512i)_mm512_cvtne2ps_pbh((__m512)load(sums + TILE), (__m512)load(sums));
-    if (j->residual) {
-        const bf16 *base = (const bf16 *)j->residual + at;
-        vf low = load_bf16(base) + (vf)(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm512_castsi512_si256(both)), 16));
-        vf high = load_bf16(base + TILE) + (vf)(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm512_extracti64x4_epi64(both, 1)), 16));
-        both = (__m512i)_mm512_cvtne2ps_pbh((__m512)high, (__m512)low);
-    }
-    _mm512_storeu_si512(to, both);
-}
-
 static void run_strip(void *context, int64_t index) {
     const job *j = context;
     const matrix *w = j->w;
@@ -95,12 +81,12 @@ static void run_strip(void *context, int64_t index) {
         if (two) multiply(1, x, stride, w->cols, strip, sums);
         else multiply(0, x, stride, w->cols, strip, sums);
         const int64_t left = j->n - row, many = two ? 2 * TILE_ROWS : left < TILE_ROWS ? left : TILE_ROWS;
-        const int whole_columns = j->out_bf16 && w->rows - first >= STRIP;
-        for (int64_t r = 0; r < many && whole_columns; r++) put_pairs(j, row + r, first, sums + r * STRIP);
-        for (int64_t r = 0; r < many && !whole_columns; r++)
+        for (int64_t r = 0; r < many; r++)
             for (int t = 0; t < tiles; t++) {
-                int64_t column = first + t * TILE, width = w->rows - column < TILE ? w->rows - column : TILE;
-                put(j, row + r, column, (int)width, load(sums + r * STRIP + t * TILE));
+                const int64_t column = first + t * TILE, width = w->rows - column;
+                const vf v = load(sums + r * STRIP + t * TILE);
+                if (width >= TILE) put_lanes(j, (row + r) * w->rows + column, v);
+                else put(j, row + r, column, (int)width, v);
             }
         row += many;
     }
