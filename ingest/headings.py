@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from ingest.parsers.builder import heading_label
+from ingest.parsers.builder import NOT_ALNUM, heading_label
 
 _MAX_HEADER = 600  # characters of a table's header row that are repeated
 
@@ -57,7 +57,7 @@ def embedding_text(chunk: ChunkLike, text: str, title: str | None) -> str:
 
 def _essence(text: str) -> str:
     """Letters and digits only, so that marks and line ends do not hide that two texts are the same."""
-    return "".join(c for c in text.casefold() if c.isalnum())
+    return NOT_ALNUM.sub("", text.casefold())
 
 
 def headers_in_force(text: str, atoms: Sequence[Atom], *, loose: bool) -> list[tuple[int, int]]:

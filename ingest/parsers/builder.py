@@ -131,6 +131,7 @@ def raise_if_starved(error: etree.XMLSyntaxError) -> None:
 _MARKDOWN_MARKS = re.compile(r"[*_`#]+|<[^<>]{1,200}>|!?\[([^\]]{0,200})\]\([^)]{0,500}\)")
 
 
+NOT_ALNUM = re.compile(r"[\W_]+")
 _HASHES = re.compile(r"\s*#{1,6}[ \t]+")
 
 
@@ -144,5 +145,5 @@ def heading_label(source: str, *, markdown: bool) -> str:
 
 def essence(text: str) -> str:
     """Letters and digits without the number in front, by which an outline's titles are found on pages."""
-    plain = "".join(c for c in text.casefold() if c.isalnum())
+    plain = NOT_ALNUM.sub("", text.casefold())
     return plain.lstrip("0123456789") or plain

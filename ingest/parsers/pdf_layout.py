@@ -165,7 +165,7 @@ def words_in_use(lines: list[Line]) -> set[str]:
     found: set[str] = set()
     parted = False
     for line in lines:
-        matches = [match.group().lower() for match in _WORD.finditer(line.text)]
+        matches = [word.lower() for word in _WORD.findall(line.text)]
         goes_on = line.text.endswith((LINE_END_HYPHEN, "\x02", "\u00ad"))
         found.update(matches[parted : len(matches) - goes_on])
         parted = goes_on

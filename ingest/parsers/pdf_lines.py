@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import re
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import pypdfium2
@@ -105,11 +106,20 @@ def _measure(text_page: Any, text: str, position: int, length: int) -> Line:
 
 def _style(text_page: Any, index: int) -> tuple[bool, bool]:
     """Bold and italic by the font's name: its stated weight is 0 or wrong in many files."""
-    name = ctypes.create_string_buffer(128)
+    name = _font_name
+    name[0] = b"\0"
     flags = ctypes.c_int()
-    pdfium.FPDFText_GetFontInfo(text_page, index, name, 128, flags)
-    bold = bool(_BOLD.search(name.value)) or bool(flags.value & _FORCE_BOLD)
-    return bold, bool(_ITALIC.search(name.value))
+    pdfium.FPDFText_GetFontInfo(text_page, index, name, len(name), flags)
+    bold, italic = _style_of(name.value)
+    return bold or bool(flags.value & _FORCE_BOLD), italic
+
+
+_font_name = ctypes.create_string_buffer(128)  # one for all: a process reads one document, in one thread
+
+
+@lru_cache(maxsize=1024)
+def _style_of(font: bytes) -> tuple[bool, bool]:
+    return bool(_BOLD.search(font)), bool(_ITALIC.search(font))
 
 
 def open_pypdf(source: Source) -> tuple[Any, int, PageLines, None]:

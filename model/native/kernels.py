@@ -7,11 +7,13 @@ whatever other rows there are and on any number of threads.
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Sequence
+from itertools import accumulate
 
 import torch
 from torch import Tensor
 
-from model.native.library import call, library
+from model.native.library import call, level, library
 from model.native.matrix import Matrix
 
 _BF16 = torch.bfloat16
@@ -116,7 +118,9 @@ class Attention(ctypes.Structure):
             "dim",
             "block_size",
             "query_stride",
+            "key_stride",
             "is_bf16",
+            "is_causal",
         )
     )
 
@@ -138,7 +142,34 @@ def attend(  # noqa: PLR0917
     arguments = Attention(
         queries.data_ptr(), keys.data_ptr(), values.data_ptr(), out.data_ptr(),
         None if lse is None else lse.data_ptr(), segments.data_ptr(), table.data_ptr(),
-        n, len(segments), heads, keys.shape[2], dim, keys.shape[1], queries.stride(0), queries.dtype is _BF16,
+        n, len(segments), heads, keys.shape[2], dim, keys.shape[1], queries.stride(0), keys.shape[2] * dim,
+        queries.dtype is _BF16, True,
+    )  # fmt: skip
+    call().longleaf_attend(ctypes.addressof(arguments), torch.get_num_threads())
+    return out
+
+
+def attends_by_tiles(like: Tensor, dim: int) -> bool:
+    """Whether attention of such tensors, with heads of this size, is multiplied by tiles."""
+    return fits(like) and level() == "amx" and like.dtype is _BF16 and dim % 32 == 0
+
+
+def attend_within(qkv: Tensor, heads: int, lengths: Sequence[int]) -> Tensor:
+    """Attention of texts laid end to end, each token seeing every token of its text: [n, heads, head_dim].
+
+    Args:
+        qkv: [n, 3 · heads · head_dim], contiguous: query, key and value of each token.
+        lengths: tokens of each text, n together.
+    """
+    n, dim = qkv.shape[0], qkv.shape[1] // (3 * heads)
+    out = torch.empty(n, heads, dim, dtype=qkv.dtype)
+    ends = accumulate(lengths)
+    segments = torch.tensor([[end - own, 0, own, end - own] for own, end in zip(lengths, ends, strict=True)])
+    table, apart, row = torch.arange(n), heads * dim * qkv.element_size(), qkv.stride(0)
+    arguments = Attention(
+        qkv.data_ptr(), qkv.data_ptr() + apart, qkv.data_ptr() + 2 * apart, out.data_ptr(), None,
+        segments.data_ptr(), table.data_ptr(), n, len(segments), heads, heads, dim, 1, row, row,
+        qkv.dtype is _BF16, False,
     )  # fmt: skip
     call().longleaf_attend(ctypes.addressof(arguments), torch.get_num_threads())
     return out

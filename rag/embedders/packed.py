@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from model.native import kernels
+
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
@@ -102,18 +104,25 @@ class PackedEncoder:
         places = torch.cat([torch.arange(length) for length in lengths])
         hidden = self._words(ids).to(self._places.dtype) + self._places[places]
         hidden = _normalised(hidden, self._norm, self.eps)
-        groups = list(_groups(lengths))
+        attend = self._by_tiles if self._has_tiles() else self._by_torch
         for layer in self.layers[:layers]:
-            mixed = self._attention(functional.linear(hidden, *layer.qkv), groups)
+            mixed = attend(functional.linear(hidden, *layer.qkv), lengths)
             hidden = _normalised(functional.linear(mixed, *layer.out).add_(hidden), layer.out_norm, self.eps)
             wide = functional.gelu(functional.linear(hidden, *layer.up))
             hidden = _normalised(functional.linear(wide, *layer.down).add_(hidden), layer.down_norm, self.eps)
         return hidden
 
-    def _attention(self, qkv: Tensor, groups: Sequence[tuple[int, int, int]]) -> Tensor:
+    def _has_tiles(self) -> bool:
+        width = self._places.shape[1]
+        return kernels.attends_by_tiles(self._places, width // self.heads)
+
+    def _by_tiles(self, qkv: Tensor, lengths: Sequence[int]) -> Tensor:
+        return kernels.attend_within(qkv, self.heads, lengths).flatten(1)
+
+    def _by_torch(self, qkv: Tensor, lengths: Sequence[int]) -> Tensor:
         width = qkv.shape[1] // 3
         out = qkv.new_empty(len(qkv), width)
-        for first, texts, length in groups:
+        for first, texts, length in _groups(lengths):
             shape = (texts, length, self.heads, width // self.heads)
             own = slice(first, first + texts * length)
             query, key, value = qkv[own].view(texts, length, 3, *shape[2:]).permute(2, 0, 3, 1, 4)

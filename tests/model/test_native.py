@@ -193,6 +193,29 @@ def test_attention_equals_the_formula_and_every_row_its_own(
         first += each.count
 
 
+@settings(max_examples=12, deadline=None)
+@given(
+    dtype=st.sampled_from(DTYPES),
+    shape=st.sampled_from([(12, 32), (4, 64), (3, 24), (2, 10)]),
+    lengths=st.lists(st.sampled_from([1, 2, 31, 33, 64, 65, 130, 512, 1100]), min_size=1, max_size=4),
+)
+def test_a_token_sees_its_whole_text_and_no_other(
+    dtype: torch.dtype, shape: tuple[int, int], lengths: list[int]
+) -> None:
+    heads, dim = shape
+    qkv = torch.randn(sum(lengths), 3 * heads * dim).to(dtype)
+    out = kernels.attend_within(qkv, heads, lengths)
+    first = 0
+    for length in lengths:
+        own = slice(first, first + length)
+        q, k, v = (part.double().transpose(0, 1) for part in qkv[own].view(length, 3, heads, dim).unbind(1))
+        wanted = F.scaled_dot_product_attention(q, k, v).transpose(0, 1)
+        exact = dtype == torch.float32
+        torch.testing.assert_close(out[own].double(), wanted, rtol=0, atol=2e-6 if exact else 2e-2)
+        assert torch.equal(kernels.attend_within(qkv[own].contiguous(), heads, [length]), out[own])
+        first += length
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_a_stack_gives_what_its_kernels_give(dtype: torch.dtype) -> None:
     heads, kv_heads, dim, hidden, ffn = 4, 2, 16, 64, 96

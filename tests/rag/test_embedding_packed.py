@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import BertConfig, BertModel, XLMRobertaConfig, XLMRobertaModel
 
+from model.native import level
 from rag.embedders import load_embedder
 from rag.embedders.bundled import build_pipeline
 from rag.embedders.light import LightPipeline
@@ -76,6 +77,18 @@ def test_what_is_built_without_the_library_is_the_same(dtype: torch.dtype) -> No
     with torch.inference_mode():
         assert torch.equal(light.packed(rows), with_library(rows))
     assert (light.dimension, light.max_seq_length) == (384, 512)
+
+
+@pytest.mark.skipif(level() != "amx", reason="this processor, or this system, has no tiles")
+def test_tiles_give_what_torch_gives() -> None:
+    light = LightPipeline(Q4File(find_bundled()), torch.bfloat16)
+    rows = [light.unigram.encode("the long river " * n, 512) for n in (100, 60, 9, 1)]
+    with torch.inference_mode():
+        qkv = torch.randn(sum(map(len, rows)), 3 * 384).bfloat16()
+        by_tiles, by_torch = (
+            way(qkv, [len(row) for row in rows]) for way in (light.packed._by_tiles, light.packed._by_torch)
+        )
+    torch.testing.assert_close(by_tiles, by_torch, rtol=0, atol=2e-2)
 
 
 def test_the_bundled_embedder_starts_without_the_libraries_of_others() -> None:

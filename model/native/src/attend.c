@@ -1,4 +1,4 @@
-// Causal attention over paged keys with the scores never in memory (Dao 2022), for one query or thousands.
+// Attention over paged keys, causal or not, with the scores never in memory (Dao 2022), for one query or thousands.
 //
 // Keys are taken BLOCK at a time on an absolute grid; a row's sums over a SPLIT are kept with a running maximum, and the
 // splits are merged into the whole, always in order (Milakov & Gimelshein 2018). So a row's result depends on its own keys
@@ -82,7 +82,7 @@ INLINE void attend_block(const int dot, const attention *a, panel p, int64_t row
 INLINE void run_piece(const int dot, const attention *a, const piece *t) {
     const int64_t *segment = a->segments + 4 * t->segment, *table = a->table + segment[3];
     const int64_t group = a->heads / a->kv_heads, rows = t->count * group, first = segment[1] + t->query;
-    const int64_t end = first + t->count, width = padded(a->dim), size = state_size(a, rows);
+    const int64_t end = a->is_causal ? first + t->count : segment[1] + segment[2], width = padded(a->dim), size = state_size(a, rows);
     panel p = {.depth = dot ? a->dim / 2 : a->dim};
     p.keys = scratch(SCRATCH_ROWS, (size_t)(BLOCK * (p.depth + width) + (rows + MOST_ROWS) * (p.depth + 2)) * 4);
     p.values = p.keys + BLOCK * p.depth;
@@ -96,7 +96,7 @@ INLINE void run_piece(const int dot, const attention *a, const piece *t) {
     if (dot == TILES) open_tiles();
 #endif
     pack_queries(a, dot, p, segment, t);
-    for (int64_t r = 0; r < rows; r++) ends[r] = first + r / group + 1;
+    for (int64_t r = 0; r < rows; r++) ends[r] = a->is_causal ? first + r / group + 1 : end;
     if (!t->part) clear(whole, rows);
     int64_t from = t->part ? t->split * SPLIT : 0;
     int64_t to = t->part && from + SPLIT < end ? from + SPLIT : end;

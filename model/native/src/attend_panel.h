@@ -13,9 +13,9 @@ typedef struct {
 // Where in its pool each key of the block begins, in bytes.
 static void locate(const attention *a, const int64_t *table, int64_t head, int64_t first, int count, int64_t *places) {
     int64_t page = first / a->block_size, within = first % a->block_size;
-    const int64_t size = a->dim * (a->is_bf16 ? 2 : 4);
+    const int64_t size = a->is_bf16 ? 2 : 4;
     for (int k = 0; k < count; k++) {
-        places[k] = ((table[page] * a->block_size + within) * a->kv_heads + head) * size;
+        places[k] = ((table[page] * a->block_size + within) * a->key_stride + head * a->dim) * size;
         if (++within == a->block_size) within = 0, page++;
     }
 }

@@ -37,7 +37,8 @@ typedef struct {
     float *lse;               // [heads, n], or NULL
     const int64_t *segments;  // [][4]: first row, start, count, offset in `table`
     const int64_t *table;     // block ids
-    int64_t n, segment_count, heads, kv_heads, dim, block_size, query_stride;
-    int64_t is_bf16;
+    int64_t n, segment_count, heads, kv_heads, dim, block_size;
+    int64_t query_stride, key_stride;  // numbers from one query, or key, to the next
+    int64_t is_bf16, is_causal;        // not causal: a row sees the whole segment
 } attention;
 EXPORT void longleaf_attend(const attention *a, int threads);

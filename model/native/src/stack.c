@@ -73,7 +73,8 @@ EXPORT void longleaf_logits(const stack *s, int64_t *numbers, const float *rotat
     longleaf_take(s->embed, p->tokens, n, hidden, is_bf16, threads);
     attention a = {.queries = queries, .out = mixed, .segments = p->segments, .table = p->table, .n = n,
                    .segment_count = p->segment_count, .heads = s->heads, .kv_heads = s->kv_heads, .dim = s->dim,
-                   .block_size = s->block_size, .query_stride = heads, .is_bf16 = is_bf16};
+                   .block_size = s->block_size, .query_stride = heads, .key_stride = s->kv_heads * s->dim,
+                   .is_bf16 = is_bf16, .is_causal = 1};
     for (const layer *l = s->layers; l < s->layers + s->count; l++) {
         longleaf_norm(hidden, NULL, l->attention_norm, eps, n, width, is_bf16, normed, threads);
         product(s, n, l->qkv, normed, NULL, qkv, threads);
