@@ -7,8 +7,12 @@ PYTHON ?= $(shell for python in python3.11 python3 python; do \
 	$$python -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null && echo $$python && break; done)
 BIN := .venv/bin
 ARGS ?=
+# Two processes, each with a PostgreSQL and models of its own. What starts a cluster or a browser has targets of its own:
+# a browser's library keeps an event loop running in the process, in which no other can.
+PYTEST = $(BIN)/python -m pytest
+SHARED = -n 2 --dist loadfile --ignore=tests/cluster --ignore=tests/page
 
-.PHONY: help run test soak long demo setup setup-dev python lint format types imports bare docs wheel profiles compose lock clean
+.PHONY: help run test slow browser cluster soak long demo setup setup-dev python lint format types imports bare docs wheel profiles compose lock clean
 
 help: ## Print the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -16,19 +20,29 @@ help: ## Print the targets
 run: setup ## Set up and serve at http://127.0.0.1:8000
 	@exec $(BIN)/longleaf serve $(ARGS)
 
-test: setup-dev ## Set up and run all tests; ARGS="-k name" is handed to pytest
+test: setup-dev ## Set up and run the tests, quick ones first; ARGS="-k name" is handed to pytest
 	@$(BIN)/python scripts/ensure_chromium.py
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(PYTEST) $(SHARED) -m "not soak and not slow" $(ARGS)
+
+slow: setup-dev ## Tests that start, kill and restart whole services
+	@$(PYTEST) $(SHARED) -m "slow and not soak" $(ARGS)
+
+browser: setup-dev ## Tests of the page in a Chromium; ARGS="tests/page/FILE" takes some of them
+	@$(BIN)/python scripts/ensure_chromium.py
+	@$(PYTEST) $(or $(ARGS),tests/page)
+
+cluster: setup-dev ## Tests on Ray clusters of several nodes
+	@$(PYTEST) $(or $(ARGS),tests/cluster)
 
 soak: setup-dev ## Hours: 500 faults on each database, simulated days, and all tests marked `soak`
 	@for database in sqlite postgresql; do \
 		$(BIN)/python -m tests.faults --database $$database --faults 500 --seed 1 || exit 1; \
 		$(BIN)/python -m tests.faults.day --database $$database --hours 240 --seed 1 || exit 1; \
 	done
-	@$(BIN)/python -m pytest -m soak $(ARGS)
+	@$(PYTEST) -m soak $(ARGS)
 
 long: setup-dev ## Prefill of 131,072 tokens beside transformers (minutes)
-	@LONGLEAF_LONG=1 $(BIN)/python -m pytest tests/model/test_long.py $(ARGS)
+	@LONGLEAF_LONG=1 $(PYTEST) tests/model/test_long.py $(ARGS)
 
 demo: setup ## Upload the documents in demo/ and ask three questions
 	@$(BIN)/python scripts/demo.py $(ARGS)

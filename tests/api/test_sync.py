@@ -95,6 +95,7 @@ def started(environment: dict[str, str], *arguments: str | Path) -> Iterator[tup
             reader.join(10)
 
 
+@pytest.mark.slow
 def test_a_folder_is_mirrored_by_the_program(stored: dict[str, str], folder: Path, tmp_path: Path) -> None:
     (folder / "broken.pdf").write_bytes(b"%PDF-1.7\n garbage")
     would = longleaf(stored, "sync", folder, "--dry-run", "--json")

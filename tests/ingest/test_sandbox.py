@@ -172,6 +172,7 @@ def test_a_server_that_is_gone_takes_its_documents_along_and_is_replaced(tmp_pat
     psutil.Process(first).kill()
     thread.join(30)
     assert [type(error) for error in caught] == [ParserKilled]
+    psutil.wait_procs([child], timeout=30)  # the kernel ends it with its parent, in its own time
     assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
     for name in ("a", "b"):
         assert parse_document(stored(tmp_path, name.encode()), f"{name}.txt", LIMITS).text == name

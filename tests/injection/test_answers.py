@@ -16,6 +16,7 @@ SAMPLE = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["quotes", "answer"])
 def test_nothing_changes(sqlite_client: TestClient, mode: str) -> None:
     *plain, _ = replies(sqlite_client, None, mode)

@@ -32,6 +32,7 @@ def measured(name: str, *numbers: int) -> dict[str, Any]:
     return result
 
 
+pytestmark = pytest.mark.slow
 WHOLE = pytest.mark.skipif(not os.environ.get("LONGLEAF_LONG"), reason="minutes; `make long` runs it")
 
 
