@@ -134,7 +134,12 @@ class Retriever:
         )
         deep = top_k if self._reranker is None else max(top_k, self._reranker.depth)
         with self._observer.stage("fuse"):
-            found = self._db.reading(seq, lambda session: self._join(session, workspace, hits, phrases, deep))
+            found = self._db.reading(
+                seq,
+                lambda session: self._join(session, workspace, hits, phrases, deep),
+                # a statement reads chunks and texts as of one moment; looking for phrases takes several
+                alone=not phrases,
+            )
         if self._reranker is not None and not any(phrase.telling for phrase in phrases):
             with self._observer.stage("rerank"):
                 found = _reranked(self._reranker, question, hits, found)
@@ -162,15 +167,13 @@ class Retriever:
         if phrases:
             scores = lifted(scores, *_verbatim(session, chunks, hits, scores, phrases))
         places = order(hits, scores)
-        kept: list[tuple[int, LiveChunk]] = []
+        kept: list[tuple[int, LiveChunk, str]] = []
         at = 0
         while at < len(places) and len(kept) < top_k:
             some = places[at : at + top_k]
-            live = chunks.live([int(hits.ids[place]) for place in some])
-            kept += [(place, live[int(hits.ids[place])]) for place in some if int(hits.ids[place]) in live]
+            live = chunks.read([int(hits.ids[place]) for place in some])
+            kept += [(place, *live[int(hits.ids[place])]) for place in some if int(hits.ids[place]) in live]
             at += len(some)
-        kept = kept[:top_k]
-        texts = _texts(session, [chunk for _, chunk in kept])
         return [
             Candidate(
                 chunk_id=chunk.id,
@@ -183,7 +186,7 @@ class Retriever:
                 page_start=chunk.page_start,
                 page_end=chunk.page_end,
                 headings=chunk.headings,
-                text=texts[chunk.id],
+                text=text,
                 tokens=chunk.tokens,
                 score=float(scores[place]),
                 dense_rank=int(hits.dense_rank[place]) or None,
@@ -191,7 +194,7 @@ class Retriever:
                 lexical_rank=int(hits.lexical_rank[place]) or None,
                 lexical_score=float(hits.lexical[place]),
             )
-            for place, chunk in kept
+            for place, chunk, text in kept[:top_k]
         ]
 
 
@@ -237,8 +240,3 @@ def _verbatim(
             if 0 <= found_at(phrase.text, whole) < own:
                 counts[0 if phrase.telling else 1, place[chunk.id]] += 1
     return counts[0], counts[1]
-
-
-def _texts(session: Session, chunks: list[LiveChunk]) -> dict[int, str]:
-    ranges = [(chunk.document_id, chunk.generation, chunk.start, chunk.end) for chunk in chunks]
-    return dict(zip((chunk.id for chunk in chunks), read_ranges(session, ranges), strict=True))

@@ -215,12 +215,15 @@ class Database:
         with _translated(), self._glance.begin() as session:
             yield session
 
-    def reading(self, seq: int, work: Callable[[Session], T], *, patience: float = 0.0) -> T:
+    def reading(
+        self, seq: int, work: Callable[[Session], T], *, patience: float = 0.0, alone: bool = False
+    ) -> T:
         """What `work` reads from one snapshot in which all changes up to number `seq` are: a replica's, where
         one has them within `patience` seconds, else the primary's.
 
         Only what changes with a number may be read so: live documents, their texts, pages, chunks and names.
-        `work` may be called again, on the primary, after it failed on a replica. Raises what `work` raises.
+        `alone`: each statement of `work` may see a moment of its own, which spares a transaction. `work` may
+        be called again, on the primary, after it failed on a replica. Raises what `work` raises.
         """
         if self.replicas is not None and seq > 0:
             if self._identity is None:
@@ -229,7 +232,7 @@ class Database:
             found = self.replicas.attempt(str(self._identity), seq, work, patience)
             if found is not None:
                 return found.value
-        with self.read() as session:
+        with self.glance() if alone else self.read() as session:
             return work(session)
 
     def scrub(self, patience: float = 5.0) -> bool:

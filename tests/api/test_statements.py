@@ -24,8 +24,8 @@ pytestmark = pytest.mark.timeout(1200)
 
 MOST = {
     "upload": Traffic(16, 16, 1),
-    "search": Traffic(6, 6, 1),
-    "question, quotes": Traffic(42, 42, 9),
+    "search": Traffic(2, 2, 0),
+    "question, quotes": Traffic(42, 34, 9),
     "delete": Traffic(18, 18, 1),
 }
 """At most so many statements and round trips, and exactly so many transactions of several statements."""

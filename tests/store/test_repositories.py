@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sqlalchemy import event, insert
+from sqlalchemy import event, insert, update
 from sqlalchemy.orm import Session
 
 from ingest import jobs
@@ -37,7 +37,7 @@ from rag.store.repositories import (
 from rag.store.repositories.documents import read_ranges
 from rag.store.scope import Repository, utc_now
 from rag.store.session import Database
-from rag.store.tables import TEXT_SEGMENT, Workspace
+from rag.store.tables import TEXT_SEGMENT, Chunk, Workspace
 
 TEXT = "Ägypten 𝒳 grüßt. " * 9_000  # more than two segments, with characters of one to four bytes
 OWNER = "usr_same"  # in both workspaces, so that nothing but the workspace keeps them apart
@@ -237,6 +237,7 @@ SILENT: dict[str, Call] = {
     "Layouts.find": lambda s, f, of: Layouts(s, MINE).find(f.collection[of]),
     "Layouts.all": lambda s, f, of: f.collection[of] in Layouts(s, MINE).all(),
     "Chunks.live": lambda s, f, of: Chunks(s, MINE).live(f.chunks[of]),
+    "Chunks.read": lambda s, f, of: Chunks(s, MINE).read(f.chunks[of]),
     "Chunks.texts": lambda s, f, of: Chunks(s, MINE).texts(f.chunks[of]),
     "Chunks.count": lambda s, f, of: Chunks(s, MINE).count(collection_id=f.collection[of]),
     "Collections.list": lambda s, f, of: [
@@ -355,6 +356,33 @@ def test_slices_are_those_of_the_text(filled: Filled) -> None:
         assert Chunks(session, MINE).texts(keys) == {
             key: TEXT[n * 50 : n * 50 + 50] for n, key in enumerate(keys)
         }
+
+
+def test_chunks_are_read_with_their_texts_in_one_statement(filled: Filled) -> None:
+    """Across the ends of what a text is stored in, too, and by keys alone."""
+    ends = [(0, 5), (TEXT_SEGMENT - 3, TEXT_SEGMENT + 3), (TEXT_SEGMENT, 2 * TEXT_SEGMENT), (100, len(TEXT))]
+    with filled.db.session() as session:
+        for key, (start, end) in zip(filled.chunks[MINE], ends, strict=True):
+            session.execute(update(Chunk).where(Chunk.id == key).values(start=start, end=end))
+    asked: list[tuple[str, Any]] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        asked.append((statement, parameters))
+
+    with filled.db.glance() as session:
+        connection = session.connection()
+        event.listen(connection, "before_cursor_execute", note)
+        found = Chunks(session, MINE).read([*filled.chunks[MINE], *filled.chunks[THEIRS], 10**9])
+        event.remove(connection, "before_cursor_execute", note)
+        assert len(asked) == 1
+        if filled.db.dialect == "sqlite":
+            plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {asked[0][0]}", asked[0][1]).all()
+            assert not any(str(row[-1]).startswith("SCAN") for row in plan), plan
+    texts = {key: TEXT[start:end] for key, (start, end) in zip(filled.chunks[MINE], ends, strict=True)}
+    assert {key: text for key, (_, text) in found.items()} == texts
+    assert {key: (chunk.start, chunk.end) for key, (chunk, _) in found.items()} == dict(
+        zip(filled.chunks[MINE], ends, strict=True)
+    )
 
 
 def test_ranges_are_found_by_their_key_however_many_texts_there_are(filled: Filled) -> None:

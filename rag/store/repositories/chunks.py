@@ -3,39 +3,63 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Row, Select, bindparam, func, select
+from sqlalchemy import Integer, Row, Select, and_, bindparam, case, cast, func, select
 
 from rag.errors import NotFound
 from rag.store.records import ChunkRow, Half, LiveChunk
-from rag.store.repositories.documents import read_slices
-from rag.store.scope import Repository, fetch, of_scope
-from rag.store.tables import Chunk, Document
+from rag.store.scope import Repository, of_scope
+from rag.store.tables import TEXT_SEGMENT, Chunk, Document, TextSegment
 
 _SOME_IDS = 500
 _Columns = Row[*tuple[Any, ...]]
 _CHUNK, _DOCUMENT = Chunk.__table__.c, Document.__table__.c
+_TEXT = TextSegment.__table__.c
 # What a record needs, without the objects and the vectors of whole rows.
-_CHUNKS = select(
+_OF_CHUNK = (
     *(_CHUNK.id, _CHUNK.document_id, _CHUNK.generation, _CHUNK.ordinal, _CHUNK.start, _CHUNK.end),
     *(_CHUNK.page_start, _CHUNK.page_end, _CHUNK.headings, _CHUNK.tokens),
-).where(_CHUNK.id.in_(bindparam("ids", expanding=True)))
+)
+_OF_DOCUMENT = (
+    *(_DOCUMENT.collection_id, _DOCUMENT.title, _DOCUMENT.filename, _DOCUMENT.media_type),
+    _DOCUMENT.metadata.label("meta"),
+)
 
 
 @cache
-def _documents(restricted: bool) -> Select[*tuple[Any, ...]]:
-    """Those of the documents `ids` that are the workspace's, in collections that are `visible`."""
-    return select(
-        *(_DOCUMENT.id, _DOCUMENT.collection_id, _DOCUMENT.generation, _DOCUMENT.title),
-        *(_DOCUMENT.filename, _DOCUMENT.media_type, _DOCUMENT.metadata.label("meta")),
-    ).where(
+def _live_chunks(restricted: bool, texts: bool) -> Select[*tuple[Any, ...]]:
+    """The chunks `ids` with their documents, NULL where these are not live or not seen; with `texts` a row
+    for each segment that a chunk's text is in, and what of it is the chunk's.
+
+    Outer joins, for SQLite would start an inner one from the documents and walk through all their chunks.
+    """
+    live = and_(
+        _DOCUMENT.id == _CHUNK.document_id,
+        _DOCUMENT.generation == _CHUNK.generation,
         of_scope(_DOCUMENT.workspace_id, _DOCUMENT.collection_id, restricted),
-        _DOCUMENT.id.in_(bindparam("ids", expanding=True)),
     )
+    wanted = _CHUNK.id.in_(bindparam("ids", expanding=True))
+    joined = Chunk.__table__.outerjoin(Document.__table__, live)
+    if not texts:
+        return select(*_OF_CHUNK, *_OF_DOCUMENT).select_from(joined).where(wanted)
+    joined = joined.outerjoin(
+        TextSegment.__table__,
+        and_(
+            _TEXT.document_id == _DOCUMENT.id,
+            _TEXT.generation == _CHUNK.generation,
+            _TEXT.start < _CHUNK.end,
+            _TEXT.start > _CHUNK.start - TEXT_SEGMENT,
+        ),
+    )
+    begins = case((_TEXT.start < _CHUNK.start, _CHUNK.start), else_=_TEXT.start)
+    first, length = cast(begins - _TEXT.start + 1, Integer), cast(_CHUNK.end - begins, Integer)
+    part = func.substr(_TEXT.text, first, length)  # PostgreSQL's knows no BIGINT
+    rows = select(*_OF_CHUNK, *_OF_DOCUMENT, part.label("part")).select_from(joined).where(wanted)
+    return rows.order_by(_CHUNK.id, _TEXT.start)
 
 
 class Chunks(Repository):
@@ -73,27 +97,29 @@ class Chunks(Repository):
         found: dict[int, LiveChunk] = {}
         for first in range(0, len(ids), _SOME_IDS):
             wanted = [int(key) for key in ids[first : first + _SOME_IDS]]
-            # two statements: one join lets SQLite start from the documents and walk through all their chunks
-            chunks = fetch(self._session, _CHUNKS, {"ids": wanted}).all()
-            rows = self._fetch(_documents, ids=list({chunk.document_id for chunk in chunks}))
-            documents = {document.id: document for document in rows}
-            for chunk in chunks:
-                document = documents.get(chunk.document_id)
-                if document is not None and document.generation == chunk.generation:
-                    found[chunk.id] = _live_record(chunk, document)
+            for row in self._fetch(partial(_live_chunks, texts=False), ids=wanted):
+                if row.collection_id is not None:
+                    found[row.id] = _live_record(row, row)
+        return found
+
+    def read(self, ids: Sequence[int]) -> dict[int, tuple[LiveChunk, str]]:
+        """The same with their texts, in a single statement for up to 500 of them."""
+        found: dict[int, tuple[LiveChunk, str]] = {}
+        for first in range(0, len(ids), _SOME_IDS):
+            wanted = [int(key) for key in ids[first : first + _SOME_IDS]]
+            for row in self._fetch(partial(_live_chunks, texts=True), ids=wanted):
+                if row.collection_id is None:
+                    continue
+                if row.id in found:
+                    chunk, text = found[row.id]
+                    found[row.id] = chunk, text + (row.part or "")
+                else:
+                    found[row.id] = _live_record(row, row), row.part or ""
         return found
 
     def texts(self, ids: Sequence[int]) -> dict[int, str]:
         """The text of each of the given chunks that is live."""
-        by_document: dict[tuple[str, int], list[LiveChunk]] = {}
-        for chunk in self.live(ids).values():
-            by_document.setdefault((chunk.document_id, chunk.generation), []).append(chunk)
-        texts: dict[int, str] = {}
-        for (document_id, generation), chunks in by_document.items():
-            spans = [(chunk.start, chunk.end) for chunk in chunks]
-            slices = read_slices(self._session, document_id, generation, spans)
-            texts.update(zip((chunk.id for chunk in chunks), slices, strict=True))
-        return texts
+        return {key: text for key, (_, text) in self.read(ids).items()}
 
     def of_document(
         self,
