@@ -5,13 +5,12 @@ from __future__ import annotations
 import copy
 import logging
 import threading
-import time
 from collections.abc import Callable
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
-from concurrent.futures import TimeoutError as FutureTimeout
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING
 
+from api.assembling import make_answerer, make_indexes, make_retriever, make_worker
 from api.auditor import Auditor
 from api.deed import Deed
 from api.first_key import ensure_first_key
@@ -22,6 +21,7 @@ from api.metrics.recorder import Metrics
 from api.metrics.watching import ServiceCollector
 from api.oidc.config import sign_in_config
 from api.oidc.provider import Provider
+from api.part import Part, unforeseen
 from api.tracing import Tracing, tracing_of
 from api.webhooks.sender import Sender
 from ingest.blobs import refuse_foreign_folder
@@ -41,82 +41,22 @@ from rag.store.repositories.rates import SharedRates
 from rag.store.scope import DEFAULT_SCOPE, Scope
 
 if TYPE_CHECKING:
-    from ingest.worker import OnPublished, Worker
+    from ingest.worker import Worker
     from model import Engine
     from rag.answering import Answerer
     from rag.embedders.base import Embedder
     from rag.finding import Search
     from rag.index.live import LiveIndexes
-    from rag.index.shared import SharedSnapshots
-    from rag.shards.searching import Sharding
 
 log = logging.getLogger(__name__)
-T = TypeVar("T")
 
 DEFAULT_COLLECTION = "default"
 NOTHING = Scope("", frozenset(), frozenset())
 """What nobody sees."""
-PATIENCE_SECONDS = 120.0
-"""How long a request waits for a part that is still being loaded."""
 ANSWER_THREADS = 16
 """Questions that are worked on at a time."""
 _FLUSH_SECONDS = 5.0
 """How long a stop waits for what was read to be on the disk; what is not will be read again."""
-
-
-class Part(Generic[T]):
-    """A part that is loaded in the background, once."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self._future: Future[T] = Future()
-
-    def load(self, make: Callable[[], T]) -> None:
-        """Run `make` and keep its result, or its error for all who ask."""
-        began = time.perf_counter()
-        try:
-            self._future.set_result(make())
-        except Exception as error:
-            log.error("%s failed to load: %s", self.name, error, exc_info=_unforeseen(error))
-            self._future.set_exception(error)
-        else:
-            log.info("%s loaded", self.name, extra={"seconds": round(time.perf_counter() - began, 2)})
-
-    def give_up(self) -> None:
-        """Let nobody wait any longer."""
-        self._future.cancel()
-
-    def now(self) -> T | None:
-        """The part, or None while it is not there."""
-        done = self._future.done() and not self._future.cancelled()
-        return self._future.result() if done and self._future.exception() is None else None
-
-    @property
-    def state(self) -> str:
-        """`ok`, `loading`, or why it failed."""
-        if not self._future.done():
-            return "loading"
-        if self._future.cancelled():
-            return "stopped"
-        error = self._future.exception()
-        return "ok" if error is None else _reason(error)
-
-    def wait(self, seconds: float = PATIENCE_SECONDS) -> T:
-        """The part, once it is loaded. Raises Unavailable (`<name>_loading`, or the code of its failure)."""
-        try:
-            return self._future.result(timeout=seconds)
-        except FutureTimeout:
-            raise Unavailable(
-                f"The {self.name} is still being loaded; try again in a moment.", code=f"{self.name}_loading"
-            ) from None
-        except CancelledError:
-            raise Unavailable("The service is stopping.", code="stopping") from None
-        except LongleafError as error:
-            raise Unavailable(error.detail, code=error.code, extra=error.extra) from error
-        except Exception as error:
-            raise Unavailable(
-                f"The {self.name} could not be loaded: {_reason(error)}", code=f"{self.name}_unavailable"
-            ) from error
 
 
 class Service:
@@ -194,19 +134,19 @@ class Service:
         self.open()
         if self.settings.auth == "on":
             ensure_first_key(self.db, self.settings)
-        self._run("load-retrieval", lambda: self._load_retrieval(ingest=ingest))
+        self.run_beside("load-retrieval", lambda: self._load_retrieval(ingest=ingest))
         if ingest:
             sender = Sender(self.db, self.settings, sent=self.metrics.sent)
-            self._run("webhooks", lambda: sender.run(self.stopping))
+            self.run_beside("webhooks", lambda: sender.run(self.stopping))
         if engine:
-            self._run("load-engine", self._load_engine)
-            self._run("follow", lambda: Follower(self.db, self._forget_text).run(self.stopping))
+            self.run_beside("load-engine", self._load_engine)
+            self.run_beside("follow", lambda: Follower(self.db, self._forget_text).run(self.stopping))
 
     def start_worker(self) -> None:
         """Open the store and begin to take jobs; no question is answered. Raises Unmigrated, Unavailable."""
         self._only_worker = True
         self.open()
-        self._run("load-worker", self._load_worker)
+        self.run_beside("load-worker", self._load_worker)
 
     def stop(self) -> None:
         """End what runs: work in threads is cancelled, jobs are given back, indexes are saved."""
@@ -317,27 +257,28 @@ class Service:
             try:
                 work()
             except Exception as error:
-                log.warning("what was left for later failed: %s", error, exc_info=_unforeseen(error))
+                log.warning("what was left for later failed: %s", error, exc_info=unforeseen(error))
 
         with suppress(RuntimeError):  # the service is stopping
             self._later.submit(run)
 
-    def _run(self, name: str, work: Callable[[], None]) -> None:
+    def run_beside(self, name: str, work: Callable[[], None]) -> None:
+        """Do something in a thread of its own, which `stop` waits for."""
         thread = threading.Thread(target=work, name=name, daemon=True)
         thread.start()
         self._threads.append(thread)
 
     def _load_retrieval(self, *, ingest: bool) -> None:
-        self.indexes.load(self._make_indexes)
+        self.indexes.load(lambda: make_indexes(self))
         self.embedder.load(lambda: self.loaders.embedder(self.settings))
         self.retriever.load(self._make_retriever)
-        self.answerer.load(self._make_answerer)
+        self.answerer.load(lambda: make_answerer(self))
         if not ingest or self.stopping.is_set():
             return
         if self.settings.ingest_workers:
             # where indexes are held elsewhere, those there follow the log of changes
             published = self._published if self.loaders.search is None else None
-            self.worker.load(lambda: self._make_worker(published))
+            self.worker.load(lambda: make_worker(self, published))
         else:
             self._clear_up()
 
@@ -345,7 +286,7 @@ class Service:
         self.embedder.load(lambda: self.loaders.embedder(self.settings))
         if not self.stopping.is_set():
             # it has no indexes; those who search follow the log of changes
-            self.worker.load(lambda: self._make_worker(None))
+            self.worker.load(lambda: make_worker(self, None))
 
     def _clear_up(self) -> None:
         """Remove what crashes left, as a worker does when it starts."""
@@ -359,71 +300,9 @@ class Service:
     def _load_engine(self) -> None:
         self.engine.load(lambda: self.loaders.engine(self.settings))
 
-    def _make_indexes(self) -> LiveIndexes:
-        from rag.index.live import LiveIndexes  # noqa: PLC0415
-
-        return LiveIndexes(self.db, self.settings, shared=self._make_shared())
-
-    def _make_shared(self) -> SharedSnapshots | None:
-        if not self.settings.objects:
-            return None
-        from rag.index.shared import SharedSnapshots  # noqa: PLC0415
-
-        return SharedSnapshots.of(self.db, self.settings)
-
     def _make_retriever(self) -> Search:
-        from rag.rerank import load_reranker  # noqa: PLC0415
-        from rag.retrieval import Retriever  # noqa: PLC0415
-
-        embedder = self.embedder.wait()
         self.ensure_collection(DEFAULT_COLLECTION)
-        if self.loaders.search is not None:
-            return self.loaders.search(self.settings)
-        reranker = load_reranker(self.settings, embedder)
-        return Retriever(
-            self.db, self.indexes.wait(), embedder, reranker, self.observer, sharding=self._make_sharding()
-        )
-
-    def _make_sharding(self) -> Sharding | None:
-        """The shards of the cluster, which this then looks after; None without one."""
-        if not self.settings.cluster:
-            return None
-        from api.cluster.joining import join  # noqa: PLC0415
-        from api.cluster.shard_keeping import ShardKeeper  # noqa: PLC0415
-        from api.cluster.shard_ray import RayShards  # noqa: PLC0415
-        from rag.shards.searching import Sharding  # noqa: PLC0415
-
-        ray = join(self.settings.cluster)
-        keeper = ShardKeeper(self.db, self.settings, ray)
-        self._run("shards", lambda: keeper.run(self.stopping))
-        return Sharding(self.db, RayShards(ray))
-
-    def _make_answerer(self) -> Answerer:
-        from rag.answering import Answerer  # noqa: PLC0415
-
-        return Answerer(
-            self.db,
-            self.retriever.wait(),
-            self.embedder.wait(),
-            self.engine.wait,
-            self.settings,
-            observer=self.observer,
-            proven=self.loaders.proven(self.settings),
-        )
-
-    def _make_worker(self, on_published: OnPublished | None) -> Worker:
-        from ingest.worker import Worker  # noqa: PLC0415
-
-        worker = Worker(
-            self.db,
-            self.settings,
-            self.embedder.wait(),
-            on_published,
-            on_step=self.metrics.ingest_step,
-            on_outcome=self.metrics.ingest_ended,
-        )
-        worker.start()
-        return worker
+        return make_retriever(self)
 
     def _published(self, collection_id: str, _document_id: str) -> None:
         with self.db.read() as session:
@@ -433,11 +312,3 @@ class Service:
             if self.settings.cluster and Layouts(session, Scope(workspace)).find(collection_id) is not None:
                 return  # its replicas follow by themselves; the whole of it need not fit here
         self.indexes.wait().follow(collection_id, workspace)
-
-
-def _reason(error: BaseException) -> str:
-    return error.detail if isinstance(error, LongleafError) else str(error) or type(error).__name__
-
-
-def _unforeseen(error: Exception) -> bool:
-    return not isinstance(error, LongleafError) and type(error).__module__.split(".")[0] != "model"
