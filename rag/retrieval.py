@@ -18,7 +18,7 @@ from rag.index.vectors import Floats
 from rag.observing import NOBODY, Observer
 from rag.store.records import LiveChunk
 from rag.store.repositories import Chunks
-from rag.store.repositories.documents import read_ranges
+from rag.store.repositories.texts import read_ranges
 from rag.store.scope import Scope
 from rag.store.session import Database
 

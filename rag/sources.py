@@ -17,7 +17,7 @@ from rag.recipe import Kept
 from rag.retrieval import Candidate, SearchScope
 from rag.store.records import DocumentRow, LiveChunk
 from rag.store.repositories import Answers, Changes, Chunks, Collections, Documents
-from rag.store.repositories.documents import read_pages, read_ranges, read_whole
+from rag.store.repositories.texts import read_pages, read_ranges, read_whole
 from rag.store.scope import Scope
 from rag.store.session import Database
 

@@ -28,7 +28,7 @@ from rag.settings import Settings
 from rag.store.records import ChunkRow
 from rag.store.repositories import Changes, Collections
 from rag.store.repositories.chunks import chunk_record
-from rag.store.repositories.documents import read_slices
+from rag.store.repositories.texts import read_slices
 from rag.store.scope import Scope
 from rag.store.session import Database
 from rag.store.tables import Chunk, Collection, Document, NextVector, Version

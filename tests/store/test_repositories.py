@@ -34,7 +34,7 @@ from rag.store.repositories import (
     Versions,
     Webhooks,
 )
-from rag.store.repositories.documents import read_ranges
+from rag.store.repositories.texts import read_ranges
 from rag.store.scope import Repository, utc_now
 from rag.store.session import Database
 from rag.store.tables import TEXT_SEGMENT, Chunk, Workspace

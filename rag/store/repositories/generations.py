@@ -18,7 +18,7 @@ from rag.store.repositories.answers import withdraw
 from rag.store.repositories.changes import Changes
 from rag.store.repositories.chunks import chunk_record
 from rag.store.repositories.collections import Collections
-from rag.store.repositories.documents import read_slices
+from rag.store.repositories.texts import read_slices
 from rag.store.scope import Repository, Scope, utc_now
 from rag.store.tables import TEXT_SEGMENT, Chunk, Document, Page, TextSegment, Version
 
