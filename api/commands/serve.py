@@ -19,6 +19,7 @@ from api.logs import configure
 from api.metrics.scraper import make_token
 from api.middleware import is_loopback
 from api.terminal import USAGE, fail, warn
+from api.threads import share_memory
 from api.wiring import Service
 from rag.settings import Settings
 
@@ -86,6 +87,7 @@ def run_server(settings: Settings, make: Callable[[Settings, Service], FastAPI],
     """The same for any application around a service; `greeting` stands before its address."""
     configure(settings.log_level, settings.log_format)
     sys.setswitchinterval(SWITCH_SECONDS)
+    share_memory()
     _refuse_open_doors(settings)
     service = Service(settings)
     service.open()
