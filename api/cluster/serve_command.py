@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
@@ -11,8 +12,9 @@ from api.cluster.engine_ray import end_routers
 from api.cluster.joining import join
 from api.cluster.serve_app import application
 from api.cluster.serve_version import APP, new_version, note, noted, overview, standing
+from api.cluster.serve_watch import ANSWER_SECONDS, ClusterLost, Watch
 from api.logs import configure
-from api.terminal import warn
+from api.terminal import FAILURE, warn
 from rag.errors import InvalidRequest, Unavailable
 from rag.settings import Settings
 from rag.store.migrate import prepare_for_serving
@@ -24,6 +26,8 @@ LOOK_SECONDS = 1.0
 def run(settings: Settings) -> None:
     """Deploy the service and wait. One that another command has deployed before is replaced, process by
     process, and that command ends.
+
+    A cluster that is lost ends the process with 1, after a word on stderr.
 
     Raises InvalidRequest (`bad_cluster_address`, `cluster_port_taken`), Unavailable, Unmigrated.
     """
@@ -37,23 +41,29 @@ def run(settings: Settings) -> None:
     for kind in (signal.SIGINT, signal.SIGTERM):  # after joining: Ray has handlers of its own
         signal.signal(kind, lambda *_: ended.set())
     try:
-        Deployment(settings, ended).run()
-    finally:
+        Deployment(settings, Watch(ray), ended).run()
+    except ClusterLost as lost:
+        warn(lost.detail)
+        sys.stdout.flush()
+        os._exit(FAILURE)  # Ray would wait for the cluster at every other end
+    except BaseException:
         ray.shutdown()
+        raise
+    ray.shutdown()
 
 
 class Deployment:
     """One version of the service, as the command that deployed it sees it."""
 
-    def __init__(self, settings: Settings, ended: threading.Event) -> None:
+    def __init__(self, settings: Settings, watch: Watch, ended: threading.Event) -> None:
         """`ended` is set to end the service."""
-        self._settings, self._ended = settings, ended
+        self._settings, self._watch, self._ended = settings, watch, ended
         self._version = new_version()
 
     def run(self) -> None:
         """Deploy, and wait for the end.
 
-        Raises InvalidRequest (`cluster_port_taken`), Unavailable (`deployment_failed`).
+        Raises InvalidRequest (`cluster_port_taken`), Unavailable (`deployment_failed`), ClusterLost.
         """
         from ray import serve  # noqa: PLC0415
 
@@ -66,6 +76,8 @@ class Deployment:
         serve.run_many([target], wait_for_applications_running=False)
         try:
             stays = self._wait(before=before)
+        except ClusterLost:
+            raise
         except Unavailable:
             if not before:
                 self._end()
@@ -77,10 +89,16 @@ class Deployment:
         """Say that it is there, and wait until it is to end; returns whether the service stays."""
         told = cleared = False
         while not self._ended.wait(LOOK_SECONDS):
-            if noted() != self._version:
+            seen = self._watch.ask(_look)
+            if seen is None:
+                continue
+            ours, found = seen
+            if not ours:
+                raise self._watch.lost("another head is there, which knows nothing of what ran")
+            if ours != self._version:
                 warn("another command has deployed the service anew; this one ends.")
                 return True
-            state, why = standing(overview())
+            state, why = standing(found)
             if state == "gone":
                 raise Unavailable("The service was deleted from the cluster.", code="deployment_failed")
             if state == "failed":
@@ -97,7 +115,8 @@ class Deployment:
             if state == "settled" and not cleared:
                 cleared = True
                 end_routers(but=self._version)
-        return noted() != self._version
+        seen = self._watch.ask(_look, ANSWER_SECONDS)
+        return seen is not None and seen[0] != self._version
 
     def _check_address(self) -> None:
         from ray.serve.context import _get_global_client  # noqa: PLC0415
@@ -116,3 +135,8 @@ class Deployment:
 
         serve.delete(APP)
         end_routers()
+
+
+def _look() -> tuple[str, Any | None]:
+    """The version that is the cluster's, and what Serve says of it."""
+    return noted(), overview()

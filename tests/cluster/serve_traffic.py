@@ -94,9 +94,10 @@ class Traffic:
 
     def _ask(self, client: httpx.Client, number: int) -> None:
         body = {
-            "question": f"Who built tower {number}?",
+            "question": "When does the lease of the mill end?",
             "mode": "answer",
             "max_tokens": TOKENS,
+            "seed": number,
             "stream": True,
         }
         began, name, last = time.monotonic(), "", ("", None)
