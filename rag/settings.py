@@ -162,6 +162,17 @@ class Settings(BaseSettings):
         description="Whether an answer whose engine is lost goes on at another; otherwise it ends with "
         "`engine_lost`.",
     )
+    cluster_surge: bool = Field(
+        True,
+        description="Whether a new version's processes on a cluster are started before the old ones end, "
+        "which takes room for both; otherwise an engine ends first, and questions wait meanwhile.",
+    )
+    cluster_drain_seconds: float = Field(
+        120.0,
+        gt=0,
+        description="How long a process of a cluster that is replaced goes on with what it has begun to "
+        "answer.",
+    )
     kv_tokens: int = Field(
         0,
         ge=0,

@@ -73,10 +73,12 @@ class EngineHost:
         self._tags: dict[int, frozenset[str]] = {}
         self._purged: OrderedDict[str, Stamp] = OrderedDict()
         self._stamp: Stamp | None = None
+        self._name = ""
         self._beating: asyncio.Task[None] | None = None
 
     async def announce(self, name: str, me: Any) -> EngineFacts:
         """Begin to say that this engine is there, as an actor `me` of that name."""
+        self._name = name
         if self._beating is None:
             self._beating = asyncio.create_task(self._beat(name, me))
         return self._facts
@@ -139,6 +141,20 @@ class EngineHost:
         for tag in {tag for tags in self._tags.values() for tag in tags}:
             await asyncio.to_thread(self._engine.purge, tag)
         await asyncio.to_thread(self._engine.forget)
+
+    async def retire(self) -> tuple[int, bool]:
+        """Be sent nothing more as soon as another engine is there; may be called again and again.
+
+        Returns how many requests are in work here, and whether others take what comes.
+        """
+        replaced = bool(await self._router.retire.remote(self._name))
+        return len(self._tags) + sum(box.open for box in self._boxes.values()), replaced
+
+    async def leave(self) -> None:
+        """Say that this engine is gone."""
+        if self._beating is not None:
+            self._beating.cancel()
+        await self._router.lost.remote(self._name)
 
     async def check(self) -> None:
         """Raises EngineDeadError where the engine has failed for good."""

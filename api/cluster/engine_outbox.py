@@ -43,6 +43,11 @@ class Outbox:
             self._ended = True
             self._wake()
 
+    @property
+    def open(self) -> bool:
+        """Whether events are still to be made, or to be fetched."""
+        return bool(self._items) or not self._ended
+
     async def fetch(self, seconds: float) -> list[Event | ModelError] | None:
         """What came since the last call, waited for so long if need be; None once all was fetched."""
         self.fetched = time.monotonic()

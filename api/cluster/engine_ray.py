@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from api.cluster.engine_facts import EngineFacts, EnginePlan
@@ -15,15 +17,16 @@ from rag.errors import Unavailable
 ROUTER = "longleaf-router"
 MOST_CALLS = 10_000
 """Calls that an actor works on at a time; nearly all of them wait."""
-_CONNECT_SECONDS = 600.0
+CONNECT_SECONDS = 600.0
+"""How long who needs an engine waits for the first one."""
 
 
-def the_router(most_waiting: int, **how: Any) -> Any:
-    """The router's actor of this cluster, started where it is missing. It outlives who started it, and is
-    started anew where its node is lost. Arguments as of `RouterHost`."""
+def the_router(most_waiting: int, version: str = "", **how: Any) -> Any:
+    """The router's actor of this cluster, or of a version of the service on it, started where it is missing.
+    It outlives who started it, and is started anew where its node is lost. Others as of `RouterHost`."""
     ray = load_ray()
     options = {
-        "name": ROUTER,
+        "name": _name(version),
         "namespace": NAMESPACE,
         "get_if_exists": True,
         "lifetime": "detached",
@@ -32,6 +35,25 @@ def the_router(most_waiting: int, **how: Any) -> Any:
         "num_cpus": 0,
     }
     return ray.remote(RouterHost).options(**options).remote(most_waiting, **how)
+
+
+def routers() -> dict[str, Any]:
+    """The actors of all routers of this cluster, by version."""
+    ray, found = load_ray(), {}
+    for entry in ray.util.list_named_actors(all_namespaces=True):
+        kind, _, version = str(entry["name"]).partition(":")
+        if entry["namespace"] == NAMESPACE and kind == ROUTER:
+            with suppress(ValueError):  # it has ended since
+                found[version] = ray.get_actor(entry["name"], namespace=NAMESPACE)
+    return found
+
+
+def end_routers(but: str | None = None) -> None:
+    """End the routers of all versions, or of all others than one."""
+    ray = load_ray()
+    for version, router in routers().items():
+        if version != but:
+            ray.kill(router)
 
 
 def start_engine(plan: EnginePlan, router: Any, **options: Any) -> Any:
@@ -47,8 +69,17 @@ def start_engine(plan: EnginePlan, router: Any, **options: Any) -> Any:
     return host
 
 
-def connect(router: Any, *, resume: bool, seconds: float = _CONNECT_SECONDS) -> RemoteEngine:
-    """The engines behind a router, once one of them is there. Raises Unavailable (`engine_unavailable`)."""
+def connect(
+    router: Any,
+    *,
+    resume: bool,
+    seconds: float = CONNECT_SECONDS,
+    elsewhere: Callable[[], dict[str, Any]] = dict,
+) -> RemoteEngine:
+    """The engines behind a router, once one of them is there; `elsewhere` as of `RemoteEngine`.
+
+    Raises Unavailable (`engine_unavailable`).
+    """
     ray = load_ray()
     facts: EngineFacts | None = ray.get(router.facts.remote(seconds))
     if facts is None:
@@ -57,4 +88,8 @@ def connect(router: Any, *, resume: bool, seconds: float = _CONNECT_SECONDS) -> 
             "machines for one, and the log of its actor.",
             code="engine_unavailable",
         )
-    return RemoteEngine(router, facts, resume=resume)
+    return RemoteEngine(router, facts, resume=resume, elsewhere=elsewhere)
+
+
+def _name(version: str) -> str:
+    return f"{ROUTER}:{version}"

@@ -52,14 +52,24 @@ class EngineLost(Exception):
 class RemoteEngine(Engine):
     """The engines of a cluster as one. Threads may share it."""
 
-    def __init__(self, router: Any, facts: EngineFacts, *, resume: bool = True) -> None:
+    def __init__(
+        self,
+        router: Any,
+        facts: EngineFacts,
+        *,
+        resume: bool = True,
+        elsewhere: Callable[[], dict[str, Any]] = dict,
+    ) -> None:
         """
         Args:
             router: the router's actor.
             facts: of its engines, which all have the same model.
             resume: whether an answer whose engine is lost goes on at another.
+            elsewhere: gives the routers of other versions of the service by version: a purge reaches their
+                engines too.
         """
         self._router, self._facts, self._resume = router, facts, resume
+        self._elsewhere = elsewhere
         self.options = facts.options
         self.config, self.tokenizer, self.chat_format = facts.config, facts.tokenizer, facts.chat_format
         self.name, self.fingerprint = facts.name, facts.fingerprint
@@ -102,7 +112,7 @@ class RemoteEngine(Engine):
 
     def purge(self, tag: str) -> int:
         """As `Engine.purge`, of every engine: complete on return. Raises Unavailable when it is not."""
-        return int(self._ask_router("purge", tag))
+        return int(self._ask_router("purge", tag)) + self._purge_elsewhere(tag)
 
     def logits(self, ids: Sequence[int]) -> Tensor:
         """As `Engine.logits`."""
@@ -291,6 +301,24 @@ class RemoteEngine(Engine):
                 return self._result(getattr(self._router, method).remote(*arguments), ANSWER_SECONDS)
             except EngineLost as error:
                 self._wait_for_router(end, error)
+
+    def _purge_elsewhere(self, tag: str) -> int:
+        """Purge the engines of other versions. A version that begins now has read nothing of what was deleted
+        before; one that has ended holds nothing."""
+        end, found = time.monotonic() + ROUTER_SECONDS, 0
+        left = self._elsewhere()
+        while left:
+            failed: EngineLost | None = None
+            for version, router in [*left.items()]:
+                try:
+                    found += int(self._result(router.purge.remote(tag), ANSWER_SECONDS))
+                    del left[version]
+                except EngineLost as error:
+                    failed = error
+            if failed is not None:
+                self._wait_for_router(end, failed)
+                left = {version: router for version, router in self._elsewhere().items() if version in left}
+        return found
 
     @staticmethod
     def _wait_for_router(end: float, error: EngineLost) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,6 +12,8 @@ from rag.errors import InvalidRequest, Unavailable
 
 NAMESPACE = "longleaf"
 """Of every actor of ours that has a name."""
+KNOCK_SECONDS = 2.0
+"""How long a head may take to accept a connection."""
 
 
 def load_ray() -> Any:
@@ -40,6 +43,8 @@ def join(address: str) -> Any:
     if ray.is_initialized():
         return ray
     try:
+        if address != "auto":
+            knock(address)  # Ray itself would wait for minutes
         ray.init(
             address=address,
             log_to_driver=False,
@@ -54,6 +59,12 @@ def join(address: str) -> Any:
             code="cluster_unreachable",
         ) from error
     return ray
+
+
+def knock(address: str) -> None:
+    """Raise OSError where nothing takes connections at `HOST:PORT`, ValueError where it is none."""
+    host, _, port = address.rpartition(":")
+    socket.create_connection((host.strip("[]"), int(port)), KNOCK_SECONDS).close()
 
 
 @contextmanager

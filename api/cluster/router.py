@@ -93,12 +93,11 @@ class Router:
         self._numbers = count(first)
         self.reused = self.read = 0
 
-    def add(self, engine: str, blocks: int, now: float = 0.0) -> None:
+    def add(self, engine: str, blocks: int) -> None:
         """Take an engine in, which can keep so many blocks."""
         if engine not in self.engines:
             self.engines[engine] = Load(Holdings(blocks))
             settle(self.engines.values())
-        self.engines[engine].seen = now
 
     def remove(self, engine: str) -> list[Placed]:
         """An engine is gone; gives what it was sent and has not ended."""
@@ -184,16 +183,11 @@ class Router:
         self.read += read
         self._queue.charge(asked.workspace, self._cost(read, written) - placed.charged)
 
-    def learn(self, engine: str, work: Work, now: float = 0.0) -> None:
+    def learn(self, engine: str, work: Work) -> None:
         """Take up what an engine says of itself."""
         if (load := self.engines.get(engine)) is not None:
             load.learn(work)
             settle(self.engines.values())
-            load.seen = now
-
-    def silent(self, before: float) -> list[str]:
-        """Engines that were last heard of before that time."""
-        return [name for name, load in self.engines.items() if load.seen < before]
 
     def stale(self, before: float) -> list[Placed]:
         """Requests sent before that time that have not come to their engine."""

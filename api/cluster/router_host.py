@@ -43,6 +43,8 @@ class _Known:
     handle: Any
     facts: EngineFacts
     stats: Stats
+    heard: float
+    retires: bool = False
 
 
 @dataclass
@@ -104,9 +106,13 @@ class RouterHost:
             for waiting in self._waiting.values():
                 self._router.ask(waiting.asked)
         new = name not in self._known
-        self._known[name] = _Known(engine, facts, stats)
-        self._router.add(name, facts.blocks, now)
-        self._router.learn(name, work_of(stats), now)
+        known = self._known.setdefault(name, _Known(engine, facts, stats, now))
+        known.stats, known.heard = stats, now
+        if known.retires and self._others(name):
+            self._router.remove(name)  # what it was sent it goes on with
+        else:
+            self._router.add(name, facts.blocks)
+            self._router.learn(name, work_of(stats))
         if new:
             log.info("engine %s is there", name)
             self._place()
@@ -170,6 +176,21 @@ class RouterHost:
         """Somebody could not reach an engine."""
         self._drop(name, "could not be reached")
 
+    async def retire(self, name: str) -> bool:
+        """An engine is to end: it is sent nothing more once there are others, and purges still reach it.
+
+        Returns whether there are others.
+        """
+        known = self._known.get(name)
+        if known is not None and not known.retires:
+            known.retires = True
+            log.info("engine %s is to end", name)
+        if self._router is not None and self._others(name):
+            self._router.remove(name)
+            self._place()
+            return True
+        return False
+
     async def purge(self, tag: str) -> int:
         """As `Engine.purge`, of every engine there is. It is complete on return: an engine that did not purge
         is gone, and one that was away forgets all before it is sent anything."""
@@ -226,6 +247,9 @@ class RouterHost:
             handle = self._known[placed.engine].handle
             waiting.place.set_result(Place(placed.ticket, placed.engine, handle, waiting.stamp))
 
+    def _others(self, name: str) -> bool:
+        return any(not known.retires for other, known in self._known.items() if other != name)
+
     def _drop(self, name: str, why: str) -> None:
         if self._known.pop(name, None) is None:
             return
@@ -244,9 +268,9 @@ class RouterHost:
         while True:
             await asyncio.sleep(1.0)
             now = time.monotonic()
+            for name in [name for name, known in self._known.items() if now - known.heard > SILENT_SECONDS]:
+                self._drop(name, "is silent")
             if self._router is not None:
-                for name in self._router.silent(now - SILENT_SECONDS):
-                    self._drop(name, "is silent")
                 for placed in self._router.stale(now - STALE_SECONDS):
                     self._router.end(placed.ticket)
                 self._place()

@@ -37,7 +37,6 @@ class Load:
         writing: tokens that it may still write for what it was sent.
         requests: what it was sent and has not ended.
         read_seconds, write_seconds: of a token, as it is reckoned with; see `settle`.
-        seen: when it last said something.
     """
 
     holdings: Holdings
@@ -46,7 +45,6 @@ class Load:
     requests: int = 0
     read_seconds: float = READ_SECONDS
     write_seconds: float = WRITE_SECONDS
-    seen: float = 0.0
     _before: Work = field(default_factory=Work)
     _read: float | None = None
     _write: float | None = None

@@ -88,5 +88,5 @@ class Fleet:
             member.told = now
             read = engine.prompt_tokens - engine.cached_tokens
             work = Work(read, engine.new_tokens, engine.reading_seconds, engine.writing_seconds)
-            self.router.learn(name, work, now)
+            self.router.learn(name, work)
         self._clock.at(now + seconds, lambda: self._step(name, member))

@@ -139,3 +139,25 @@ class Nodes:
         if self._joined:
             ray.shutdown()
         self.cluster.shutdown()
+
+
+def start_worker(address: str, ip: str, cpus: float) -> Any:
+    """A node of the cluster at an address, which this process keeps and which is at `ip` itself."""
+    from ray._private.node import Node  # noqa: PLC0415
+    from ray._private.parameter import RayParams  # noqa: PLC0415
+
+    given = RayParams(
+        gcs_address=address,
+        node_ip_address=ip,
+        num_cpus=cpus,
+        num_gpus=0,
+        object_store_memory=STORE,
+        resources={"worker": 2},
+        node_manager_port=0,
+        dashboard_agent_listen_port=None,
+        min_worker_port=0,
+        max_worker_port=0,
+        runtime_env_agent_port=_free_port(),
+        include_log_monitor=False,
+    )
+    return Node(given, head=False, shutdown_at_exit=False, spawn_reaper=False)
