@@ -83,5 +83,5 @@ def _last_line(text: str) -> str:
 
 
 def _changes(deployment: Any) -> bool:
-    others = sum(count for state, count in deployment.replica_states.items() if state != "RUNNING")
-    return others > 0 or deployment.status != "HEALTHY"
+    others = any(count for state, count in deployment.replica_states.items() if state != "RUNNING")
+    return others or bool(deployment.status != "HEALTHY")

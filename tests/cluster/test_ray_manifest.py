@@ -58,7 +58,7 @@ def test_what_it_names_is_in_the_application(config: dict[str, Any]) -> None:
     Settings(_env_file=None, **application["args"])
     source = inspect.getsource(serve_app.application)
     for deployment in application["deployments"]:
-        assert f'name="{deployment["name"]}"' in source
+        assert deployment["name"] == serve_app.API or f'name="{deployment["name"]}"' in source
 
 
 @pytest.mark.parametrize("version", VERSIONS)
