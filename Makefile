@@ -10,7 +10,7 @@ ARGS ?=
 # Two processes, each with a PostgreSQL and models of its own. What starts a cluster or a browser has targets of its own:
 # a browser's library keeps an event loop running in the process, in which no other can.
 PYTEST = $(BIN)/python -m pytest
-SHARED = -n 2 --dist loadfile --ignore=tests/cluster --ignore=tests/page
+SHARED = -n 2 --dist loadfile --deselect=tests/cluster --deselect=tests/page
 
 .PHONY: help run test slow browser cluster soak long demo setup setup-dev python lint format types imports bare docs wheel profiles compose lock clean
 
