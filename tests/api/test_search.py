@@ -46,7 +46,7 @@ def test_a_search_asks_the_database_as_often_for_many_documents_as_for_one(clien
         found = client.post("/search", json={"query": "rent in guilders"}).json()["results"]
         assert len({each["document_id"] for each in found}) == number + 1
         often.append(len(asked))
-    assert often == [5, 5, 5]
+    assert often == [3, 3, 3]
 
 
 def test_a_search_knows_pages(sqlite_client: TestClient) -> None:
