@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from ingest.parsers.builder import NOT_ALNUM, heading_label
+from ingest.parsers.builder import heading_label, letters_and_digits
 
 _MAX_HEADER = 600  # characters of a table's header row that are repeated
 
@@ -40,24 +40,19 @@ def embedding_text(chunk: ChunkLike, text: str, title: str | None) -> str:
     """
     body = re.sub(r"[^\S\n]+", " ", text[chunk.start : chunk.end])
     body = re.sub(r"\s*\n\s*", "\n", body).strip()
-    opening = _essence(body[:1000])
+    opening = letters_and_digits(body[:1000])
     headings = list(chunk.headings)
     for kept in range(len(headings)):
-        if opening.startswith(_essence(" ".join(headings[kept:]))):
+        if opening.startswith(letters_and_digits(" ".join(headings[kept:]))):
             del headings[kept:]
             break
     named = (title or "").strip()[:120]
-    seen = _essence(named)
-    if named and (any(_essence(h) == seen for h in chunk.headings) or opening.startswith(seen)):
+    seen = letters_and_digits(named)
+    if named and (any(letters_and_digits(h) == seen for h in chunk.headings) or opening.startswith(seen)):
         named = ""
     # The last one may be the header row of a table, whose columns all count.
     path = " > ".join([*(heading[:120] for heading in headings[-4:-1]), *headings[-1:]])
     return "\n".join(part for part in (named, path, body) if part)
-
-
-def _essence(text: str) -> str:
-    """Letters and digits only, so that marks and line ends do not hide that two texts are the same."""
-    return NOT_ALNUM.sub("", text.casefold())
 
 
 def headers_in_force(text: str, atoms: Sequence[Atom], *, loose: bool) -> list[tuple[int, int]]:

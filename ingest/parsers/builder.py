@@ -131,7 +131,7 @@ def raise_if_starved(error: etree.XMLSyntaxError) -> None:
 _MARKDOWN_MARKS = re.compile(r"[*_`#]+|<[^<>]{1,200}>|!?\[([^\]]{0,200})\]\([^)]{0,500}\)")
 
 
-NOT_ALNUM = re.compile(r"[\W_]+")
+_NOT_ALNUM = re.compile(r"[\W_]+")
 _HASHES = re.compile(r"\s*#{1,6}[ \t]+")
 
 
@@ -143,7 +143,12 @@ def heading_label(source: str, *, markdown: bool) -> str:
     return " ".join(source.split())[:200]
 
 
+def letters_and_digits(text: str) -> str:
+    """Nothing else, in small letters, so that marks and line ends do not hide that two texts are the same."""
+    return _NOT_ALNUM.sub("", text.casefold())
+
+
 def essence(text: str) -> str:
     """Letters and digits without the number in front, by which an outline's titles are found on pages."""
-    plain = NOT_ALNUM.sub("", text.casefold())
+    plain = letters_and_digits(text)
     return plain.lstrip("0123456789") or plain

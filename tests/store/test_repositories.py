@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 import numpy as np
 import pytest
-from sqlalchemy import event, insert, update
+from sqlalchemy import Connection, event, insert, update
 from sqlalchemy.orm import Session
 
 from ingest import jobs
@@ -358,22 +359,29 @@ def test_slices_are_those_of_the_text(filled: Filled) -> None:
         }
 
 
+@contextmanager
+def statements(connection: Connection) -> Iterator[list[tuple[str, Any]]]:
+    """What the database is asked meanwhile, with its parameters."""
+    asked: list[tuple[str, Any]] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        asked.append((statement, parameters))
+
+    event.listen(connection, "before_cursor_execute", note)
+    yield asked
+    event.remove(connection, "before_cursor_execute", note)
+
+
 def test_chunks_are_read_with_their_texts_in_one_statement(filled: Filled) -> None:
     """Across the ends of what a text is stored in, too, and by keys alone."""
     ends = [(0, 5), (TEXT_SEGMENT - 3, TEXT_SEGMENT + 3), (TEXT_SEGMENT, 2 * TEXT_SEGMENT), (100, len(TEXT))]
     with filled.db.session() as session:
         for key, (start, end) in zip(filled.chunks[MINE], ends, strict=True):
             session.execute(update(Chunk).where(Chunk.id == key).values(start=start, end=end))
-    asked: list[tuple[str, Any]] = []
-
-    def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
-        asked.append((statement, parameters))
-
     with filled.db.glance() as session:
         connection = session.connection()
-        event.listen(connection, "before_cursor_execute", note)
-        found = Chunks(session, MINE).read([*filled.chunks[MINE], *filled.chunks[THEIRS], 10**9])
-        event.remove(connection, "before_cursor_execute", note)
+        with statements(connection) as asked:
+            found = Chunks(session, MINE).read([*filled.chunks[MINE], *filled.chunks[THEIRS], 10**9])
         assert len(asked) == 1
         if filled.db.dialect == "sqlite":
             plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {asked[0][0]}", asked[0][1]).all()
@@ -388,16 +396,10 @@ def test_chunks_are_read_with_their_texts_in_one_statement(filled: Filled) -> No
 def test_ranges_are_found_by_their_key_however_many_texts_there_are(filled: Filled) -> None:
     ranges = [(filled.ready[scope], 1, start, start + 5) for scope in (MINE, THEIRS) for start in (0, 70_000)]
     ranges += [("doc_of_nobody", 1, 0, 3), (filled.ready[MINE], 1, 7, 7)]
-    asked: list[tuple[str, Any]] = []
-
-    def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
-        asked.append((statement, parameters))
-
     with filled.db.read() as session:
         connection = session.connection()
-        event.listen(connection, "before_cursor_execute", note)
-        texts = read_ranges(session, ranges)
-        event.remove(connection, "before_cursor_execute", note)
+        with statements(connection) as asked:
+            texts = read_ranges(session, ranges)
         assert texts == [*[TEXT[start : start + 5] for _ in "ab" for start in (0, 70_000)], "", ""]
         assert len(asked) == 1
         if filled.db.dialect == "sqlite":

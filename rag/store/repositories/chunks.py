@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache, partial
 from typing import Any
 
@@ -94,27 +94,14 @@ class Chunks(Repository):
 
     def live(self, ids: Sequence[int]) -> dict[int, LiveChunk]:
         """Those of the given chunks that belong to a live generation: a deleted one can't be among them."""
-        found: dict[int, LiveChunk] = {}
-        for first in range(0, len(ids), _SOME_IDS):
-            wanted = [int(key) for key in ids[first : first + _SOME_IDS]]
-            for row in self._fetch(partial(_live_chunks, texts=False), ids=wanted):
-                if row.collection_id is not None:
-                    found[row.id] = _live_record(row, row)
-        return found
+        return {row.id: _live_record(row, row) for row in self._live_rows(ids, texts=False)}
 
     def read(self, ids: Sequence[int]) -> dict[int, tuple[LiveChunk, str]]:
         """The same with their texts, in a single statement for up to 500 of them."""
         found: dict[int, tuple[LiveChunk, str]] = {}
-        for first in range(0, len(ids), _SOME_IDS):
-            wanted = [int(key) for key in ids[first : first + _SOME_IDS]]
-            for row in self._fetch(partial(_live_chunks, texts=True), ids=wanted):
-                if row.collection_id is None:
-                    continue
-                if row.id in found:
-                    chunk, text = found[row.id]
-                    found[row.id] = chunk, text + (row.part or "")
-                else:
-                    found[row.id] = _live_record(row, row), row.part or ""
+        for row in self._live_rows(ids, texts=True):
+            chunk, text = found.get(row.id) or (_live_record(row, row), "")
+            found[row.id] = chunk, text + (row.part or "")
         return found
 
     def texts(self, ids: Sequence[int]) -> dict[int, str]:
@@ -152,6 +139,14 @@ class Chunks(Repository):
         if collection_id is not None:
             query = query.where(Document.collection_id == collection_id)
         return self._session.scalar(query) or 0
+
+    def _live_rows(self, ids: Sequence[int], *, texts: bool) -> Iterator[_Columns]:
+        """The rows of `_live_chunks` for these keys, a bounded number in each statement."""
+        for first in range(0, len(ids), _SOME_IDS):
+            wanted = [int(key) for key in ids[first : first + _SOME_IDS]]
+            for row in self._fetch(partial(_live_chunks, texts=texts), ids=wanted):
+                if row.collection_id is not None:
+                    yield row
 
     def _live(self) -> Select[Chunk, Document]:
         return (
