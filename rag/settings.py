@@ -112,7 +112,7 @@ class Settings(BaseSettings):
     index: Literal["auto", "flat", "pq"] = Field(
         "auto",
         description="How vectors are searched: `flat` scans them all exactly, `pq` scans 4-bit codes and "
-        "scores the best exactly; `auto` takes `pq` from 150,000 chunks in a collection on.",
+        "scores the best exactly; `auto` takes `pq` from 50,000 chunks in a collection on.",
     )
     reranker: str = Field(
         "",

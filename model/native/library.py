@@ -22,6 +22,7 @@ _SIGNATURES: dict[str, tuple[type, ...]] = {
     "longleaf_attend": (_POINTER, _INT),
     "longleaf_logits": (*[_POINTER] * 4, _INT),
     "longleaf_lists": (_POINTER,),
+    "longleaf_halves": (_POINTER, _POINTER, _LONG, _LONG, _POINTER, _POINTER),
 }
 
 

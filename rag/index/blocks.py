@@ -7,10 +7,10 @@ registers (André et al. 2017); they only choose what is then scored exactly.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import faiss
@@ -114,11 +114,9 @@ class Block:
         raw: Codes = faiss.rev_swig_ptr(self.exact.codes.data(), 2 * count * dimension)
         return raw.view(np.float16).reshape(count, dimension)
 
-    def decoded(self, vectors: NDArray[np.float16]) -> Floats:
-        """Return some vectors as float32: FAISS reads float16 several times as fast as NumPy."""
-        with one_thread():
-            found: Floats = self.exact.sa_decode(vectors.view(np.uint8))
-        return found
+    def scores(self, query: Floats, rows: Rows | None = None) -> Floats:
+        """Return the inner product of each vector, or of those at `rows`, with `query` (see `inner`)."""
+        return inner(self.vectors, query, rows)
 
     @cached_property
     def _drawn(self) -> NDArray[np.uint64]:
@@ -168,10 +166,12 @@ class Block:
 
     def nearest(self, query: Floats, k: int, rows: Rows | None = None) -> tuple[Rows, Floats]:
         """Return rows and nearly exact inner products of the `k` best, among `rows` (ascending) if given."""
-        if rows is not None and len(rows) <= FEW:
-            scores = inner(self.decoded(self.vectors[rows]), query)
-            best = np.argsort(-scores, kind="stable")[:k]
-            return rows[best], scores[best]
+        if kernel() is not None or (rows is not None and len(rows) <= FEW):
+            scores = self.scores(query, rows)
+            best = (
+                np.argpartition(scores, len(scores) - k)[-k:] if k < len(scores) else np.arange(len(scores))
+            )
+            return best if rows is None else rows[best], scores[best]
         with one_thread():
             found, places = self.exact.search(
                 query.reshape(1, -1), min(k, len(self)), params=self._only(rows)
@@ -181,6 +181,9 @@ class Block:
 
     def above(self, query: Floats, least: float, rows: Rows | None = None) -> Rows:
         """Return all rows whose inner product is more than `least`, among `rows` (ascending) if given."""
+        if kernel() is not None:
+            over = np.flatnonzero(self.scores(query, rows) > least)
+            return over if rows is None else rows[over]
         with one_thread():
             _, _, found = self.exact.range_search(query.reshape(1, -1), least, params=self._only(rows))
         return np.asarray(found, dtype=np.int64)
@@ -201,13 +204,26 @@ class Block:
         return places[0][here], found[0][here]
 
 
-def inner(vectors: Floats, query: Floats) -> Floats:
-    """Return the inner product of each of `vectors` [n, dimension] with `query`.
+@cache
+def kernel() -> Callable[[NDArray[np.float16], Floats, Rows | None], Floats] | None:
+    """The compiled product of float16 rows, None where there is none for this machine: FAISS scans then."""
+    from model.native.halves import products  # noqa: PLC0415  # it brings torch, which other commands lack
+    from model.native.library import library  # noqa: PLC0415
+
+    return None if library() is None else products
+
+
+def inner(vectors: NDArray[np.float16], query: Floats, rows: Rows | None = None) -> Floats:
+    """Return the inner product of each of `vectors` [n, dimension], or of those at `rows`, with `query`.
 
     A vector's is the same to the bit wherever in a matrix it stands, which that of a matrix product is not:
     indexes with other neighbours must agree.
     """
-    found: Floats = np.einsum("ij,j->i", np.ascontiguousarray(vectors), np.ascontiguousarray(query))
+    products, asked = kernel(), np.ascontiguousarray(query, dtype=np.float32)
+    if products is not None:
+        return products(vectors, asked, rows)
+    some = vectors if rows is None else vectors[rows]
+    found: Floats = np.einsum("ij,j->i", some.astype(np.float32), asked)
     return found
 
 

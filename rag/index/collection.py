@@ -22,7 +22,8 @@ from rag.index.vectors import Kind, Looking, VectorIndex
 from rag.observing import NOBODY, Observer
 
 APART = 20_000
-"""Chunks from which on both legs are searched at the same time: each takes a millisecond there."""
+"""Vectors to be read from which on both legs are searched at the same time: each takes a millisecond there,
+and to share the work takes half of one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,7 +151,8 @@ class CollectionIndex:
         allowed = None
         if documents is not None:
             allowed = ascending(ids_of(self.documents[d][1] for d in documents if d in self.documents))
-        looking, apart = self.vectors.looking(vector, k, allowed), len(self) >= APART
+        looking = self.vectors.looking(vector, k, allowed)
+        apart = looking.reading >= APART
         with beside(partial(_observed, looking, observer), apart) as dense:
             with observer.stage("lexical"):
                 sought, counted = words()

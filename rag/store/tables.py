@@ -30,7 +30,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 DEFAULT_WORKSPACE = "ws_default"
 
-TEXT_SEGMENT = 65_536
+TEXT_SEGMENT = 16_384
 """Code points in one row of `texts`: a quote from a long book reads one or two rows, never the whole book."""
 
 

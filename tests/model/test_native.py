@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -21,6 +22,7 @@ from model.attention.native import NativeAttend
 from model.kv.pool import KVPool
 from model.llama.rope import rotate
 from model.native import FEW_ROWS, available, kernels, level
+from model.native.halves import products
 from model.native.levels import LIBRARIES, levels
 from model.native.library import library
 from model.native.matrix import Codes, Matrix, dense, floats, pack, quantise
@@ -28,6 +30,7 @@ from model.native.stack import Ends, Layer, Stack
 
 DTYPES = [torch.float32, torch.bfloat16]
 CPU = torch.device("cpu")
+WIDTHS = (1, 15, 32, 75, 384)
 
 
 def made(kind: str, rows: int, cols: int) -> Codes:
@@ -261,6 +264,21 @@ def test_a_stack_gives_what_its_kernels_give(dtype: torch.dtype) -> None:
     assert list(stack.logits(ids, layout, rotations, [1, 3]).best or ()) == [0, 0]
 
 
+@pytest.mark.parametrize("width", WIDTHS)
+def test_half_floats_times_a_query(width: int) -> None:
+    drawn = np.random.default_rng(width)
+    rows = np.concatenate([drawn.normal(size=(13, width)), np.full((2, width), 3e-6)]).astype(np.float16)
+    query = drawn.normal(size=width).astype(np.float32)
+    found = products(rows, query)
+    wide, asked = rows.astype(np.float64), query.astype(np.float64)
+    # Higham 2002, section 3.1
+    assert (np.abs(found - wide @ asked) <= (width + 1) * 2.0**-24 * (np.abs(wide) @ np.abs(asked))).all()
+    for some in ([], [4], [14, 0, 0, 7, 3], list(range(15))):
+        which = np.array(some, dtype=np.int64)
+        assert products(rows, query, which).tobytes() == found[which].tobytes(), "each row its own"
+    assert products(rows[1:], query).tobytes() == found[1:].tobytes(), "wherever it stands"
+
+
 def test_any_number_of_threads_gives_the_same_bits() -> None:
     before = torch.get_num_threads()
     matrix, x = pack(made("q4", 4096, 512)), torch.randn(3, 512)
@@ -306,6 +324,8 @@ for dtype in tests.DTYPES:
     tests.test_a_stack_gives_what_its_kernels_give(dtype)
 tests.test_unpacking_gives_the_same_numbers("q4_k")
 tests.test_attention_equals_the_formula_and_every_row_its_own()
+for width in tests.WIDTHS:
+    tests.test_half_floats_times_a_query(width)
 """
 
 

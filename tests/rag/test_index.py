@@ -16,6 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from rag.index import lexical, scoring, snapshot, vectors
 from rag.index.analysis import NAMES_END, codes
+from rag.index.blocks import Block
 from rag.index.collection import CollectionIndex, IndexedDocument, ReadWriteLock
 from rag.index.lexical import NAMES, PAIRS, RARE, SHARE, LexicalIndex
 from rag.index.vectors import VectorIndex
@@ -410,6 +411,24 @@ def test_codes_find_nearly_all_of_the_nearest_and_filters_all_of_them() -> None:
     for query in _clustered(2, 20, 64).astype(np.float32):
         assert coded.search(query, 10, allowed)[0].tolist() == flat.search(query, 10, allowed)[0].tolist()
         assert coded.exact(query, 10).tolist() == flat.search(query, 10)[0].tolist()
+
+
+def test_what_the_codes_choose_depends_on_no_block() -> None:
+    rows, query = _clustered(5, 24_000, 64), _clustered(6, 1, 64)[0].astype(np.float32)
+    rows = rows[np.argsort(-(rows.astype(np.float32) @ query))]  # one block has all of the best, and more
+    ids = np.arange(len(rows))
+    whole = VectorIndex("pq")
+    whole.add(ids, rows)
+    book = whole.codebook
+    assert book is not None
+    parts = [slice(first, first + 6000) for first in range(0, len(rows), 6000)]
+    parted = VectorIndex("pq", [Block.of(ids[part], rows[part]).coded(book) for part in parts])
+    assert [len(block) for block in parted.blocks] == [6000] * 4
+    for asked in (query, *_clustered(8, 5, 64).astype(np.float32)):
+        for k in (10, 200):
+            one, several = whole.search(asked, k), parted.search(asked, k)
+            assert one[0].tolist() == several[0].tolist()
+            assert one[1].tolist() == several[1].tolist()
 
 
 def test_a_change_leaves_large_blocks_as_they_are() -> None:

@@ -62,11 +62,15 @@ INLINE vi lane_numbers(void) {
 
 // Sum and maximum over the lanes, always in the same order.
 INLINE float sum_lanes(vf v) {
+#if defined(__AVX512F__)
+    return _mm512_reduce_add_ps((__m512)v);  // halves as below
+#else
     float a[LANES];
     store(a, v);
     for (int width = LANES / 2; width; width /= 2)
         for (int i = 0; i < width; i++) a[i] += a[i + width];
     return a[0];
+#endif
 }
 INLINE float max_lanes(vf v) {
 #if defined(__AVX512F__)
