@@ -27,6 +27,7 @@ from typing import Any, Final, cast
 from sqlalchemy import CursorResult, case, select, update
 from sqlalchemy.orm import Session
 
+from ingest.bell import ring_after_commit
 from ingest.leases import LEASE_SECONDS, Lease, LeaseLost, at_once, fenced, now
 from ingest.queue import Turn, due, priority_of
 from rag.errors import Conflict, Unavailable
@@ -91,6 +92,7 @@ def enqueue(
     )
     session.add(row)
     session.flush()
+    ring_after_commit(session)
     return job_record(row)
 
 
@@ -267,6 +269,7 @@ def retry(db: Database, scope: Scope, document_id: str) -> DocumentRow:
         Versions(session, scope).advance(
             document_id, job.generation, status="queued", error_code=None, error_detail=None
         )
+        ring_after_commit(session)
         return documents.get(document_id)
 
 

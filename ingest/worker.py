@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Self
 
 from ingest import jobs
+from ingest.bell import hear
 from ingest.keeping.gc_shared import clear_shared
 from ingest.keeping.leftovers import clear_leftovers
 from ingest.keeping.reembed import requeue_refused
@@ -64,6 +65,7 @@ class Worker:
         self._lease_seconds = lease_seconds
         self._stopping = threading.Event()
         self._wake = threading.Event()
+        hear(db.engine.url, self._wake)
         self._unrecovered = threading.Event()
         self._recovery = threading.Lock()
         self._turns = Turns()
@@ -98,10 +100,6 @@ class Worker:
             if self._unrecovered.is_set():
                 self._recover()
                 self._unrecovered.clear()
-
-    def notify(self) -> None:
-        """Say that a job was queued, so that it does not wait for the next poll."""
-        self._wake.set()
 
     def stop(self, timeout: float = 30.0) -> bool:
         """Give running jobs back at their next step and end the threads; False if one did not end in time."""

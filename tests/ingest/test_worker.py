@@ -102,7 +102,6 @@ def test_threads_take_what_is_uploaded_until_they_are_stopped(desk: Desk) -> Non
     running.start()
     assert running.alive
     after = desk.upload(b"uploaded while it runs").document.id
-    running.notify()
     _eventually(lambda: len(published) == 2)
     assert sorted(published) == sorted((desk.collection_id, i) for i in (before, after))
     assert running.stop()
@@ -115,7 +114,25 @@ def test_threads_take_what_is_uploaded_until_they_are_stopped(desk: Desk) -> Non
     assert running.stop()
 
 
-def test_an_upload_is_noticed_without_a_word(desk: Desk) -> None:
+def test_what_this_process_queues_is_taken_at_once(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "POLL_SECONDS", 600.0)
+    again = desk.upload(b"not wanted, then wanted").document.id
+    jobs.cancel(desk.db, DEFAULT_SCOPE, again)
+    running, looked = Worker(desk.db, desk.settings, desk.embedder), threading.Semaphore(0)
+    take = running._take
+    monkeypatch.setattr(running, "_take", lambda *given: take(*given) or looked.release())
+    running.start()
+    for _ in range(2):
+        assert looked.acquire(timeout=20), "each thread has found nothing and sleeps"
+    uploaded = desk.upload(b"uploaded while they sleep").document.id
+    _eventually(lambda: desk.get(uploaded).status == "ready")
+    jobs.retry(desk.db, DEFAULT_SCOPE, again)
+    _eventually(lambda: desk.get(again).status == "ready")
+    assert running.stop()
+
+
+def test_what_another_process_queues_is_noticed(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs, "ring_after_commit", lambda _session: None)
     running = Worker(desk.db, desk.settings, desk.embedder)
     running.start()
     document_id = desk.upload(b"found by polling").document.id
@@ -179,7 +196,6 @@ def test_a_cancel_is_noticed_in_the_middle_of_the_work(desk: Desk) -> None:
     jobs.cancel(desk.db, DEFAULT_SCOPE, document_id)
     slow.go_on.set()
     after = desk.upload(b"the next one").document.id
-    running.notify()
     _eventually(lambda: desk.get(after).status == "ready")
     assert desk.get(document_id).status == "cancelled"
     assert running.stop()
