@@ -1,8 +1,9 @@
-"""Blocks of vectors: rows that never change, as FAISS scans them exactly and, coded, ten times as fast.
+"""Blocks of vectors: rows that never change, scanned exactly and, coded, several times as fast.
 
-A block holds float16, as the database does, so an exact score is that of the stored vector. Coded blocks hold
-a product quantiser's codes besides (Jégou et al. 2011; four bits for two numbers), which FAISS adds up from
-registers (André et al. 2017); they only choose what is then scored exactly.
+A block holds float16, as the database does, so an exact score is that of the stored vector. FAISS holds them;
+they are multiplied by our own kernel where there is one, by FAISS otherwise. Coded blocks hold a product
+quantiser's codes besides (Jégou et al. 2011; four bits for two numbers), which FAISS adds up from registers
+(André et al. 2017); they only choose what is then scored exactly.
 """
 
 from __future__ import annotations
@@ -168,9 +169,7 @@ class Block:
         """Return rows and nearly exact inner products of the `k` best, among `rows` (ascending) if given."""
         if kernel() is not None or (rows is not None and len(rows) <= FEW):
             scores = self.scores(query, rows)
-            best = (
-                np.argpartition(scores, len(scores) - k)[-k:] if k < len(scores) else np.arange(len(scores))
-            )
+            best = np.argpartition(-scores, k)[:k] if k < len(scores) else np.arange(len(scores))
             return best if rows is None else rows[best], scores[best]
         with one_thread():
             found, places = self.exact.search(

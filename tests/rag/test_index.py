@@ -7,6 +7,7 @@ import json
 import tempfile
 import threading
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from rag.index import lexical, scoring, snapshot, vectors
+from rag.index import blocks, lexical, scoring, snapshot, vectors
 from rag.index.analysis import NAMES_END, codes
 from rag.index.blocks import Block
 from rag.index.collection import CollectionIndex, IndexedDocument, ReadWriteLock
@@ -429,6 +430,24 @@ def test_what_the_codes_choose_depends_on_no_block() -> None:
             one, several = whole.search(asked, k), parted.search(asked, k)
             assert one[0].tolist() == several[0].tolist()
             assert one[1].tolist() == several[1].tolist()
+
+
+@pytest.mark.parametrize("kind", ["flat", "pq"])
+def test_the_kernel_finds_what_faiss_finds(
+    kind: Literal["flat", "pq"], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = VectorIndex(kind)
+    index.add(np.arange(9000), _clustered(9, 9000, 64))
+    index.add(np.arange(9000, 9700), _clustered(10, 700, 64))
+    asked = _clustered(11, 5, 64).astype(np.float32)
+    among = (None, np.arange(100, 9700, 2), np.arange(50, 9700, 300))  # all, by a bitmap, picked
+    assert blocks.kernel() is not None, "run python -m model.native.build"
+    ours = [index.search(query, 20, allowed) for query in asked for allowed in among]
+    monkeypatch.setattr(blocks, "kernel", lambda: None)
+    theirs = [index.search(query, 20, allowed) for query in asked for allowed in among]
+    for (ids, scores), (same, close) in zip(ours, theirs, strict=True):
+        assert ids.tolist() == same.tolist()
+        assert np.abs(scores - close).max() < 1e-6
 
 
 def test_a_change_leaves_large_blocks_as_they_are() -> None:
