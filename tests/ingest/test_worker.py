@@ -13,7 +13,9 @@ import pytest
 from ingesting import Desk, WordEmbedder
 
 from ingest import jobs, leases, worker
+from ingest.outcomes import Outcome
 from ingest.pipeline import Step
+from ingest.queue import Turn
 from ingest.worker import Worker
 from rag.errors import Unavailable
 from rag.settings import Settings
@@ -120,7 +122,14 @@ def test_what_this_process_queues_is_taken_at_once(desk: Desk, monkeypatch: pyte
     jobs.cancel(desk.db, DEFAULT_SCOPE, again)
     running, looked = Worker(desk.db, desk.settings, desk.embedder), threading.Semaphore(0)
     take = running._take
-    monkeypatch.setattr(running, "_take", lambda *given: take(*given) or looked.release())
+
+    def watched(owner: str, turn: Turn) -> Outcome | None:
+        outcome = take(owner, turn)
+        if outcome is None:
+            looked.release()
+        return outcome
+
+    monkeypatch.setattr(running, "_take", watched)
     running.start()
     for _ in range(2):
         assert looked.acquire(timeout=20), "each thread has found nothing and sleeps"

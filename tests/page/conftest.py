@@ -95,6 +95,13 @@ def server(data_folder: Path) -> Iterator[str]:
 
 
 @pytest.fixture
+def empty_server(tmp_path: Path) -> Iterator[str]:
+    """Origin of a server that has no document yet."""
+    with started(tmp_path) as origin:
+        yield origin
+
+
+@pytest.fixture
 def guarded(tmp_path: Path) -> Iterator[tuple[str, str]]:
     """Origin of a server that asks for keys, and its first one."""
     with started(tmp_path, LONGLEAF_AUTH="on") as origin:

@@ -37,6 +37,9 @@ new Uploads({
   onDuplicate: (id) => documents.reveal(id),
 });
 
+// A server that does not answer soon must not leave the page bare.
+const PATIENCE_MS = 1000;
+
 const toggle = byId("library-toggle");
 function showLibrary(open) {
   document.body.classList.toggle("shows-library", open);
@@ -59,4 +62,6 @@ watchSignIn();
 offerViews();
 watchReadiness(() => { collections.load().catch(() => {}); documents.refresh(); });
 collections.load().catch(() => {}).finally(() => talks.followLink());
-documents.refresh();
+const settle = () => document.body.classList.add("is-known");
+setTimeout(settle, PATIENCE_MS);
+documents.refresh().finally(settle);
