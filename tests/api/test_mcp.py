@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,15 +14,19 @@ import anyio
 import httpx
 import pytest
 from mcp import Client, StdioServerParameters
-from mcp.shared.exceptions import MCPError
+from mcp.shared.exceptions import MCPDeprecationWarning, MCPError
+from mcp.types import METHOD_NOT_FOUND, ResourceTemplateReference
 
 from api.app import create_app
 from api.loaders import Loaders
 from api.wiring import Service
 from rag.settings import Settings
 from tests.api.conftest import LEASE, listening, ready
+from tests.docs import reading
 
 ROOT = Path(__file__).resolve().parents[2]
+LEGACY = {"send_ping", "set_logging_level", "subscribe_resource", "unsubscribe_resource"}
+"""What the protocol had until 2025."""
 QUESTION = "How long is the notice period?"
 
 
@@ -107,6 +113,51 @@ def test_over_http(url: str, mode: str) -> None:
             await wrong_ways(client)
 
     anyio.run(run)
+
+
+async def outcome(client: Client, name: str, document: str) -> str:
+    """What comes of a request of the client, in the words of docs/clients.md."""
+    template = ResourceTemplateReference(uri="longleaf://documents/{id}", type="ref/resource")
+    given: dict[str, tuple[Any, ...]] = {
+        "call_tool": ("search", {"query": "notice"}),
+        "complete": (template, {"name": "id", "value": "doc"}),
+        "get_prompt": ("any",),
+        "read_resource": (document,),
+        "send_progress_notification": ("token", 0.5),
+        "set_logging_level": ("debug",),
+        "subscribe_resource": (document,),
+        "unsubscribe_resource": (document,),
+    }
+    try:
+        with anyio.fail_after(60), warnings.catch_warnings(action="ignore", category=MCPDeprecationWarning):
+            if name == "listen":
+                async with client.listen(tools_list_changed=True):
+                    return "answered"
+            found = await getattr(client, name)(*given.get(name, ()))
+    except MCPError as error:
+        if error.code != METHOD_NOT_FOUND:
+            raise
+        return "not offered"
+    return "taken" if found is None else "answered"
+
+
+def test_the_clients_requests_are_answered_as_documented(url: str) -> None:
+    documented = {
+        reading.code(row[0]): row[1] for row in reading.table(reading.read("docs/clients.md"), "`mcp.Client`")
+    }
+    requests = {name for name, _ in inspect.getmembers(Client, inspect.isfunction) if name[0] != "_"}
+    assert set(documented) == requests
+
+    async def run() -> dict[str, str]:
+        async with Client(url) as client:
+            document = str((await client.list_resources()).resources[0].uri)
+            modern = {name: await outcome(client, name, document) for name in sorted(requests - LEGACY)}
+        async with Client(url, mode="legacy") as client:
+            return modern | {name: await outcome(client, name, document) for name in sorted(LEGACY)}
+
+    assert anyio.run(run) == documented
+    answered = [name for name, what in documented.items() if what == "answered"]
+    assert f"{len(answered)} of {len(documented)} are answered." in reading.read("docs/clients.md")
 
 
 @pytest.mark.slow
