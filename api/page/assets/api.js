@@ -72,6 +72,8 @@ export function listDocuments(collection, { limit = 100, cursor = null } = {}) {
   return getJson(`documents?${query}`);
 }
 
+export const search = async (body, signal) => (await (await postJson("search", body, { signal })).json()).results;
+
 export const getDocument = (id) => getJson(`documents/${segment(id)}`);
 export const deleteDocument = (id) => send(`documents/${segment(id)}`, { method: "DELETE" });
 export const retryDocument = async (id) => (await send(`documents/${segment(id)}/retry`, { method: "POST" })).json();

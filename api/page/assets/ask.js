@@ -60,7 +60,7 @@ export class Asking {
     if (event.isComposing) return;
     if (event.key === "Enter" && !event.shiftKey) {
       event.preventDefault();
-      this.#submit();
+      byId("ask").requestSubmit();
     } else if (event.key === "ArrowUp" && this.#field.selectionStart === 0 && this.#asked.length) {
       event.preventDefault();
       this.#recall(-1);

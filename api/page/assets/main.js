@@ -5,6 +5,7 @@ import { Asking } from "./ask.js";
 import { Collections } from "./collections.js";
 import { Documents } from "./documents.js";
 import { byId, setText } from "./dom.js";
+import { Finds } from "./find.js";
 import { offerViews, openView } from "./menu.js";
 import { Reader } from "./reader.js";
 import { watchReadiness } from "./readiness.js";
@@ -22,9 +23,12 @@ const documents = new Documents({
   onOpen: (doc, opener) => reader.showDocument(doc, opener),
   onAbout: (doc, opener) => about.show(doc, opener),
 });
+const scope = () => ({ collection: collections.current, chosen: documents.chosen, ready: documents.ready, total: documents.total });
+const cite = (passages, index, opener) => reader.showQuote(passages, index, opener);
+new Finds({ scope, cite });
 const asking = new Asking({
-  scope: () => ({ collection: collections.current, chosen: documents.chosen, ready: documents.ready, total: documents.total }),
-  cite: (citations, index, opener) => reader.showQuote(citations, index, opener),
+  scope,
+  cite,
   compare: (question, answer, opener) => openView("compare", { opener, question, answer, collection: collections.current }),
 });
 const talks = new Talks({
