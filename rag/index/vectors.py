@@ -23,7 +23,7 @@ SAMPLE = 1000
 SLACK = 32
 """Rows beyond those asked for that a scan brings: mostly they show that no other can be among the best."""
 MANY = 50_000
-"""Vectors from which on `auto` codes them; an exact scan of so many takes some 6 ms."""
+"""Vectors from which on `auto` codes them; an exact scan of so many takes 2 to 5 ms, as memory has time."""
 CODED_FROM = 4096
 """Smaller blocks are always scanned exactly."""
 WIDTH, EACH = 500, 10
@@ -269,16 +269,13 @@ def _refined(blocks: Sequence[Block], query: Floats, width: int) -> list[_Scan]:
     total = sum(map(len, blocks))
     chosen = [block.likely(query, min(width, 2 * width * len(block) // total + SLACK)) for block in blocks]
     least = _kth(np.concatenate([scores for _, scores in chosen]), width)
-    refined = []
-    for block, (rows, scores) in zip(blocks, chosen, strict=True):
+    for at, (block, (rows, scores)) in enumerate(zip(blocks, chosen, strict=True)):
         if len(rows) < min(width, len(block)) and scores.min() >= least:
-            rows, scores = block.likely(query, width)  # noqa: PLW2901
-        kept = rows[scores >= least]
-        refined.append((block, kept, scores[scores >= least]))
-    least = _kth(np.concatenate([scores for *_, scores in refined]), width)
+            chosen[at] = block.likely(query, width)
+    least = _kth(np.concatenate([scores for _, scores in chosen]), width)
     return [
         _Scan(block, kept, block.scores(query, kept))
-        for block, rows, scores in refined
+        for block, (rows, scores) in zip(blocks, chosen, strict=True)
         if len(kept := rows[scores >= least])
     ]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -19,10 +18,10 @@ from page_support import DESKTOP, Opened, Watch
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 from playwright.sync_api import Error as PlaywrightError
 
+from bench.page import chromium
 from tests.api.providers import CLIENT, SECRET, real_provider
 
 ROOT = Path(__file__).resolve().parents[2]
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 ARGUMENTS = [
     "--no-sandbox",
     "--disable-background-networking",
@@ -40,8 +39,7 @@ def _required() -> bool:
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     """The system's Chromium (or what CHROMIUM names), else playwright's own, else a skip or failure."""
-    named = os.environ.get("CHROMIUM")
-    path = named or next((found for name in NAMES if (found := shutil.which(name))), None)
+    path = chromium()
     with sync_playwright() as playwright:
         try:
             launched = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
@@ -18,8 +19,10 @@ from sqlalchemy import JSON, Boolean, DateTime, Integer, LargeBinary, MetaData, 
 
 from rag.store import migrate
 from rag.store.migrate import move_to
+from rag.store.records import ChunkDraft
+from rag.store.repositories import DEFAULT_SCOPE, Chunks, Collections, Documents, Generations
 from rag.store.session import Database
-from rag.store.tables import Base
+from rag.store.tables import TEXT_SEGMENT, Base
 
 REVISIONS = sorted(
     script.revision for script in ScriptDirectory.from_config(migrate._config()).walk_revisions()
@@ -186,3 +189,58 @@ def test_a_process_that_is_killed_in_a_migration_leaves_the_old_schema(
     assert _rows(empty, tables) == before
     migrate.upgrade(empty)
     assert _rows(empty, tables) == before
+
+
+LONG = 65_536
+"""Code points of a text's segment until 0014."""
+TEXT = "".join(chr(0x3B1 + place % 25) if place % 3 else "🜁" for place in range(2 * LONG + 40_000))
+SHORT_TEXT = "kurz żółw"
+
+
+def _segments(db: Database, document_id: str) -> list[tuple[int, str]]:
+    table = _tables(db)["texts"]
+    query = select(table.c.start, table.c.text).where(table.c.document_id == document_id)
+    with db.read() as session:
+        return [(start, text) for start, text in session.execute(query.order_by(table.c.start))]
+
+
+def _cut(text: str, size: int) -> list[tuple[int, str]]:
+    return [(start, text[start : start + size]) for start in range(0, len(text), size)]
+
+
+def test_texts_of_the_older_schema_are_read_as_they_were_written(empty: Database) -> None:
+    migrate.upgrade(empty)
+    with empty.session() as session:
+        collection = Collections(session, DEFAULT_SCOPE).ensure("books", "embedder").id
+        documents = Documents(session, DEFAULT_SCOPE)
+        ids = [
+            documents.add(collection, title=name, filename=name, sha256=name * 64, size=1, meta={}).id
+            for name in ("a", "b")
+        ]
+    _move(empty, "0014", down=True)
+    with empty.session() as session:
+        session.execute(
+            insert(_tables(empty)["texts"]),
+            [
+                {"document_id": key, "generation": 1, "start": start, "text": part}
+                for key, text in zip(ids, (TEXT, SHORT_TEXT), strict=True)
+                for start, part in _cut(text, LONG)
+            ],
+        )
+    migrate.upgrade(empty)
+    assert _segments(empty, ids[0]) == _cut(TEXT, TEXT_SEGMENT)
+    assert _segments(empty, ids[1]) == [(0, SHORT_TEXT)]
+    start, end = LONG - 700, LONG + TEXT_SEGMENT + 300
+    with empty.session() as session:
+        generations = Generations(session, DEFAULT_SCOPE)
+        generations.write_chunks(ids[0], 1, [ChunkDraft(0, start, end, 1, 1, (), 5)])
+        chunks = Chunks(session, DEFAULT_SCOPE)
+        (written,) = chunks.of_generation(ids[0], 1)
+        generations.write_vectors(ids[0], 1, {written.id: np.ones(4, dtype=np.float16)})
+        generations.publish(ids[0], 1)
+        assert list(chunks.texts([chunk.id for chunk in chunks.of_document(ids[0])]).values()) == [
+            TEXT[start:end]
+        ]
+    _move(empty, "0014", down=True)
+    assert _segments(empty, ids[0]) == _cut(TEXT, LONG)
+    assert _segments(empty, ids[1]) == [(0, SHORT_TEXT)]

@@ -72,6 +72,9 @@ export function listDocuments(collection, { limit = 100, cursor = null } = {}) {
   return getJson(`documents?${query}`);
 }
 
+// What a question or a search is asked of: the collection, or the documents of it that were chosen.
+export const within = ({ collection, chosen }) => ({ collection, ...(chosen.length ? { document_ids: chosen } : {}) });
+
 export const search = async (body, signal) => (await (await postJson("search", body, { signal })).json()).results;
 
 export const getDocument = (id) => getJson(`documents/${segment(id)}`);

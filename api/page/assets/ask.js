@@ -1,6 +1,6 @@
 // The question field, the stream of one question at a time, and the list of this session's answers.
 
-import { Problem, ask, createConversation } from "./api.js";
+import { Problem, ask, createConversation, within } from "./api.js";
 import { byId, setText } from "./dom.js";
 import { t } from "./speech.js";
 import { Turn } from "./turn.js";
@@ -102,9 +102,9 @@ export class Asking {
     this.#answers.prepend(turn.element);
     document.body.classList.add("has-answers");
     this.#busy(true);
-    const { collection, chosen } = this.#scope();
-    const body = { question, collection };
-    if (chosen.length) body.document_ids = chosen;
+    const scope = this.#scope();
+    const { collection } = scope;
+    const body = { question, ...within(scope) };
     if (this.#weigh.checked) body.receipts = true;
     try {
       body.conversation_id = await this.#conversation(collection);

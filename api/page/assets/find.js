@@ -1,9 +1,9 @@
 // Passages that fit what is being typed, before it is asked.
 
-import { search } from "./api.js";
-import { bdi, byId, h, setText } from "./dom.js";
+import { search, within } from "./api.js";
+import { byId, h, setText } from "./dom.js";
 import { t } from "./speech.js";
-import { pagesLabel } from "./words.js";
+import { sourceOf } from "./words.js";
 
 const PAUSE_MS = 300;
 const SHORTEST = 3;
@@ -55,12 +55,9 @@ export class Finds {
 
   async #find(text) {
     if (Date.now() < this.#quiet) return;
-    const { collection, chosen } = this.#scope();
-    const body = { query: text, collection, top_k: MOST };
-    if (chosen.length) body.document_ids = chosen;
     const running = this.#running = new AbortController();
     try {
-      this.#show(await search(body, running.signal));
+      this.#show(await search({ query: text, ...within(this.#scope()), top_k: MOST }, running.signal));
     } catch {
       if (running.signal.aborted) return;
       this.#quiet = Date.now() + REFUSED_MS;
@@ -72,7 +69,7 @@ export class Finds {
     this.#list.replaceChildren(...passages.map((passage, index) => {
       const open = h("button", { type: "button", class: "find", onclick: () => this.#cite(passages, index, open) },
         h("span", { class: "find-text", dir: "auto" }, shortened(passage.text)),
-        h("span", { class: "find-source" }, bdi(passage.document_title), pagesLabel(passage.page_number) && h("span", {}, pagesLabel(passage.page_number))));
+        h("span", { class: "find-source source" }, ...sourceOf(passage)));
       return h("li", {}, open);
     }));
     setText(byId("finds-count"), passages.length ? t("ask.finds", { n: passages.length }) : "");

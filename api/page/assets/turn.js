@@ -8,7 +8,7 @@ import { replayOf } from "./replay.js";
 import { showWorth } from "./worth.js";
 import { showProblem } from "./problems.js";
 import { has, t, told } from "./speech.js";
-import { moment, pagesLabel, seconds } from "./words.js";
+import { moment, seconds, sourceOf } from "./words.js";
 
 export class Turn {
   #citations = [];
@@ -68,7 +68,6 @@ export class Turn {
   }
 
   #quote(citation) {
-    const where = [pagesLabel(citation.page_number)].filter(Boolean);
     const open = h("button", {
       type: "button", class: "quote-open", "aria-label": t("turn.open", { id: citation.id, title: citation.document_title }),
       onclick: () => this.#open(citation.id, open),
@@ -76,7 +75,7 @@ export class Turn {
     return h("li", { class: "quote", "data-id": String(citation.id) },
       open,
       h("blockquote", { dir: "auto" }, citation.cited_text),
-      h("p", { class: "quote-source" }, bdi(citation.document_title), ...where.map((text) => h("span", {}, text))));
+      h("p", { class: "quote-source source" }, ...sourceOf(citation)));
   }
 
   #open(id, opener) {

@@ -1,5 +1,6 @@
 // Plain words for states, codes and numbers.
 
+import { bdi, h } from "./dom.js";
 import { count, has, locale, t } from "./speech.js";
 import { remedyFor } from "./problems.js";
 
@@ -71,6 +72,12 @@ export const reasonFor = (code) => coded("reason", code);
 export function pagesLabel(first, last) {
   if (first === null || first === undefined) return null;
   return last && last !== first ? t("place.pages", { first, last }) : t("place.page", { page: first });
+}
+
+// Where a passage stands: its document, and the page if there are pages.
+export function sourceOf({ document_title, page_number }) {
+  const page = pagesLabel(page_number);
+  return page ? [bdi(document_title), h("span", {}, page)] : [bdi(document_title)];
 }
 
 const several = new Intl.ListFormat(locale);
