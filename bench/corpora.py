@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from ingest.chunking import chunk_document, embedding_text
 from ingest.drafting import drafts
+from ingest.limits import ParseLimits
 from ingest.names import choose_title
-from ingest.sandbox import ParseLimits, parse_document
+from ingest.sandbox import parse_document
 from rag.embedders import Embedder, Vectors
 from rag.index.live import lexical_text
 

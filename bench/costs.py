@@ -7,7 +7,6 @@ from functools import cache
 
 import psutil
 
-from ingest import sandbox
 from ingest.forking import SERVER, Child
 
 _peak = 0
@@ -26,14 +25,14 @@ def cpu_seconds() -> float:
 @cache
 def watch_readers() -> None:
     """Have `largest_reader` know of the documents that are read from here on."""
-    end = sandbox._kill
+    end = Child.end
 
     def noted(child: Child) -> None:
         global _peak  # noqa: PLW0603
         end(child)
         _peak = max(_peak, child.peak_bytes)
 
-    sandbox._kill = noted
+    Child.end = noted  # type: ignore[assignment, method-assign]
 
 
 def largest_reader() -> int:

@@ -26,9 +26,10 @@ from pathlib import Path
 from bench.costs import largest_reader, watch_readers
 from ingest.chunking import chunk_document
 from ingest.errors import ParseError
+from ingest.limits import ParseLimits
 from ingest.ocr import find_ocr
 from ingest.parsers.base import ParsedDocument
-from ingest.sandbox import ParseLimits, parse_document
+from ingest.sandbox import parse_document
 from rag.settings import MIB, Settings
 
 GRACE = 2.0

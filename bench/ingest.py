@@ -28,8 +28,9 @@ from typing import Any
 
 from bench.costs import largest_reader, watch_readers
 from ingest.chunking import chunk_document, embedding_text
+from ingest.limits import ParseLimits
 from ingest.parsers.base import ParsedDocument
-from ingest.sandbox import ParseLimits, parse_document
+from ingest.sandbox import parse_document
 from rag.settings import MIB, Settings
 
 IN_ORDER = 32

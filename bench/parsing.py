@@ -26,8 +26,9 @@ from concurrent.futures import ProcessPoolExecutor
 from difflib import SequenceMatcher
 from pathlib import Path
 
+from ingest.limits import ParseLimits
 from ingest.parsers.legibility import legibility
-from ingest.sandbox import ParseLimits, parse_document
+from ingest.sandbox import parse_document
 
 _WORD = re.compile(r"\w+(?:[.,]\d+)*")
 

@@ -9,10 +9,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ingest.chunking import Chunk, chunk_document, embedding_text
+from ingest.limits import ParseLimits
 from ingest.names import choose_title
 from ingest.ocr import find_ocr
 from ingest.parsers.base import PageSpan, ParsedDocument
-from ingest.sandbox import ParseLimits, parse_document
+from ingest.sandbox import parse_document
 from rag.settings import Settings
 from rag.store.records import ChunkDraft
 

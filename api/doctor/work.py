@@ -8,9 +8,10 @@ from pathlib import Path
 from api.doctor.finding import Case, Finding, failure, ok, skipped, warning
 from ingest.confined import what_is_possible
 from ingest.errors import ParseError
+from ingest.limits import ParseLimits
 from ingest.ocr import find_ocr
 from ingest.queue import queue_figures
-from ingest.sandbox import ParseLimits, parse_document
+from ingest.sandbox import parse_document
 from rag.index.live import snapshot_folder
 from rag.index.snapshot import FORMAT, MANIFEST, read_manifest
 from rag.store.repositories import Changes, Collections, Workspaces

@@ -149,8 +149,9 @@ class Points:
             for part in outer:
                 owner = getattr(owner, part)
             setattr(owner, name, self._wrapped(getattr(owner, name), step, when))
-        sandbox = importlib.import_module("ingest.sandbox")
-        start, take, kill = sandbox._start, sandbox._Receiver._take, sandbox._kill
+        forking = importlib.import_module("ingest.forking")
+        receiver_kind = importlib.import_module("ingest.receiving").Receiver
+        start, take, end = forking.SERVER.start, receiver_kind._take, forking.Child.end
 
         def started(*arguments: Any) -> Any:
             child = start(*arguments)
@@ -161,11 +162,11 @@ class Points:
             take(receiver, data)
             self.reach("parser.sent", receiver._child.pid)
 
-        def killed(child: Any) -> None:
+        def ended(child: Any) -> None:
             self.reach("parser.done", child.pid)
-            kill(child)
+            end(child)
 
-        sandbox._start, sandbox._Receiver._take, sandbox._kill = started, taken, killed
+        forking.SERVER.start, receiver_kind._take, forking.Child.end = started, taken, ended
 
     def _wrapped(self, function: Callable[..., Any], step: str, when: str) -> Callable[..., Any]:
         @functools.wraps(function)

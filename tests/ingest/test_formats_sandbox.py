@@ -15,8 +15,9 @@ from test_parsers_pdf import page_with, ruled, words
 
 from ingest.chunking import chunk_document, embedding_text
 from ingest.errors import ParseError
+from ingest.limits import ParseLimits
 from ingest.ocr import find_ocr
-from ingest.sandbox import ParseLimits, parse_document
+from ingest.sandbox import parse_document
 
 FOLDER = Path(__file__).resolve().parents[1] / "data" / "formats"
 LIMITS = ParseLimits(seconds=60, memory_bytes=512 << 20, ocr=find_ocr("auto", "eng", 60.0))

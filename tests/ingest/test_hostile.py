@@ -10,7 +10,8 @@ import pytest
 
 from ingest.chunking import chunk_document
 from ingest.errors import ParseError
-from ingest.sandbox import ParseLimits, parse_document
+from ingest.limits import ParseLimits
+from ingest.sandbox import parse_document
 
 FOLDER = Path(__file__).resolve().parents[1] / "data" / "hostile"
 LIMITS = ParseLimits(seconds=30)

@@ -17,7 +17,8 @@ from test_parsers_office import book, packed, repacked, workbook
 from test_parsers_pdf import page_with, with_objects
 
 from ingest.errors import ParseCode, ParseError
-from ingest.sandbox import ParseLimits, parse_document
+from ingest.limits import ParseLimits
+from ingest.sandbox import parse_document
 
 LIMITS = ParseLimits(seconds=20, memory_bytes=512 << 20, max_characters=5_000_000)
 LAUGHS = b"".join(

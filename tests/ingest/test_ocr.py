@@ -13,8 +13,9 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ingest import ocr
 from ingest.errors import ParseError
+from ingest.limits import ParseLimits
 from ingest.ocr import Ocr, find_ocr
-from ingest.sandbox import ParseLimits, parse_document
+from ingest.sandbox import parse_document
 
 LINES = ["The committee shall meet four times", "a year and keep written minutes."]
 

@@ -19,7 +19,8 @@ from ingesting import tiny_pdf
 
 from ingest.errors import ParseCancelled, ParseError, ParserKilled
 from ingest.forking import SERVER
-from ingest.sandbox import ParseLimits, parse_document
+from ingest.limits import ParseLimits
+from ingest.sandbox import parse_document
 from ingest.wire import MAX_FRAME, FrameReader, WireError, read_blocks, read_json
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -183,7 +184,8 @@ def test_the_server_ends_with_the_service(tmp_path: Path) -> None:
     program = f"""import sys; sys.path.insert(0, {str(ROOT)!r})
 from pathlib import Path
 from ingest.forking import SERVER
-from ingest.sandbox import ParseLimits, parse_document
+from ingest.limits import ParseLimits
+from ingest.sandbox import parse_document
 parse_document(Path({str(stored(tmp_path, b"hello"))!r}), "a.txt", ParseLimits())
 print(SERVER.pid, flush=True)
 import os; os.kill(os.getpid(), 9)"""
