@@ -263,7 +263,9 @@ def test_a_phone_in_the_dark(open_page: Opened, collection: str) -> None:
     )
 
     def fits() -> bool:
-        return bool(page.evaluate("document.documentElement.scrollWidth <= innerWidth"))
+        return bool(
+            page.evaluate("document.documentElement.scrollWidth <= Math.min(innerWidth, screen.width)")
+        )
 
     assert fits()
     add(page, file(f"{'a-long-name-without-a-break' * 4}.md", NOTES))
