@@ -10,7 +10,8 @@ from contextlib import AsyncExitStack
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.errors import problem_of
-from api.lanes import lane_of
+from api.lanes import Lane, lane_of
+from api.lines import PICTURES_AT_ONCE
 from api.middleware import refuse
 from api.threads import shortly
 from api.wiring import Service
@@ -49,7 +50,10 @@ class Admission:
     def __init__(self, app: ASGIApp, service: Service) -> None:
         self.app = app
         self._lines = service.lines
-        self._turns = asyncio.Semaphore(SEARCHES_AT_ONCE)
+        self._turns: dict[Lane, asyncio.Semaphore] = {
+            "searches": asyncio.Semaphore(SEARCHES_AT_ONCE),
+            "pictures": asyncio.Semaphore(PICTURES_AT_ONCE),
+        }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run one request (ASGI)."""
@@ -65,6 +69,6 @@ class Admission:
             except Unavailable as error:
                 await refuse(problem_of(error, scope["path"]), scope, receive, send)
                 return
-            if lane == "searches":
-                await held.enter_async_context(self._turns)
+            if (turns := self._turns.get(lane)) is not None:
+                await held.enter_async_context(turns)
             await self.app(scope, receive, send)

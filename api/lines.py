@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -15,6 +16,8 @@ from rag.store.session import Database
 
 SEARCH_THREADS = 40
 """Requests that the server's threads work on at a time (anyio's default)."""
+PICTURES_AT_ONCE = max(1, (os.cpu_count() or 1) // 2)
+"""Pages that are drawn at a time, each by a process that takes a core: searches keep the other cores."""
 _RETRY_SECONDS = 2
 
 
@@ -28,6 +31,7 @@ class Lines:
             "questions": answer_threads + settings.max_waiting,
             "searches": SEARCH_THREADS + settings.max_waiting,
             "uploads": settings.max_uploads,
+            "pictures": PICTURES_AT_ONCE + settings.max_waiting,
         }
         self._inside: Counter[Lane] = Counter()
         self._lock = threading.Lock()

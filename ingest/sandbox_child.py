@@ -1,4 +1,7 @@
-"""The program that parses one document and writes it to a pipe. Run in a fork of `fork_server.py` alone."""
+"""The program that reads one document, or draws a page of it, and writes it to a pipe.
+
+Run in a fork of `fork_server.py` alone.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,8 @@ from typing import Any
 
 
 def main(specification: str, parent: int) -> None:
-    """`specification`: JSON with path, filename, memory_bytes, seconds, max_pages, max_characters, ocr.
+    """`specification`: JSON with path, filename, memory_bytes, seconds, max_pages, max_characters, ocr; for
+    a page instead of the text `page` with number, width, text, start, end (no width: find the passage).
 
     `parent` is the process with which this one ends.
     """
@@ -45,6 +49,14 @@ def main(specification: str, parent: int) -> None:
 
 
 def _send(writer: Any, wanted: dict[str, Any]) -> None:
+    if wanted.get("page"):
+        _send_page(writer, wanted)
+    else:
+        _send_document(writer, wanted)
+    writer.end()
+
+
+def _send_document(writer: Any, wanted: dict[str, Any]) -> None:
     from ingest.ocr import Ocr  # noqa: PLC0415
     from ingest.parsers.reading import open_reading  # noqa: PLC0415
 
@@ -59,4 +71,22 @@ def _send(writer: Any, wanted: dict[str, Any]) -> None:
     writer.header(reading.media_type, reading.title, reading.pages_total)
     for page in reading.pages:
         writer.page(page)
-    writer.end()
+
+
+def _send_page(writer: Any, wanted: dict[str, Any]) -> None:
+    from ingest.ocr import Ocr  # noqa: PLC0415
+    from ingest.parsers import drawing  # noqa: PLC0415
+    from ingest.parsers.placing import Passage  # noqa: PLC0415
+    from ingest.parsers.reading import context_of  # noqa: PLC0415
+    from ingest.parsers.source import Source  # noqa: PLC0415
+
+    source, page = Source(str(wanted["filename"]), Path(wanted["path"])), wanted["page"]
+    if page["width"]:
+        drawn = drawing.draw(source, page["number"], page["width"])
+    else:
+        passage = Passage(page["text"], page["start"], page["end"])
+        context = context_of(
+            int(wanted["max_pages"]), int(wanted["max_characters"]), Ocr(**wanted["ocr"]), writer.pictures
+        )
+        drawn = drawing.find(source, page["number"], passage, context)
+    writer.drawn(drawn.width, drawn.height, drawn.boxes, drawn.picture)

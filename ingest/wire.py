@@ -6,6 +6,8 @@ A frame is one type byte, a little-endian u32 length, and the payload:
 - `T` text: UTF-8, a part of the current page
 - `B` blocks of the current page: records of kind u8, level u8, start u32, end u32 (code points)
 - `P` the page is complete
+- `D` a page that was drawn or looked through: JSON `{"width", "height", "boxes"}`, in place of `H`
+- `I` a part of its picture
 - `O` from here on pictures are read, which takes longer; at any place
 - `E` the parse failed: JSON `{"code", "detail"}`
 - `Z` the document is complete
@@ -15,12 +17,14 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO
 
 from ingest.parsers.base import BLOCK_KINDS, Block, ParsedPage
 
 MAX_FRAME = 1 << 20
+MAX_BOXES = 4000
+"""Of one page: a line of text has one."""
 _PREFIX = struct.Struct("<cI")
 _BLOCK = struct.Struct("<BBII")
 _TEXT_PART = MAX_FRAME // 4
@@ -63,6 +67,13 @@ class FrameWriter:
         self._frame(b"P")
         self._pipe.flush()
 
+    def drawn(self, width: int, height: int, boxes: Sequence[Sequence[float]], picture: bytes) -> None:
+        """A page: its size, boxes on it as left, top, right and bottom, and its picture in parts."""
+        body = {"width": width, "height": height, "boxes": [list(box) for box in boxes[:MAX_BOXES]]}
+        self._frame(b"D", json.dumps(body).encode())
+        for start in range(0, len(picture), MAX_FRAME):
+            self._frame(b"I", picture[start : start + MAX_FRAME])
+
     def pictures(self) -> None:
         """From here on pictures are read."""
         self._frame(b"O")
@@ -102,7 +113,7 @@ class FrameReader:
         position = 0
         while len(self._buffer) - position >= _PREFIX.size:
             kind, length = _PREFIX.unpack_from(self._buffer, position)
-            if kind not in b"HTBPOEZ" or length > MAX_FRAME:
+            if kind not in b"HTBPDIOEZ" or length > MAX_FRAME:
                 raise WireError(f"frame of type {kind!r} and {length} bytes")
             if len(self._buffer) - position - _PREFIX.size < length:
                 break

@@ -140,6 +140,15 @@ class Client:
         """A document's original bytes."""
         return self._done(operations.content(document_id))
 
+    def page_picture(self, document_id: str, number: int, *, width: int = 1200) -> bytes:
+        """A page of a PDF or of a picture as it looks, in WebP, at most `width` pixels wide."""
+        return self._done(operations.page_picture(document_id, number, width))
+
+    def page_boxes(self, document_id: str, number: int, start: int, end: int) -> types.PageBoxes:
+        """Where the passage between two offsets in code points stands on that picture."""
+        path = f"/documents/{document_id}/pages/{number}/boxes"
+        return self._done(operations.reading(types.PageBoxes, path, start=start, end=end))
+
     def delete(self, document_id: str) -> None:
         """Delete a document. When this returns nothing of it can be found."""
         self._done(operations.deleting(f"/documents/{document_id}"))

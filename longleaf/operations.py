@@ -51,6 +51,12 @@ def content(document_id: str) -> Steps[bytes]:
     return (yield from ask(Call("GET", f"/documents/{document_id}/content"))).content
 
 
+def page_picture(document_id: str, number: int, width: int) -> Steps[bytes]:
+    """A page as a picture in WebP."""
+    path = f"/documents/{document_id}/pages/{number}/picture"
+    return (yield from ask(Call("GET", path, {"width": width}))).content
+
+
 def where(
     collection: str | None, document_ids: Sequence[str] | None, filters: Mapping[str, Any] | None
 ) -> dict[str, Any]:

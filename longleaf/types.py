@@ -97,6 +97,24 @@ class ChunkPage(Model):
     next_cursor: int | None
 
 
+class PageBox(Model):
+    """A part of a page, as fractions of its width and height from the upper left corner."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+
+class PageBoxes(Model):
+    """Where a passage stands on a page: a box for each of its lines; the page's size in its own units."""
+
+    number: int
+    width: int
+    height: int
+    boxes: list[PageBox]
+
+
 class SearchResult(Model):
     """A chunk that fits a query, with its rank in both searches."""
 

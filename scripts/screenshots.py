@@ -23,6 +23,7 @@ from ensure_chromium import find
 QUESTIONS = (
     "How many pounds a week did the Red-Headed League pay?",
     "How many characters must a memorized secret have if the subscriber chooses it?",
+    "What is command code BMFOR for?",
 )
 LARGEST_BYTES = 300_000
 DESKTOP = {"width": 1360, "height": 850}
@@ -69,6 +70,13 @@ def take(browser: Browser, base: str, folder: Path) -> Iterator[Path]:
         read_first_quote(page)
         page.mouse.move(700, 840)
         yield shot(page, folder, "page-light")
+        page.keyboard.press("Escape")
+        ask(page, QUESTIONS[2])
+        page.locator(".turn").first.locator(".quote-open").first.click()
+        expect(page.locator("#reader .sheet rect").first).to_be_in_viewport()
+        page.wait_for_function("() => document.querySelector('#reader .sheet img').naturalWidth > 0")
+        page.mouse.move(700, 840)
+        yield shot(page, folder, "page-picture")
     with opened(browser, base, viewport=DESKTOP, color_scheme="dark") as page:
         expect(page.locator("#docs .is-ready")).to_have_count(len(files))
         ask(page, QUESTIONS[1])

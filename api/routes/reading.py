@@ -13,7 +13,7 @@ from api import schemas, serialize
 from api.access import Reads
 from api.fields import document_id
 from api.ranges import UNSATISFIABLE, attachment, range_of
-from api.routes.shared import NO_DOCUMENT, load_document, problems
+from api.routes.shared import NO_DOCUMENT, load_document, page_of, problems
 from ingest.originals.choice import originals_of
 from rag.errors import LongleafError, NotFound
 from rag.store.repositories import Chunks, Documents, Versions
@@ -148,11 +148,7 @@ def page(service: Reads, id: str, number: int) -> schemas.PageText:
     with service.db.read() as session:
         documents = Documents(session, service.scope)
         row = documents.get(document_id(id))
-        if not 1 <= number <= max(1, row.pages_total):
-            raise NotFound(
-                f"Document {id!r} has no page {number}; it has {row.pages_total}.", code="page_not_found"
-            )
-        found = documents.page(id, number)
+        found = page_of(documents, row, number)
         content = documents.text_slices(id, [(found.start, found.end)])[0]
     return schemas.PageText(
         number=found.number, start_char_index=found.start, end_char_index=found.end, text=content

@@ -12,7 +12,7 @@ from api.fields import document_id as checked_id
 from api.wiring import DEFAULT_COLLECTION, Service
 from rag.errors import InvalidRequest, NotFound
 from rag.filters import parse_filter
-from rag.store.records import DocumentRow
+from rag.store.records import DocumentRow, PageRow
 from rag.store.repositories import Documents
 
 if TYPE_CHECKING:
@@ -25,6 +25,15 @@ def load_document(service: Service, identity: str) -> DocumentRow:
     """The document of that id. Raises NotFound (`document_not_found`)."""
     with service.db.read() as session:
         return Documents(session, service.scope).get(checked_id(identity))
+
+
+def page_of(documents: Documents, row: DocumentRow, number: int) -> PageRow:
+    """A page of a document, counted from 1. Raises NotFound (`page_not_found`)."""
+    if not 1 <= number <= max(1, row.pages_total):
+        raise NotFound(
+            f"Document {row.id!r} has no page {number}; it has {row.pages_total}.", code="page_not_found"
+        )
+    return documents.page(row.id, number)
 
 
 Limit = Annotated[int, Query(ge=1, le=500, description="How many at most.")]

@@ -150,3 +150,21 @@ class PageText(BaseModel):
     start_char_index: int
     end_char_index: int
     text: str
+
+
+class PageBox(BaseModel):
+    """A part of a page, as fractions of its width and height from the upper left corner."""
+
+    left: float = Field(ge=0, le=1)
+    top: float = Field(ge=0, le=1)
+    right: float = Field(ge=0, le=1)
+    bottom: float = Field(ge=0, le=1)
+
+
+class PageBoxes(BaseModel):
+    """Where a passage stands on a page."""
+
+    number: int = Field(description="The page, from 1.")
+    width: int = Field(description="Of the page: points in a PDF, pixels in a picture.")
+    height: int = Field(description="Of the page, likewise.")
+    boxes: list[PageBox] = Field(description="One for each line of the passage, in its order.")

@@ -14,6 +14,7 @@ from ingest.errors import ParseError
 from ingest.parsers.base import ParsedPage, Reading
 from ingest.parsers.builder import Piece, collapse, join_pieces
 from ingest.parsers.pdf_layout import LINE_END_HYPHEN, Line, is_table_row, join_hyphens
+from ingest.parsers.regions import Box
 from ingest.parsers.source import Context, Source
 
 DPI = 200
@@ -55,6 +56,26 @@ class Reader:
         for paragraph in self._paragraphs():
             pieces += self._pieces(paragraph)
         return join_pieces(pieces)
+
+    def words(self, picture: Image.Image, dpi: int = DPI) -> Iterator[tuple[str, Box]]:
+        """The words of a picture, where they stand on it, in the order in which they are read."""
+        picture = _flat(picture)
+        self._api.SetImage(picture)
+        self._api.SetSourceResolution(dpi)
+        if not self._api.Recognize():
+            return
+        wide, high = picture.size
+        found: Any = self._api.GetIterator()
+        while found is not None:
+            try:
+                word = (found.GetUTF8Text(self._levels.WORD) or "").strip()
+                at = found.BoundingBox(self._levels.WORD)
+            except RuntimeError:  # a block without text
+                word, at = "", None
+            if word and at is not None:
+                yield word, Box(at[0] / wide, at[1] / high, at[2] / wide, at[3] / high)
+            if not found.Next(self._levels.WORD):
+                break
 
     def _paragraphs(self) -> Iterator[list[Line]]:
         """The lines of each paragraph; what is hardly more than guessed is left out."""

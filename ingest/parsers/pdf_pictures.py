@@ -45,8 +45,10 @@ class PagePictures:
         )
 
     def _needs(self, number: int, text: str) -> bool:
+        if not lacks_text(text):
+            return False
         if _letters(text) >= _LITTLE:
-            return legibility(text[:2000]) < _ILLEGIBLE
+            return True
         sheet = pdfium.FPDF_LoadPage(self._document.raw, number)
         if not sheet:
             return False
@@ -54,6 +56,11 @@ class PagePictures:
             return _shows_pictures(sheet)
         finally:
             pdfium.FPDF_ClosePage(sheet)
+
+
+def lacks_text(text: str) -> bool:
+    """Whether a page whose text is this has hardly a word, or none that can be read."""
+    return _letters(text) < _LITTLE or legibility(text[:2000]) < _ILLEGIBLE
 
 
 def _shows_pictures(sheet: Any) -> bool:

@@ -53,8 +53,12 @@ def open_reading(
 
     `on_ocr` is called before the first picture is read, which takes long.
     """
-    context = Context(open_source, max_pages, max_characters, ocr.folder, ocr.languages, ocr.remedy, on_ocr)
-    return open_source(Source(filename, path), context)
+    return open_source(Source(filename, path), context_of(max_pages, max_characters, ocr, on_ocr))
+
+
+def context_of(max_pages: int, max_characters: int, ocr: Ocr, on_ocr: Callable[[], None]) -> Context:
+    """What a reader of the outermost file may do."""
+    return Context(open_source, max_pages, max_characters, ocr.folder, ocr.languages, ocr.remedy, on_ocr)
 
 
 def open_source(source: Source, context: Context) -> Reading:

@@ -93,6 +93,10 @@ LINES: dict[str, Line] = {
     "GET /documents/{id}/text": Line("reader", _doc),
     "GET /documents/{id}/content": Line("reader", _doc),
     "GET /documents/{id}/pages/{number}": Line("reader", lambda h, _w: f"{h.document['id']} 1"),
+    "GET /documents/{id}/pages/{number}/picture": Line("reader", lambda h, _w: f"{h.document['id']} 1"),
+    "GET /documents/{id}/pages/{number}/boxes": Line(
+        "reader", lambda h, _w: f"{h.document['id']} 1", {"params": {"start": 0, "end": 9}}
+    ),
     "POST /query": Line(
         "reader", send={"json": {"question": "rent?", "collection": "mill", "mode": "quotes"}}
     ),

@@ -86,6 +86,9 @@ export const listVersions = async (id) => (await getJson(`documents/${segment(id
 export const changeMetadata = async (id, metadata) => (await postJson(`documents/${segment(id)}`, { metadata }, { method: "PATCH" })).json();
 export const originalOf = (id) => `documents/${segment(id)}/content`;
 export const getPage = (id, number) => getJson(`documents/${segment(id)}/pages/${number}`);
+export const pictureOf = (id, number, width) => `documents/${segment(id)}/pages/${number}/picture?width=${width}`;
+// {width, height, boxes}: where the passage stands on the page's picture, as fractions of its size.
+export const getBoxes = (id, number, start, end) => getJson(`documents/${segment(id)}/pages/${number}/boxes?start=${start}&end=${end}`);
 export const getText = async (id, start, end) =>
   (await send(`documents/${segment(id)}/text?start=${start}&end=${end}`)).text();
 

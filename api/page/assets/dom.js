@@ -1,6 +1,6 @@
 // Elements without markup: every text goes in as a text node.
 
-const SVG = "http://www.w3.org/2000/svg";
+export const SVG = "http://www.w3.org/2000/svg";
 
 export const byId = (id) => document.getElementById(id);
 

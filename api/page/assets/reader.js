@@ -1,13 +1,11 @@
-// A passage where it stands: the document's canonical text around it, the quote highlighted.
+// A passage where it stands: on its page as it looks, or in the document's text, the quote highlighted.
 
-import { getDocument, getPage, getText, originalOf } from "./api.js";
-import { announce, byId, h, setText } from "./dom.js";
+import { getDocument, originalOf } from "./api.js";
+import { announce, byId, setText } from "./dom.js";
 import { explained } from "./problems.js";
+import { PagedView, RunningView } from "./sheets.js";
 import { t } from "./speech.js";
-import { percent } from "./words.js";
 
-const AROUND = 1500;
-const STEP = 4000;
 const WIDE = matchMedia("(min-width: 72rem)");
 
 export class Reader {
@@ -106,118 +104,13 @@ export class Reader {
       if (round !== this.#round) return;
       setText(byId("reader-where"), this.#view.where());
       const mark = this.#body.querySelector("mark");
-      mark?.scrollIntoView({ block: "center" });
       announce(mark ? t("reader.spoken", { where: this.#view.where(), quote: mark.textContent }) : this.#view.where());
+      await this.#view.pointed;
+      if (round === this.#round) this.#view.passage()?.scrollIntoView({ block: "center" });
     } catch (error) {
       if (round !== this.#round) return;
       byId("reader-where").replaceChildren(...(error.status === 404 ? [t("reader.gone")] : explained(error)));
       announce(byId("reader-where").textContent);
     }
-  }
-}
-
-// Text from code point `base` on, with what lies in [target.start, target.end) inside <mark>.
-function marked(text, base, target) {
-  const points = Array.from(text);
-  const at = (offset) => Math.min(points.length, Math.max(0, offset - base));
-  const [start, end] = [at(target.start), at(target.end)];
-  const part = (from, to) => points.slice(from, to).join("");
-  return end > start
-    ? [part(0, start), h("mark", {}, part(start, end)), part(end, points.length)].filter((piece) => piece !== "")
-    : [text];
-}
-
-const block = (label, pieces) => h("section", { class: "leaf", "aria-label": label },
-  label ? h("h3", { class: "leaf-label" }, label) : null, h("div", { class: "leaf-text", dir: "auto" }, ...pieces));
-
-// A button at the end of the text that adds more of it and keeps what is read where it is.
-class View {
-  constructor(doc, target, body) {
-    Object.assign(this, { doc, target, body });
-    this.before = this.#button(t("reader.earlier"), () => this.earlier());
-    this.after = this.#button(t("reader.later"), () => this.later());
-  }
-
-  #button(label, load) {
-    const button = h("button", { type: "button", class: "small leaf-more", onclick: async () => {
-      button.disabled = true;
-      const height = this.body.scrollHeight;
-      const top = this.body.scrollTop;
-      try { await load(); } catch (error) { announce(explained(error).map((piece) => piece.textContent ?? piece).join("")); }
-      button.disabled = false;
-      if (button === this.before) this.body.scrollTop = top + this.body.scrollHeight - height;
-      this.edges();
-    } }, label);
-    return button;
-  }
-}
-
-class PagedView extends View {
-  async open() {
-    const first = await getPage(this.doc.id, this.target.page);
-    [this.first, this.last] = [this.target.page, this.target.page];
-    this.body.replaceChildren(this.before, this.#leaf(first), this.after);
-    let end = first.end_char_index;
-    while (end < this.target.end && this.last < this.doc.pages_total) end = (await this.later()).end_char_index;
-    this.edges();
-  }
-
-  #leaf(page) { return block(t("reader.page", { n: page.number }), marked(page.text, page.start_char_index, this.target)); }
-
-  async earlier() {
-    const page = await getPage(this.doc.id, this.first - 1);
-    this.first -= 1;
-    this.before.after(this.#leaf(page));
-  }
-
-  async later() {
-    const page = await getPage(this.doc.id, this.last + 1);
-    this.last += 1;
-    this.after.before(this.#leaf(page));
-    return page;
-  }
-
-  edges() {
-    this.before.hidden = this.first <= 1;
-    this.after.hidden = this.last >= this.doc.pages_total;
-    setText(this.before, t("reader.page", { n: this.first - 1 }));
-    setText(this.after, t("reader.page", { n: this.last + 1 }));
-  }
-
-  where() { return t("reader.page_of", { n: this.target.page, total: this.doc.pages_total }); }
-}
-
-class RunningView extends View {
-  async open() {
-    this.start = Math.max(0, this.target.start - AROUND);
-    this.end = Math.min(this.doc.characters, this.target.end + (this.target.end ? AROUND : STEP));
-    const text = await getText(this.doc.id, this.start, this.end);
-    this.body.replaceChildren(this.before, block("", marked(text, this.start, this.target)), this.after);
-    this.edges();
-  }
-
-  get text() { return this.body.querySelector(".leaf-text"); }
-
-  async earlier() {
-    const start = Math.max(0, this.start - STEP);
-    this.text.prepend(await getText(this.doc.id, start, this.start));
-    this.start = start;
-  }
-
-  async later() {
-    const end = Math.min(this.doc.characters, this.end + STEP);
-    this.text.append(await getText(this.doc.id, this.end, end));
-    this.end = end;
-  }
-
-  edges() {
-    this.before.hidden = this.start <= 0;
-    this.after.hidden = this.end >= this.doc.characters;
-  }
-
-  where() {
-    if (this.start === 0 && this.end === this.doc.characters) return t("reader.whole");
-    if (!this.target.end) return t("reader.characters", { n: this.doc.characters });
-    return t("reader.into", { percent: percent(this.target.start / Math.max(1, this.doc.characters)) });
   }
 }
