@@ -99,6 +99,20 @@ def test_the_quote_is_highlighted_on_the_picture_of_its_page(
     assert faults(page) == []
     assert page.evaluate("document.documentElement.scrollWidth <= Math.min(innerWidth, screen.width)")
 
+    larger = page.get_by_role("button", name="Larger")
+    before = page.locator("#reader .sheet").bounding_box()
+    larger.press("Enter")
+    expect(larger).to_have_attribute("aria-pressed", "true")
+    after = page.locator("#reader .sheet").bounding_box()
+    assert before is not None
+    assert after is not None
+    assert after["width"] >= 1.9 * before["width"]
+    expect(marks.first).to_be_in_viewport()
+    assert page.evaluate("document.documentElement.scrollWidth <= Math.min(innerWidth, screen.width)")
+    assert faults(page) == []
+    larger.press("Enter")
+    expect(larger).to_have_attribute("aria-pressed", "false")
+
     words = page.locator("#reader summary").first
     expect(words).to_have_text("Text of the page")
     words.focus()

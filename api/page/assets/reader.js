@@ -11,6 +11,7 @@ const WIDE = matchMedia("(min-width: 72rem)");
 export class Reader {
   #dialog = byId("reader");
   #body = byId("reader-body");
+  #larger = byId("reader-larger");
   #opener = null;
   #quotes = [];
   #index = 0;
@@ -21,6 +22,7 @@ export class Reader {
     byId("reader-close").addEventListener("click", () => this.close());
     byId("reader-previous").addEventListener("click", () => this.#step(-1));
     byId("reader-next").addEventListener("click", () => this.#step(1));
+    this.#larger.addEventListener("click", () => this.#enlarge());
     this.#dialog.addEventListener("close", () => this.#closed());
     WIDE.addEventListener("change", () => this.#fit());
     document.addEventListener("keydown", (event) => {
@@ -90,6 +92,14 @@ export class Reader {
     setText(byId("reader-position"), t("reader.position", { n: this.#index + 1, total: this.#quotes.length }));
   }
 
+  // Pages twice as wide, or as wide as the reader again; what is read stays in sight.
+  #enlarge() {
+    const large = this.#body.classList.toggle("is-large");
+    this.#larger.setAttribute("aria-pressed", large);
+    this.#view.fit();
+    this.#view.passage()?.scrollIntoView({ block: "center", inline: "start" });
+  }
+
   async #load(target) {
     const round = ++this.#round;
     this.#head(target);
@@ -102,11 +112,12 @@ export class Reader {
       this.#view = target.page ? new PagedView(doc, target, this.#body) : new RunningView(doc, target, this.#body);
       await this.#view.open();
       if (round !== this.#round) return;
+      this.#larger.hidden = !this.#view.drawn;
       setText(byId("reader-where"), this.#view.where());
       const mark = this.#body.querySelector("mark");
       announce(mark ? t("reader.spoken", { where: this.#view.where(), quote: mark.textContent }) : this.#view.where());
       await this.#view.pointed;
-      if (round === this.#round) this.#view.passage()?.scrollIntoView({ block: "center" });
+      if (round === this.#round) this.#view.passage()?.scrollIntoView({ block: "center", inline: "start" });
     } catch (error) {
       if (round !== this.#round) return;
       byId("reader-where").replaceChildren(...(error.status === 404 ? [t("reader.gone")] : explained(error)));

@@ -53,8 +53,8 @@ class View {
 
 // A page as it looks; `placed(boxes, page)` highlights on it. Where it can't be drawn, `failed` is called.
 class Sheet {
-  constructor(doc, number, room, failed) {
-    const width = WIDTHS.find((each) => each >= room * devicePixelRatio) ?? WIDTHS.at(-1);
+  constructor(doc, number, failed) {
+    this.source = (width) => pictureOf(doc.id, number, width);
     this.marks = document.createElementNS(SVG, "svg");
     this.marks.setAttribute("viewBox", "0 0 1 1");
     this.marks.setAttribute("preserveAspectRatio", "none");
@@ -62,8 +62,15 @@ class Sheet {
     this.image = h("img", { alt: t("reader.picture", { n: number }), width: 210, height: 297, decoding: "async" });
     this.image.addEventListener("load", () => this.#sized(this.image.naturalWidth, this.image.naturalHeight));
     this.image.addEventListener("error", () => { this.element.remove(); failed(); });
-    this.image.src = pictureOf(doc.id, number, width);
     this.element = h("div", { class: "sheet" }, this.image, this.marks);
+  }
+
+  // Fetches the picture that is sharp at the width at which it is shown.
+  fit() {
+    if (!this.element.isConnected) return;
+    const shown = this.element.clientWidth * devicePixelRatio;
+    const source = this.source(WIDTHS.find((each) => each >= shown) ?? WIDTHS.at(-1));
+    if (this.image.getAttribute("src") !== source) this.image.src = source;
   }
 
   #sized(width, height) { Object.assign(this.image, { width, height }); }
@@ -84,6 +91,7 @@ export class PagedView extends View {
     const first = await getPage(this.doc.id, this.target.page);
     [this.first, this.last] = [this.target.page, this.target.page];
     this.body.replaceChildren(this.before, this.#leaf(first), this.after);
+    this.fit();
     const found = [this.#point(first)];
     let end = first.end_char_index;
     while (end < this.target.end && this.last < this.doc.pages_total) {
@@ -95,14 +103,18 @@ export class PagedView extends View {
     this.pointed = Promise.all(found); // on a scan that takes seconds
   }
 
+  get drawn() { return DRAWN.test(this.doc.media_type); }
+
+  fit() { for (const leaf of this.body.querySelectorAll(".leaf")) leaf.sheet?.fit(); }
+
   passage() { return this.body.querySelector("rect") ?? this.body.querySelector("mark"); }
 
   #leaf(page) {
     const pieces = marked(page.text, page.start_char_index, this.target);
     const leaf = block(t("reader.page", { n: page.number }), pieces);
-    if (!DRAWN.test(this.doc.media_type)) return leaf;
+    if (!this.drawn) return leaf;
     const words = h("details", { class: "leaf-words" }, h("summary", {}, t("reader.words")), leaf.lastChild);
-    leaf.sheet = new Sheet(this.doc, page.number, this.body.clientWidth, () => { words.open = true; });
+    leaf.sheet = new Sheet(this.doc, page.number, () => { words.open = true; });
     leaf.id = `leaf-${page.number}`;
     leaf.append(leaf.sheet.element, words);
     return leaf;
@@ -125,12 +137,14 @@ export class PagedView extends View {
     const page = await getPage(this.doc.id, this.first - 1);
     this.first -= 1;
     this.before.after(this.#leaf(page));
+    this.fit();
   }
 
   async later() {
     const page = await getPage(this.doc.id, this.last + 1);
     this.last += 1;
     this.after.before(this.#leaf(page));
+    this.fit();
     return page;
   }
 
@@ -152,6 +166,10 @@ export class RunningView extends View {
     this.body.replaceChildren(this.before, block("", marked(text, this.start, this.target)), this.after);
     this.edges();
   }
+
+  drawn = false;
+
+  fit() {}
 
   passage() { return this.body.querySelector("mark"); }
 
