@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ingest.errors import ParseError
 from ingest.parsers.pdf_drawing import open_page
@@ -22,7 +22,6 @@ from ingest.parsers.regions import Box, Glyph, joined
 from ingest.parsers.source import Context, Source
 from ingest.sniff import sniff_stream
 
-MEDIA_TYPE = "image/webp"
 _QUALITY = 82  # of WebP: thin type stays sharp, and a page of text has a quarter of a PNG's bytes
 _MAX_PIXELS = 80_000_000
 _MAX_TALLER = 4
@@ -79,7 +78,7 @@ def _read(picture: Image.Image, passage: Passage, context: Context) -> list[Box]
 
 
 def _spelled(words: Iterator[tuple[str, Box]]) -> Iterator[Glyph]:
-    """A box for each letter of a word: its share of the word's width, from the side where reading begins."""
+    """A box for each letter of a word: its share of the word's width, as if all were as wide."""
     for word, box in words:
         for i, character in enumerate(word):
             left = box.left + (box.right - box.left) * i / len(word)
@@ -98,12 +97,13 @@ def _format(source: Source) -> str:
 
 
 def _frame(source: Source, number: int) -> Image.Image:
-    """A frame of a picture, in colour on white."""
+    """A frame of a picture, in colour on white, turned as its camera says that it was held."""
     warnings.simplefilter("error", Image.DecompressionBombWarning)
     Image.MAX_IMAGE_PIXELS = _MAX_PIXELS
     try:
         picture: Any = Image.open(source.open())
         picture.seek(number - 1)
+        picture = ImageOps.exif_transpose(picture)
         if "A" in picture.getbands() or "transparency" in picture.info:
             picture = picture.convert("RGBA")
             return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")

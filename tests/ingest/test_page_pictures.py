@@ -169,6 +169,20 @@ def test_every_frame_of_a_tiff_is_a_picture(tmp_path: Path) -> None:
     assert caught.value.code == "corrupt"
 
 
+def test_a_photograph_is_shown_as_it_was_held(tmp_path: Path, ocr: Ocr) -> None:
+    lines = ["The committee shall meet four times", "a year and keep written minutes."]
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees clockwise
+    buffer = io.BytesIO()
+    scan(lines).rotate(90, expand=True).save(buffer, "JPEG", quality=95, exif=exif)
+    path = stored(tmp_path, buffer.getvalue())
+    picture = drawn(path, width=1000)
+    assert picture.size == (1000, 240)
+    found = pointed(path, 1, "written minutes.", ParseLimits(seconds=60, ocr=ocr))
+    assert (found.width, found.height) == (1000, 240)
+    assert _letters(read_in(picture, found, ocr)) == "writtenminutes"
+
+
 def test_a_file_that_is_attached_is_not_on_the_page(tmp_path: Path) -> None:
     writer = pypdf.PdfWriter(io.BytesIO(tiny_pdf(["A letter about the harbour."])))
     writer.add_attachment("tides.txt", b"High water stands at noon.")
