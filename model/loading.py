@@ -21,7 +21,7 @@ from model.plan import WeightKind, count_parameters, room_for_kv
 from model.quant.fp8 import FP8Linear
 from model.quant.packed import quantise_layers
 from model.weights.checkpoint import Checkpoint
-from model.weights.mapping import Cut, Placement, fill
+from model.weights.mapping import Cut, Placement, fill, give_memory
 
 Keep = Callable[[Transformer, dict[str, Placement]], dict[str, Placement]]
 """Takes out of a model on the meta device what a process does not hold, and what goes there."""
@@ -89,7 +89,7 @@ def load_weights(  # noqa: PLR0917 - those of load_executor
         placements = keep(model, placements)
     if weights == "int8":
         placements = quantise_layers(model, placements, read, cut)
-    model = model.to_empty(device=device).requires_grad_(False)
+    give_memory(model, device)
     fill(model, placements, read, cut)
     return model
 

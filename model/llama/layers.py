@@ -44,6 +44,11 @@ class Linear(Projection, nn.Linear):
 class Embedding(Projection, nn.Embedding):
     """Rows by token id; where the head is tied to it, also the head."""
 
+    def reset_parameters(self) -> None:
+        """Draw the rows; on `meta` nothing, for that alone would load torch's compiler."""
+        if not self.weight.is_meta:
+            super().reset_parameters()
+
 
 class RMSNorm(nn.RMSNorm):
     """x / sqrt(mean(x²) + eps) · weight (Zhang & Sennrich 2019), accumulated in float32."""

@@ -21,7 +21,7 @@ from model.native import FEW_ROWS, kernels
 from model.native.matrix import Arena, Codes, Matrix, pack, packs, quantise
 from model.weights.codes import KINDS, codes
 from model.weights.gguf import GGUFFile
-from model.weights.mapping import Cut, Placement, fill
+from model.weights.mapping import Cut, Placement, fill, give_memory
 
 _SLAB = 1 << 20
 """Weights that are quantised at once."""
@@ -125,7 +125,7 @@ def quantise_layers(
     for parameter, parts in sources.items():
         owner = model.get_submodule(parameter.rpartition(".")[0])
         if isinstance(owner, Projection) and packs(owner.weight.shape[1], "q8"):
-            owner.to_empty(device="cpu")
+            give_memory(owner, "cpu")
             fill(model, parts, read, cut)
             _replace(model, parameter, pack(_quantised(owner.weight), arena))
         else:

@@ -158,4 +158,20 @@ class _Reader:
         if item in _SCALARS:
             code = _SCALARS[item]
             return list(struct.unpack(f"<{count}{code}", self.take(count * struct.calcsize(f"<{code}"))))
+        if item == _STRING:
+            return self._strings(count)
         return [self.value(item) for _ in range(count)]
+
+    def _strings(self, count: int) -> list[str]:
+        """As many strings, without a call for each of their parts: a vocabulary has a hundred thousand."""
+        data, position, end = self._data, self.position, len(self._data)
+        length_at, found = struct.Struct("<Q").unpack_from, []
+        for _ in range(count):
+            begin = position + 8
+            position = begin + length_at(data, position)[0] if begin <= end else begin
+            if position > end:
+                self.position = position
+                self.take(1)  # says that the file is truncated
+            found.append(data[begin:position].decode("utf-8", "surrogateescape"))
+        self.position = position
+        return found

@@ -111,6 +111,19 @@ Cut = Callable[[Placement, Tensor], tuple[Placement, Tensor]]
 """Takes a process's part of a tensor, and says where it goes in the process's part of the model."""
 
 
+def give_memory(model: nn.Module, device: torch.device | str) -> None:
+    """Give every tensor of the model memory on the device, without a value; gradients are not asked for.
+
+    As `nn.Module.to_empty`, which goes by `torch.empty_like`; from `meta` that loads sympy, a second.
+    """
+    for module in model.modules():
+        for name, parameter in list(module.named_parameters(recurse=False)):
+            empty = torch.empty(parameter.shape, dtype=parameter.dtype, device=device)
+            module.register_parameter(name, nn.Parameter(empty, requires_grad=False))
+        for name, buffer in list(module.named_buffers(recurse=False)):
+            module.register_buffer(name, torch.empty(buffer.shape, dtype=buffer.dtype, device=device))
+
+
 def fill(
     model: nn.Module,
     placements: dict[str, Placement],

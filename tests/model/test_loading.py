@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -137,3 +139,15 @@ def test_unknown_devices_are_refused(device: str) -> None:
 def test_unknown_dtypes_are_refused(tiny_folder: Path) -> None:
     with pytest.raises(HardwareError, match="int3"):
         Engine.load(tiny_folder, dtype="int3")
+
+
+@pytest.mark.parametrize(("path", "dtype"), [("auto", "auto"), ("tiny", "int8"), ("tiny", "bfloat16")])
+def test_loading_brings_neither_torchs_compiler_nor_sympy(tiny_folder: Path, path: str, dtype: str) -> None:
+    """Each takes a second or two of every start, and nothing here uses them."""
+    program = (
+        "import sys; from model import Engine\n"
+        f"Engine.load({(str(tiny_folder) if path == 'tiny' else path)!r}, 'cpu', {dtype!r})\n"
+        "print(*{'torch._dynamo', 'sympy'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.strip()) == (0, ""), done.stderr
