@@ -9,9 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ingest.chunking import Chunk, chunk_document, embedding_text
-from ingest.limits import ParseLimits
+from ingest.limits import limits_of
 from ingest.names import choose_title
-from ingest.ocr import find_ocr
 from ingest.parsers.base import PageSpan, ParsedDocument
 from ingest.sandbox import parse_document
 from rag.settings import Settings
@@ -44,12 +43,7 @@ def read_file(
 
     Raises ParseError, ParseCancelled; OSError where no process can be started.
     """
-    limits = ParseLimits(
-        seconds=settings.parse_timeout_seconds,
-        memory_bytes=settings.parse_memory_bytes,
-        ocr=find_ocr(settings.ocr, settings.ocr_languages, settings.ocr_timeout_seconds),
-    )
-    parsed = parse_document(path, order.filename, limits, on_progress, cancelled)
+    parsed = parse_document(path, order.filename, limits_of(settings), on_progress, cancelled)
     if "\0" not in parsed.text:
         return parsed
     # PostgreSQL stores no NUL; the replacement is as long, so every offset stays right

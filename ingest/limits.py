@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ingest.ocr import NO_OCR, Ocr
+from ingest.ocr import NO_OCR, Ocr, find_ocr
+from rag.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,3 +17,12 @@ class ParseLimits:
     max_characters: int = 50_000_000
     max_pages: int = 20_000
     ocr: Ocr = NO_OCR
+
+
+def limits_of(settings: Settings) -> ParseLimits:
+    """What the settings let one document cost."""
+    return ParseLimits(
+        seconds=settings.parse_timeout_seconds,
+        memory_bytes=settings.parse_memory_bytes,
+        ocr=find_ocr(settings.ocr, settings.ocr_languages, settings.ocr_timeout_seconds),
+    )

@@ -12,15 +12,14 @@ from fastapi import APIRouter, Header, Query, Response
 from api import schemas
 from api.access import Reads
 from api.fields import document_id
-from api.routes.shared import page_of, problems
+from api.routes.shared import OF_DOCUMENTS, original_found, page_of, problems
 from api.wiring import Service
 from ingest.errors import ParseError
-from ingest.limits import ParseLimits
-from ingest.ocr import find_ocr
+from ingest.limits import ParseLimits, limits_of
 from ingest.originals.choice import originals_of
 from ingest.page_pictures import DRAWN, MEDIA_TYPE, PagePicture, draw_page, find_on_page
 from ingest.parsers.placing import Passage
-from rag.errors import LongleafError, NotFound
+from rag.errors import NotFound
 from rag.store.records import DocumentRow, PageRow
 from rag.store.repositories import Documents, Versions
 
@@ -68,11 +67,7 @@ def picture(
     """A page of a PDF, or of a picture that was uploaded, drawn within limits in a process of its own."""
     sheet = _sheet(service, id, number)
     tag = f'"{sheet.sha256[:32]}-{number}-{width}"'
-    headers = {
-        "Content-Security-Policy": "sandbox; default-src 'none'",
-        "Cache-Control": "private, no-cache",
-        "ETag": tag,
-    }
+    headers = {**OF_DOCUMENTS, "ETag": tag}
     if known is not None and tag in (each.strip().removeprefix("W/") for each in known.split(",")):
         return Response(status_code=304, headers=headers)
     drawn = _drawn(
@@ -135,22 +130,9 @@ def _sheet(service: Service, identity: str, number: int) -> _Sheet:
 def _drawn(service: Service, sheet: _Sheet, work: Callable[[Path, ParseLimits], PagePicture]) -> PagePicture:
     """What a child makes of the page's file. Raises NotFound (`no_picture`, `content_not_found`)."""
     settings = service.settings
-    limits = ParseLimits(
-        seconds=settings.parse_timeout_seconds,
-        memory_bytes=settings.parse_memory_bytes,
-        ocr=find_ocr(settings.ocr, settings.ocr_languages, settings.ocr_timeout_seconds),
-    )
     originals = originals_of(service.db, settings)
     try:
-        with originals.open(sheet.row.id, sheet.generation) as path:
-            return work(path, limits)
+        with original_found(sheet.row.id, originals), originals.open(sheet.row.id, sheet.generation) as path:
+            return work(path, limits_of(settings))
     except ParseError as error:
         raise NotFound(error.detail, code="no_picture") from error
-    except FileNotFoundError:
-        raise NotFound(
-            f"The original of {sheet.row.id!r} is not in {originals.where}.", code="content_not_found"
-        ) from None
-    except LongleafError as error:
-        if error.code != "file_damaged":
-            raise
-        raise NotFound(error.detail, code="content_not_found") from error

@@ -13,9 +13,8 @@ from api import schemas, serialize
 from api.access import Reads
 from api.fields import document_id
 from api.ranges import UNSATISFIABLE, attachment, range_of
-from api.routes.shared import NO_DOCUMENT, load_document, page_of, problems
+from api.routes.shared import NO_DOCUMENT, OF_DOCUMENTS, load_document, original_found, page_of, problems
 from ingest.originals.choice import originals_of
-from rag.errors import LongleafError, NotFound
 from rag.store.repositories import Chunks, Documents, Versions
 
 BYTES = "application/octet-stream"
@@ -105,8 +104,8 @@ def content(
         versions = Versions(session, service.scope)
         version = versions.get(row.id, versions.shown(row.id))
     originals = originals_of(service.db, service.settings)
-    headers = {"Content-Security-Policy": "sandbox; default-src 'none'", "Cache-Control": "private, no-cache"}
-    try:
+    headers = dict(OF_DOCUMENTS)
+    with original_found(row.id, originals):
         path = originals.lies_at(row.id, version.generation)
         if path is not None:
             return FileResponse(path, media_type=BYTES, filename=row.filename, headers=headers)
@@ -117,14 +116,6 @@ def content(
             return Response(status_code=416, headers={"Content-Range": f"bytes */{version.bytes}"})
         start, end = wanted or (0, version.bytes)
         pieces = _begun(originals.read(row.id, version.generation, start, end))
-    except FileNotFoundError:
-        raise NotFound(
-            f"The original of {row.id!r} is not in {originals.where}.", code="content_not_found"
-        ) from None
-    except LongleafError as error:
-        if error.code != "file_damaged":
-            raise
-        raise NotFound(error.detail, code="content_not_found") from error
     headers["Content-Length"] = str(end - start)
     if wanted is not None:
         headers["Content-Range"] = f"bytes {start}-{end - 1}/{version.bytes}"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypeVar
 
 from fastapi import Query
@@ -10,7 +11,8 @@ from fastapi import Query
 from api.errors import PROBLEM_JSON
 from api.fields import document_id as checked_id
 from api.wiring import DEFAULT_COLLECTION, Service
-from rag.errors import InvalidRequest, NotFound
+from ingest.originals.port import Originals
+from rag.errors import InvalidRequest, LongleafError, NotFound
 from rag.filters import parse_filter
 from rag.store.records import DocumentRow, PageRow
 from rag.store.repositories import Documents
@@ -19,12 +21,32 @@ if TYPE_CHECKING:
     from rag.retrieval import SearchScope
 
 NO_DOCUMENT = "There is no such document."
+OF_DOCUMENTS = {
+    "Content-Security-Policy": "sandbox; default-src 'none'",
+    "Cache-Control": "private, no-cache",
+}
+"""Fields of an answer made of a document's bytes: no browser runs it, and each use is asked for anew."""
 
 
 def load_document(service: Service, identity: str) -> DocumentRow:
     """The document of that id. Raises NotFound (`document_not_found`)."""
     with service.db.read() as session:
         return Documents(session, service.scope).get(checked_id(identity))
+
+
+@contextmanager
+def original_found(document_id: str, originals: Originals) -> Iterator[None]:
+    """An original that is not where it should be, or not what it was, is `content_not_found` (NotFound)."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise NotFound(
+            f"The original of {document_id!r} is not in {originals.where}.", code="content_not_found"
+        ) from None
+    except LongleafError as error:
+        if error.code != "file_damaged":
+            raise
+        raise NotFound(error.detail, code="content_not_found") from error
 
 
 def page_of(documents: Documents, row: DocumentRow, number: int) -> PageRow:

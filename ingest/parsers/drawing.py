@@ -15,6 +15,7 @@ from typing import Any
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ingest.errors import ParseError
+from ingest.parsers import ocr
 from ingest.parsers.pdf_drawing import open_page
 from ingest.parsers.pdf_pictures import lacks_text
 from ingest.parsers.placing import Passage, place
@@ -23,7 +24,6 @@ from ingest.parsers.source import Context, Source
 from ingest.sniff import sniff_stream
 
 _QUALITY = 82  # of WebP: thin type stays sharp, and a page of text has a quarter of a PNG's bytes
-_MAX_PIXELS = 80_000_000
 _MAX_TALLER = 4
 """How much higher than wide a picture is at most; a longer page is drawn narrower."""
 
@@ -72,8 +72,6 @@ def _boxes(glyphs: list[Glyph], passage: Passage) -> list[Box]:
 
 
 def _read(picture: Image.Image, passage: Passage, context: Context) -> list[Box]:
-    from ingest.parsers import ocr  # noqa: PLC0415  # loads the engine
-
     return _boxes(list(_spelled(ocr.reader_for(context).words(picture))), passage)
 
 
@@ -99,18 +97,13 @@ def _format(source: Source) -> str:
 def _frame(source: Source, number: int) -> Image.Image:
     """A frame of a picture, in colour on white, turned as its camera says that it was held."""
     warnings.simplefilter("error", Image.DecompressionBombWarning)
-    Image.MAX_IMAGE_PIXELS = _MAX_PIXELS
     try:
         picture: Any = Image.open(source.open())
         picture.seek(number - 1)
-        picture = ImageOps.exif_transpose(picture)
-        if "A" in picture.getbands() or "transparency" in picture.info:
-            picture = picture.convert("RGBA")
-            return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
-        return picture.convert("RGB")  # type: ignore[no-any-return]
+        return ocr.on_white(ImageOps.exif_transpose(picture)).convert("RGB")
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ParseError(
-            "too_large", f"The picture has over {_MAX_PIXELS // 1_000_000} million pixels."
+            "too_large", f"The picture has over {ocr.MAX_PIXELS // 1_000_000} million pixels."
         ) from error
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, EOFError) as error:
         raise ParseError("corrupt", f"Page {number} cannot be drawn ({type(error).__name__}).") from error

@@ -47,10 +47,7 @@ class Reader:
 
     def page(self, picture: Image.Image, dpi: int = DPI) -> ParsedPage:
         """The text of a picture."""
-        picture = _flat(picture)
-        self._api.SetImage(picture)
-        self._api.SetSourceResolution(dpi)
-        if not self._api.Recognize():
+        if not self._recognises(_flat(picture), dpi):
             return ParsedPage("")
         pieces: list[Piece] = []
         for paragraph in self._paragraphs():
@@ -60,9 +57,7 @@ class Reader:
     def words(self, picture: Image.Image, dpi: int = DPI) -> Iterator[tuple[str, Box]]:
         """The words of a picture, where they stand on it, in the order in which they are read."""
         picture = _flat(picture)
-        self._api.SetImage(picture)
-        self._api.SetSourceResolution(dpi)
-        if not self._api.Recognize():
+        if not self._recognises(picture, dpi):
             return
         wide, high = picture.size
         found: Any = self._api.GetIterator()
@@ -76,6 +71,11 @@ class Reader:
                 yield word, Box(at[0] / wide, at[1] / high, at[2] / wide, at[3] / high)
             if not found.Next(self._levels.WORD):
                 break
+
+    def _recognises(self, picture: Image.Image, dpi: int) -> bool:
+        self._api.SetImage(picture)
+        self._api.SetSourceResolution(dpi)
+        return bool(self._api.Recognize())
 
     def _paragraphs(self) -> Iterator[list[Line]]:
         """The lines of each paragraph; what is hardly more than guessed is left out."""
@@ -114,12 +114,17 @@ class Reader:
         yield Piece("paragraph", "\n".join(prose))
 
 
+def on_white(picture: Image.Image) -> Image.Image:
+    """The picture; what is transparent of it is white."""
+    if "A" not in picture.getbands() and "transparency" not in picture.info:
+        return picture
+    picture = picture.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
+
+
 def _flat(picture: Image.Image) -> Image.Image:
     """In grey, on white, and no larger than Tesseract is asked to take."""
-    if "A" in picture.getbands() or "transparency" in picture.info:
-        picture = picture.convert("RGBA")
-        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
-    picture = picture.convert("L")
+    picture = on_white(picture).convert("L")
     if max(picture.size) > _MAX_SIDE:
         picture.thumbnail((_MAX_SIDE, _MAX_SIDE))
     return picture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import pypdfium2
@@ -12,13 +12,13 @@ import pypdfium2.raw as pdfium
 from PIL import Image
 
 from ingest.errors import ParseError
-from ingest.parsers.pdf_lines import open_pdfium
+from ingest.parsers.pdf_lines import loaded_page, open_pdfium
+from ingest.parsers.pdf_pictures import ocr_scale
 from ingest.parsers.regions import Box, Glyph
 from ingest.parsers.source import Source
 
 _GRID = 100_000
 """Units of a device as wide and as high as this, in which PDFium tells places."""
-_OCR_DPI, _MAX_SIDE = 200, 4500  # as `pdf_pictures` has pages read
 _MOST_GLYPHS = 200_000
 
 
@@ -29,27 +29,17 @@ def open_page(source: Source, number: int) -> Iterator[PdfPage]:
     if opened is None:
         raise ParseError("corrupt", "PDFium cannot open the file, so no page of it can be drawn.")
     document, count, _, form = opened
-    page: Any = None
-    if 1 <= number <= count:
-        page = pdfium.FPDF_LoadPage(document.raw, number - 1)
-        if page and form.draw(page, number - 1):
-            pdfium.FPDF_ClosePage(page)  # what was drawn shows in a page that is loaded anew
-            page = pdfium.FPDF_LoadPage(document.raw, number - 1)
-    if not page:
-        raise ParseError("corrupt", f"Page {number} of the PDF does not load, so it cannot be drawn.")
-    try:
-        yield PdfPage(document, page, number)
-    finally:
-        pdfium.FPDF_ClosePage(page)
+    with loaded_page(document, form, number - 1) if 1 <= number <= count else nullcontext() as page:
+        if page is None:
+            raise ParseError("corrupt", f"Page {number} of the PDF does not load, so it cannot be drawn.")
+        yield PdfPage(page)
 
 
 class PdfPage:
     """A page that is loaded; `size` in points, as it is shown."""
 
-    def __init__(self, document: pypdfium2.PdfDocument, page: Any, number: int) -> None:
-        self._document = document
+    def __init__(self, page: Any) -> None:
         self._page = page
-        self._number = number
         self.size = (
             max(1.0, float(pdfium.FPDF_GetPageWidthF(page))),
             max(1.0, float(pdfium.FPDF_GetPageHeightF(page))),
@@ -69,7 +59,7 @@ class PdfPage:
 
     def scanned(self) -> Image.Image:
         """The page as it is drawn for OCR."""
-        scale = min(_OCR_DPI / 72, _MAX_SIDE / max(self.size))
+        scale = ocr_scale(self.size)
         return self.drawn(round(self.size[0] * scale), round(self.size[1] * scale))
 
     def glyphs(self) -> Iterator[Glyph]:

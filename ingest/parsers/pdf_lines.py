@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
@@ -43,24 +44,30 @@ def open_pdfium(source: Source) -> tuple[Any, int, PageLines, Form] | None:
     return document, len(document), lambda number: _pdfium_lines(document, form, number), form
 
 
-def _pdfium_lines(document: Any, form: Form, number: int) -> list[Line]:
-    """The lines of one page; none where the page does not load."""
+@contextmanager
+def loaded_page(document: Any, form: Form, number: int) -> Iterator[Any]:
+    """PDFium's page `number` (from 0) with what its annotations draw; None where it does not load."""
     page = pdfium.FPDF_LoadPage(document.raw, number)
     if page and form.draw(page, number):
         pdfium.FPDF_ClosePage(page)  # what was drawn shows in a page that is loaded anew
         page = pdfium.FPDF_LoadPage(document.raw, number)
-    if not page:
-        return []
     try:
-        text_page = pdfium.FPDFText_LoadPage(page)
+        yield page or None
+    finally:
+        if page:
+            pdfium.FPDF_ClosePage(page)
+
+
+def _pdfium_lines(document: Any, form: Form, number: int) -> list[Line]:
+    """The lines of one page; none where the page does not load."""
+    with loaded_page(document, form, number) as page:
+        text_page = page and pdfium.FPDFText_LoadPage(page)
         if not text_page:
             return []
         try:
             return with_tables(page, text_page, _text_page_lines(text_page))
         finally:
             pdfium.FPDFText_ClosePage(text_page)
-    finally:
-        pdfium.FPDF_ClosePage(page)
 
 
 def _text_page_lines(text_page: Any) -> list[Line]:

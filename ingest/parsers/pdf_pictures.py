@@ -32,8 +32,7 @@ class PagePictures:
         reader = ocr.reader_for(self._context)
         try:
             sheet = self._document[number]
-            points = max(sheet.get_size())
-            scale = min(200 / 72, _MAX_SIDE / max(points, 1.0))
+            scale = ocr_scale(sheet.get_size())
             drawn = reader.page(sheet.render(scale=scale, grayscale=True).to_pil(), round(scale * 72))
             sheet.close()
         except (MemoryError, RecursionError):
@@ -56,6 +55,11 @@ class PagePictures:
             return _shows_pictures(sheet)
         finally:
             pdfium.FPDF_ClosePage(sheet)
+
+
+def ocr_scale(size: tuple[float, float]) -> float:
+    """Pixels for a point at which a page of that size, in points, is drawn for OCR."""
+    return min(200 / 72, _MAX_SIDE / max(*size, 1.0))
 
 
 def lacks_text(text: str) -> bool:
