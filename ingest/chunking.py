@@ -82,9 +82,8 @@ class _TokenCounter:
         begin = 0
         while begin < len(text):
             end = self._window_end(text, begin, starts)
-            for first, after in tokens(text[begin:end]):
-                if after > first:
-                    self._last.append(begin + after - 1)
+            spans = tokens(text[begin:end])
+            self._last.extend([begin + after - 1 for first, after in spans if after > first])
             begin = end
 
     @staticmethod

@@ -40,6 +40,7 @@ def main() -> None:
     from ingest import confine  # noqa: PLC0415
 
     confine.hide_memory()
+    confine.adopt_orphans()
     gc.collect()
     gc.freeze()  # so that a child's collections do not copy what all share
     _Server(control).run()
@@ -126,6 +127,9 @@ class _Server:
                 continue
             _kill(pid)
             _, status, used = os.wait4(pid, 0)
+            with contextlib.suppress(ChildProcessError):  # its helper, which came here when it ended
+                while True:
+                    os.waitpid(-pid, 0)
             report = os.waitstatus_to_exitcode(status), used.ru_maxrss
             del self._children[pid]
             with contextlib.suppress(KeyError):
@@ -148,11 +152,11 @@ def _become(specification: str, server: int, out: int, err: int, folder: int) ->
     try:
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        os.setsid()
         os.dup2(out, 1)
         os.dup2(err, 2)
         os.fchdir(folder)
         os.closerange(3, 1 << 16)
+        os.setsid()
         from ingest.sandbox_child import main as parse  # noqa: PLC0415
 
         parse(specification, server)

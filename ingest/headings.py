@@ -10,6 +10,8 @@ from typing import Protocol
 from ingest.parsers.builder import heading_label, letters_and_digits
 
 _MAX_HEADER = 600  # characters of a table's header row that are repeated
+_BLANKS = re.compile(r"[^\S\n ][^\S\n]*| [^\S\n]+")
+"""Every run of blanks within a line but the single space, which nearly all of them are."""
 
 
 class ChunkLike(Protocol):
@@ -38,7 +40,7 @@ def embedding_text(chunk: ChunkLike, text: str, title: str | None) -> str:
 
     Headings that the chunk itself starts with are not said twice, nor is a title that is also a heading.
     """
-    body = re.sub(r"[^\S\n]+", " ", text[chunk.start : chunk.end])
+    body = _BLANKS.sub(" ", text[chunk.start : chunk.end])
     body = re.sub(r"\s*\n\s*", "\n", body).strip()
     opening = letters_and_digits(body[:1000])
     headings = list(chunk.headings)

@@ -26,3 +26,14 @@ def limits_of(settings: Settings) -> ParseLimits:
         memory_bytes=settings.parse_memory_bytes,
         ocr=find_ocr(settings.ocr, settings.ocr_languages, settings.ocr_timeout_seconds),
     )
+
+
+def helper_bytes(memory_bytes: int) -> int:
+    """The memory of a second process that reads a large PDF along with one that may take so many bytes."""
+    return memory_bytes // 2
+
+
+def most_memory(settings: Settings) -> int:
+    """Bytes that the parsers of this process may take together."""
+    one = settings.parse_memory_bytes
+    return settings.ingest_workers * (one + helper_bytes(one))

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from ingest.errors import ParseError
 from ingest.forking import Child
-from ingest.limits import ParseLimits
+from ingest.limits import ParseLimits, helper_bytes
 from ingest.ocr import Ocr
 from ingest.parsers.base import Block, DocumentAssembler, ParsedDocument
 from ingest.receiving import Receiver, reading_child
 from ingest.wire import WireError, read_blocks, read_json
+
+_WORTH_BYTES = 256 << 10
+"""A smaller PDF is read before a second process has opened it."""
+_MAGIC_WITHIN = 1024
 
 
 def parse_document(
@@ -29,8 +35,17 @@ def parse_document(
     returns, however it returns.
     """
     deadline = time.monotonic() + limits.seconds
-    with reading_child(path, filename, limits) as child:
+    helper = {"helper_bytes": helper_bytes(limits.memory_bytes) if _is_worth_helping(path) else 0}
+    with reading_child(path, filename, limits, helper) as child:
         return _Documents(child, limits, deadline, on_progress, cancelled).run()
+
+
+def _is_worth_helping(path: Path) -> bool:
+    """Whether the file is a PDF of some size, and there is a core for a second process."""
+    if sys.platform != "linux" or len(os.sched_getaffinity(0)) < 2 or path.stat().st_size < _WORTH_BYTES:
+        return False
+    with path.open("rb") as file:
+        return b"%PDF-" in file.read(_MAGIC_WITHIN)
 
 
 class _Documents(Receiver[ParsedDocument]):

@@ -12,8 +12,9 @@ from typing import Any
 
 
 def main(specification: str, parent: int) -> None:
-    """`specification`: JSON with path, filename, memory_bytes, seconds, max_pages, max_characters, ocr; for
-    a page instead of the text `page` with number, width, text, start, end (no width: find the passage).
+    """`specification`: JSON with path, filename, memory_bytes, seconds, max_pages, max_characters, ocr, and
+    helper_bytes where a second process shall read along; for a page instead of the text `page` with number,
+    width, text, start, end (no width: find the passage).
 
     `parent` is the process with which this one ends.
     """
@@ -21,6 +22,7 @@ def main(specification: str, parent: int) -> None:
     from ingest import confine  # noqa: PLC0415  # limits come before anything else is loaded
 
     confine.die_with_parent(parent)
+    helper = _forked_helper(wanted) if wanted.get("helper_bytes") else None
     confine.limit_resources(int(wanted["memory_bytes"]), int(wanted["seconds"]) + 1)
     confine.forbid_system_calls()
 
@@ -32,7 +34,7 @@ def main(specification: str, parent: int) -> None:
     os.dup2(2, 1)
     writer = FrameWriter(pipe)
     try:
-        _send(writer, wanted)
+        _send(writer, wanted, helper)
     except ParseError as error:
         writer.error(error.code, error.detail)
     except MemoryError:
@@ -44,19 +46,32 @@ def main(specification: str, parent: int) -> None:
     except Exception as error:
         writer.error("corrupt", f"The document does not parse ({type(error).__name__}). Export it again.")
     pipe.flush()
+    if helper is not None:
+        helper.end()
     # Finalisers of C libraries are not worth a crash after the work is done.
     os._exit(0)
 
 
-def _send(writer: Any, wanted: dict[str, Any]) -> None:
+def _forked_helper(wanted: dict[str, Any]) -> Any:
+    from ingest.parsers.pdf_helper import fork_helper  # noqa: PLC0415
+
+    return fork_helper(
+        Path(wanted["path"]),
+        memory_bytes=int(wanted["helper_bytes"]),
+        seconds=int(wanted["seconds"]) + 1,
+        max_pages=int(wanted["max_pages"]),
+    )
+
+
+def _send(writer: Any, wanted: dict[str, Any], helper: Any) -> None:
     if wanted.get("page"):
         _send_page(writer, wanted)
     else:
-        _send_document(writer, wanted)
+        _send_document(writer, wanted, helper)
     writer.end()
 
 
-def _send_document(writer: Any, wanted: dict[str, Any]) -> None:
+def _send_document(writer: Any, wanted: dict[str, Any], helper: Any) -> None:
     from ingest.ocr import Ocr  # noqa: PLC0415
     from ingest.parsers.reading import open_reading  # noqa: PLC0415
 
@@ -67,6 +82,7 @@ def _send_document(writer: Any, wanted: dict[str, Any]) -> None:
         max_characters=int(wanted["max_characters"]),
         ocr=Ocr(**wanted["ocr"]),
         on_ocr=writer.pictures,
+        helper=helper,
     )
     writer.header(reading.media_type, reading.title, reading.pages_total)
     for page in reading.pages:

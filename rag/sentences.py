@@ -7,6 +7,7 @@ boundary joins two sentences and is harmless; a false one tears a quote, so doub
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 
 def words_of(listed: str) -> frozenset[str]:
@@ -27,10 +28,14 @@ _STOP = re.compile(
     r"|(?P<line>(?:\r\n|\r|\n|\f)[ \t\r\n\f]*)"
     r"|(?P<thai>(?<=[\u0e01-\u0e4e])[ \t\u00a0]+(?=[\u0e01-\u0e44]))"
 )
+# What a match of `_STOP` begins with: to look for that is faster than to try five ways at each character.
+_FIRST = re.compile(r"[。！？｡．।॥؟۔።។.!?…|\r\n\f]")
+_FIRST_IN_THAI = re.compile(_FIRST.pattern[:-1] + r" \t\u00a0]")
+_THAI = re.compile(r"[\u0e01-\u0e4e]")
 _CLOSES_BEFORE_MORE = re.compile(rf"{_CLOSER_APART}(?=[\s,;:.)\]])")
 _LINE_END = re.compile(r"\r\n|\r|\n")
 _BULLET = re.compile(r"(?:[-*+•‣◦–▪●]|\(?\d{1,3}[.)]|\(?[a-zA-Z][.)]|#{1,6})[ \t]+\S")
-_ROW = re.compile(r" \| |^\|.*\|$|\t")
+_ROW = re.compile(r" \| |^\|.*\|$")
 _OPENERS = "\"'“‘„«‹([{¿¡【「『〈《—–-*_#•"
 _LAST_TOKEN = re.compile(r"[^\s()\[\]\"“”«»„‘/—–]{1,24}\Z")
 _ACRONYM = re.compile(r"(?:[^\W\d_]{1,2}\.)+[^\W\d_]{1,2}")
@@ -80,7 +85,7 @@ def sentence_spans(text: str, start: int = 0, end: int | None = None) -> list[tu
     stop = len(text) if end is None else min(end, len(text))
     spans: list[tuple[int, int]] = []
     begin = start
-    for match in _STOP.finditer(text, start, stop):
+    for match in _stops(text, start, stop):
         after = match.end()
         if after >= stop or not _ends(text, begin, match, stop):
             continue
@@ -88,6 +93,16 @@ def sentence_spans(text: str, start: int = 0, end: int | None = None) -> list[tu
         begin = after
     _append(spans, text, begin, stop)
     return spans
+
+
+def _stops(text: str, start: int, stop: int) -> Iterator[re.Match[str]]:
+    """The matches of `_STOP`, in order and apart from each other."""
+    first = _FIRST_IN_THAI if _THAI.search(text, start, stop) else _FIRST
+    after = start
+    for candidate in first.finditer(text, start, stop):
+        if candidate.start() >= after and (match := _STOP.match(text, candidate.start(), stop)):
+            after = match.end()
+            yield match
 
 
 def _append(spans: list[tuple[int, int]], text: str, begin: int, end: int) -> None:
@@ -124,7 +139,12 @@ def _line_ends(text: str, begin: int, match: re.Match[str], stop: int) -> bool:
     below_end = min(stop, after + 200)
     next_break = _LINE_END.search(text, after, below_end)
     below = text[after : next_break.start() if next_break else below_end]
-    return bool(_ROW.search(above) or _ROW.search(below)) or _is_figures(above) or _is_figures(below)
+    return _is_row(above) or _is_row(below) or _is_figures(above) or _is_figures(below)
+
+
+def _is_row(line: str) -> bool:
+    """Whether a line is a row of a table with its cells marked."""
+    return "\t" in line or ("|" in line and _ROW.search(line) is not None)
 
 
 def _line_start(text: str, position: int) -> int:

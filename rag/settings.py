@@ -250,7 +250,10 @@ class Settings(BaseSettings):
         120.0, gt=0, description="Longest time that reading one document may take."
     )
     parse_memory_bytes: int = Field(
-        GIB, gt=0, description="Memory limit of the process that reads a document."
+        GIB,
+        gt=0,
+        description="Memory limit of the process that reads a document; a second one that reads along where "
+        "that is a large PDF may take half as much.",
     )
     ocr: Literal["auto", "off"] = Field(
         "auto", description="Text in pictures and scans: `auto` reads it where the extra `ocr` is; or `off`."

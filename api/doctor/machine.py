@@ -15,6 +15,7 @@ from api.doctor.finding import Case, Finding, failure, ok, skipped, warning
 from api.inventory import generator_path
 from api.loaders import hardware_cache
 from api.terminal import human_bytes
+from ingest.limits import most_memory
 from model.errors import ModelError
 from model.hardware import describe, memory_bytes
 
@@ -80,7 +81,7 @@ def memory(case: Case) -> Finding:
         return skipped("how much memory there is can't be told here")
     path, _ = generator_path(settings)
     weights = 0 if path is None or settings.device.startswith("cuda") else _weights(path)
-    parsers = settings.ingest_workers * settings.parse_memory_bytes
+    parsers = most_memory(settings)
     needed = weights + settings.kv_memory_bytes + parsers
     parts = (
         f"{human_bytes(needed)} of {human_bytes(limit)} may be needed: model {human_bytes(weights)}, KV tier "

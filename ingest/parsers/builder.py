@@ -18,7 +18,7 @@ _CONTROLS = {cp: " " for cp in range(0x20) if cp not in (0x09, 0x0A)} | dict.fro
 _LIGATURES = {cp: unicodedata.normalize("NFKC", chr(cp)) for cp in range(0xFB00, 0xFB07)}
 _SURROGATES = dict.fromkeys(range(0xD800, 0xE000), "\ufffd")
 _TABLE: dict[int, str | None] = {**_CONTROLS, **_SPACES, **_INVISIBLE, **_LIGATURES, **_SURROGATES}
-_BLANKS = re.compile(r"[ \t]+")
+_BLANKS = re.compile(r"\t[ \t]*| [ \t]+")  # every run but the single space, which nearly all are
 _BLANK_AT_BREAK = re.compile(r" *\n *")
 
 
@@ -34,7 +34,7 @@ def collapse(text: str, *, keep_breaks: bool = True) -> str:
     """`clean`, runs of blanks made one space, blanks beside line feeds removed, ends trimmed."""
     text = clean(text)
     if not keep_breaks:
-        text = text.replace("\n", " ")
+        return _BLANKS.sub(" ", text.replace("\n", " ")).strip()
     return _BLANK_AT_BREAK.sub("\n", _BLANKS.sub(" ", text)).strip()
 
 

@@ -20,9 +20,10 @@ from ingest.errors import ParseError
 from ingest.parsers.base import ParsedPage, Reading
 from ingest.parsers.builder import collapse
 from ingest.parsers.legibility import legibility
+from ingest.parsers.pdf_ahead import PagesAhead
 from ingest.parsers.pdf_extras import Form, Outline, outline_of, with_attachments, with_values
 from ingest.parsers.pdf_layout import LayoutState, build_page
-from ingest.parsers.pdf_lines import Late, PageLines, open_pdfium, open_pypdf
+from ingest.parsers.pdf_lines import Late, open_pdfium, open_pypdf
 from ingest.parsers.pdf_pictures import PagePictures
 from ingest.parsers.source import Context, Source
 
@@ -43,22 +44,24 @@ def read(source: Source, context: Context) -> Reading:
             "too_large", f"The PDF has {count} pages, the limit is {context.max_pages}. Split it."
         )
     sample = sorted({round(i * (count - 1) / (_SAMPLE_PAGES - 1)) for i in range(_SAMPLE_PAGES)})
+    ahead = PagesAhead(lines_of, count, context.helper)
     if opened is not None:
-        lines_of = _better_reader(source, lines_of, sample)
+        ahead = _better_reader(source, ahead, sample)
     state = LayoutState()
-    for number in sample:
-        state.preview(lines_of(number))
-    pages = _pages(count, lines_of, state, outline_of(document) if form else {})
+    for lines in ahead.sample(sample):
+        state.preview(lines)
+    pages = _pages(count, ahead, state, outline_of(document) if form else {})
     if form is not None:
         pages = _completed(pages, document, form, context)
     return Reading("application/pdf", _title(document), count, pages)
 
 
-def _pages(count: int, lines_of: PageLines, state: LayoutState, outline: Outline) -> Iterator[ParsedPage]:
+def _pages(count: int, ahead: PagesAhead, state: LayoutState, outline: Outline) -> Iterator[ParsedPage]:
     for number in range(count):
         state.cover = number == 0 and count > _COVER_OF_MORE_THAN
         state.outline = outline.get(number, [])
-        yield build_page(lines_of(number), state)
+        yield build_page(ahead.lines(number), state)
+    ahead.alone()
 
 
 def _completed(
@@ -72,25 +75,29 @@ def _completed(
         yield whole if number < last else with_attachments(whole, document, context)
 
 
-def _better_reader(source: Source, ours: PageLines, sample: list[int]) -> PageLines:
+def _better_reader(source: Source, ours: PagesAhead, sample: list[int]) -> PagesAhead:
     text = _joined(ours, sample)
     score = legibility(text)
     if score >= GOOD:
         return ours
     try:
         with _time_slice(_SECOND_OPINION_SECONDS):
-            _, count, theirs, _ = open_pypdf(source)
+            _, count, lines_of, _ = open_pypdf(source)
             if count <= sample[-1]:
                 return ours
+            theirs = PagesAhead(lines_of, count)
             other = _joined(theirs, sample)
     except (ParseError, Late, MemoryError, RecursionError):
         return ours
     weight = len("".join(text.split())) * score
-    return theirs if len("".join(other.split())) * legibility(other) > 1.1 * weight else ours
+    if len("".join(other.split())) * legibility(other) <= 1.1 * weight:
+        return ours
+    ours.alone()
+    return theirs
 
 
-def _joined(lines_of: PageLines, numbers: list[int]) -> str:
-    return "\n".join(line.text for number in numbers for line in lines_of(number))
+def _joined(ahead: PagesAhead, numbers: list[int]) -> str:
+    return "\n".join(line.text for lines in ahead.sample(numbers) for line in lines)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from ingest.parsers.builder import Piece, collapse, essence, join_pieces
 LINE_END_HYPHEN = "\ufffe"
 """What PDFium returns for a hyphen that ends a line; some of its versions return U+0002."""
 
-_WORD = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)+|[^\W\d_]{2,}")
+_WORD = re.compile(r"[^\W\d_]{2,}(?:-[^\W\d_]+)*|[^\W\d_](?:-[^\W\d_]+)+")
 _NUMBER = re.compile(r"[($€£¥]*[-–—]?[($€£¥]*\d[\d.,]*[)%xX]*|[—–-]|[$€£¥%)]|\(?N/?[AM]\)?")
 _BULLET = re.compile(r"(?:[•‣◦▪●■○–*-]|\(?\d{1,3}[.)]|\(?[a-zA-Z][.)]|\((?:[ivx]{1,4})\))\s+\S")
 _STOPS = tuple('.!?:;。！？।॥؟۔”"')
@@ -86,7 +86,9 @@ def build_page(lines: list[Line], state: LayoutState) -> ParsedPage:
     """The text and blocks of one page. `state` is updated by it."""
     lines = join_hyphens([line for line in lines if line.text.strip()], state.words)
     for line in lines:
-        line.text = collapse(_PRESENTATION.sub(_plain_letters, line.text), keep_breaks=False)
+        if not line.text.isascii():
+            line.text = _PRESENTATION.sub(_plain_letters, line.text)
+        line.text = collapse(line.text, keep_breaks=False)
     lines = [line for line in lines if line.text]
     _rank_rows(lines, state)
     state.learn(lines)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ingest.errors import ParseError
 from ingest.formats import Format, Sniffed
@@ -12,6 +14,9 @@ from ingest.ocr import NO_OCR, Ocr
 from ingest.parsers.base import Reading
 from ingest.parsers.source import Context, Source
 from ingest.sniff import is_markdown, sniff_stream
+
+if TYPE_CHECKING:
+    from ingest.parsers.pdf_helper import Helper
 
 # The module of each format. Those of the first table read a source, those of the second one bytes that say
 # themselves how they are encoded, those of the third decoded text (or tell that it is only plain text).
@@ -48,12 +53,15 @@ def open_reading(
     max_characters: int,
     ocr: Ocr = NO_OCR,
     on_ocr: Callable[[], None] = lambda: None,
+    helper: Helper | None = None,
 ) -> Reading:
     """Opens a file of any supported format. Raises ParseError.
 
-    `on_ocr` is called before the first picture is read, which takes long.
+    `on_ocr` is called before the first picture is read, which takes long. `helper` reads along, if it is a
+    PDF.
     """
-    return open_source(Source(filename, path), context_of(max_pages, max_characters, ocr, on_ocr))
+    context = context_of(max_pages, max_characters, ocr, on_ocr)
+    return open_source(Source(filename, path), replace(context, helper=helper))
 
 
 def context_of(max_pages: int, max_characters: int, ocr: Ocr, on_ocr: Callable[[], None]) -> Context:

@@ -6,12 +6,15 @@ import io
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from ingest.errors import ParseError
 from ingest.ocr import INSTALL
 from ingest.parsers.base import ParsedPage, Reading
 from ingest.parsers.joiner import Joiner
+
+if TYPE_CHECKING:
+    from ingest.parsers.pdf_helper import Helper
 
 MAX_DEPTH = 3
 """Files within files within files: a ZIP in a mail in a ZIP is read, what lies deeper is named only."""
@@ -74,6 +77,7 @@ class Context:
     ocr_languages: str = ""
     ocr_remedy: str = INSTALL
     on_ocr: Callable[[], None] = lambda: None
+    helper: Helper | None = None  # reads pages of the outermost file, where that is a PDF
     depth: int = 0
     budget: Budget = field(default_factory=Budget)
 
@@ -101,7 +105,7 @@ class Context:
         if self.depth >= MAX_DEPTH:
             return None, "not read: it lies too deep inside other files"
         try:
-            reading = self.open(Source(name, data), replace(self, depth=self.depth + 1))
+            reading = self.open(Source(name, data), replace(self, depth=self.depth + 1, helper=None))
             whole = Joiner()
             for page in reading.pages:
                 whole.page(page)
