@@ -16,10 +16,12 @@ from typing import Any, TypeVar
 
 from torch import Tensor
 
+from api.cluster.actor_calls import LOOK_SECONDS, ActorLost, answer_of, has_answered
 from api.cluster.engine_facts import EngineFacts
 from api.cluster.engine_host import Order, summed
 from api.cluster.router import Asked
 from api.cluster.router_host import Place
+from api.cluster.router_remote import SILENCE_SECONDS, RemoteRouter
 from model import Engine, Event, Finished, PrefillProgress, SamplingParams, TokenEvent
 from model.errors import EngineDeadError, ModelError, ParameterError
 from model.kv.names import block_names
@@ -31,22 +33,11 @@ T = TypeVar("T")
 
 FETCH_SECONDS = 5.0
 """How long an engine lets who fetches events wait for the next."""
-SILENCE_SECONDS = 20.0
-"""An engine that has not answered for so long is lost."""
 READ_SECONDS = 600.0
-"""The same while it reads a prompt whose logits are wanted, which is one answer at the end."""
-ROUTER_SECONDS = 60.0
-"""How long a router that is lost may take to be there again."""
-ANSWER_SECONDS = 100.0
-"""The same for an answer of it; a purge waits for the slowest engine."""
-_LOOK_SECONDS = 0.05
-"""How often a wait looks whether it was cancelled."""
+"""An engine is lost that has been silent for so long while it reads a prompt whose logits are wanted: that is
+one answer, at the end."""
 _TRIES = 4
 """Engines that may be lost under one request."""
-
-
-class EngineLost(Exception):
-    """An engine did not answer any more."""
 
 
 class RemoteEngine(Engine):
@@ -68,8 +59,7 @@ class RemoteEngine(Engine):
             elsewhere: gives the routers of other versions of the service by version: a purge reaches their
                 engines too.
         """
-        self._router, self._facts, self._resume = router, facts, resume
-        self._elsewhere = elsewhere
+        self._router, self._facts, self._resume = RemoteRouter(router, elsewhere), facts, resume
         self.options = facts.options
         self.config, self.tokenizer, self.chat_format = facts.config, facts.tokenizer, facts.chat_format
         self.name, self.fingerprint = facts.name, facts.fingerprint
@@ -104,7 +94,7 @@ class RemoteEngine(Engine):
 
     def stats(self) -> Stats:
         """Of all engines together. Raises Unavailable."""
-        return summed([*self._ask_router("state")["engines"].values()])
+        return summed([*self._router.ask("state")["engines"].values()])
 
     def forget(self) -> None:
         """Not of a cluster: others use it too. Raises NotImplementedError."""
@@ -112,7 +102,7 @@ class RemoteEngine(Engine):
 
     def purge(self, tag: str) -> int:
         """As `Engine.purge`, of every engine: complete on return. Raises Unavailable when it is not."""
-        return int(self._ask_router("purge", tag)) + self._purge_elsewhere(tag)
+        return self._router.purge(tag)
 
     def logits(self, ids: Sequence[int]) -> Tensor:
         """As `Engine.logits`."""
@@ -200,8 +190,8 @@ class RemoteEngine(Engine):
                     yield event
                     if isinstance(event, Finished):
                         return
-            except EngineLost as error:
-                self._router.lost.remote(place.name)
+            except ActorLost as error:
+                self._router.lost(place.name)
                 if not left or (order.written and not self._resume):
                     raise Unavailable(
                         f"An engine was lost while it wrote this answer ({error}); ask again.",
@@ -212,16 +202,16 @@ class RemoteEngine(Engine):
         """Events of one engine; leaving before the last one ends the request there."""
         ended = False
         try:
-            self._result(place.engine.begin.remote(order), SILENCE_SECONDS)
+            answer_of(place.engine.begin.remote(order), SILENCE_SECONDS)
             while True:
                 fetching = place.engine.fetch.remote(order.ticket, FETCH_SECONDS)
                 items = self._awaited(place, order, cancel, fetching, FETCH_SECONDS + SILENCE_SECONDS)
                 if items is None:
-                    raise EngineLost("it has forgotten the request")
+                    raise ActorLost("it has forgotten the request")
                 for item in items:
                     if isinstance(item, ModelError):
                         ended = True
-                        raise EngineLost(str(item)) if isinstance(item, EngineDeadError) else item
+                        raise ActorLost(str(item)) if isinstance(item, EngineDeadError) else item
                     ended = ended or isinstance(item, Finished)
                     yield item
                     if ended:
@@ -250,8 +240,8 @@ class RemoteEngine(Engine):
             try:
                 reading = getattr(place.engine, method).remote(order, *more)
                 return self._awaited(place, order, cancel, reading, READ_SECONDS)
-            except EngineLost as error:
-                self._router.lost.remote(place.name)
+            except ActorLost as error:
+                self._router.lost(place.name)
                 if not left:
                     raise Unavailable(
                         f"Engines were lost ({error}); ask again.", code="engine_lost"
@@ -261,95 +251,20 @@ class RemoteEngine(Engine):
     def _awaited(
         self, place: Place, order: Order, cancel: threading.Event, reference: Any, seconds: float
     ) -> Any:
-        """What the engine answers; it is told when `cancel` is set meanwhile. Raises as `_result`."""
+        """What the engine answers; it is told when `cancel` is set meanwhile. Raises as `answer_of`."""
         end, told = time.monotonic() + seconds, False
         while True:
             if cancel.is_set() and not told:
                 place.engine.cancel.remote(order.ticket)
                 told = True
-            if self._ready(reference) or time.monotonic() > end:
-                return self._result(reference, _LOOK_SECONDS)
+            if has_answered(reference) or time.monotonic() > end:
+                return answer_of(reference, LOOK_SECONDS)
 
     def _place(self, order: Order, cancel: threading.Event) -> Place | None:
         """Where the router sends a prompt; None when cancelled while it waited. Raises Unavailable."""
         new = 0 if order.params is None else order.params.max_tokens - len(order.written)
         names = block_names(order.ids, self._facts.block, self.fingerprint.encode(), order.salt)
-        asked = Asked(order.salt, tuple(names), len(order.ids), new)
-        place: Place | None = None
-        end = time.monotonic() + ROUTER_SECONDS
-        while True:
-            request = secrets.token_hex(8)
-            asking = self._router.ask.remote(request, asked)
-            while not self._ready(asking):
-                if cancel.is_set():
-                    self._router.withdraw.remote(request)
-                    return None
-            try:
-                place = self._result(asking, SILENCE_SECONDS)
-                break
-            except EngineLost as error:  # its node is lost: it is started anew on another
-                self._wait_for_router(end, error)
-        if place is None:
-            raise Unavailable("No engine is there; try again in a moment.", code="engine_unavailable")
-        return place
-
-    def _ask_router(self, method: str, *arguments: Any) -> Any:
-        """What the router answers; asked again where its node was lost, which does no harm."""
-        end = time.monotonic() + ROUTER_SECONDS
-        while True:
-            try:
-                return self._result(getattr(self._router, method).remote(*arguments), ANSWER_SECONDS)
-            except EngineLost as error:
-                self._wait_for_router(end, error)
-
-    def _purge_elsewhere(self, tag: str) -> int:
-        """Purge the engines of other versions. A version that begins now has read nothing of what was deleted
-        before; one that has ended holds nothing."""
-        end, found = time.monotonic() + ROUTER_SECONDS, 0
-        left = self._elsewhere()
-        while left:
-            failed: EngineLost | None = None
-            for version, router in [*left.items()]:
-                try:
-                    found += int(self._result(router.purge.remote(tag), ANSWER_SECONDS))
-                    del left[version]
-                except EngineLost as error:
-                    failed = error
-            if failed is not None:
-                self._wait_for_router(end, failed)
-                left = {version: router for version, router in self._elsewhere().items() if version in left}
-        return found
-
-    @staticmethod
-    def _wait_for_router(end: float, error: EngineLost) -> None:
-        """Wait a moment for a router that is started anew. Raises Unavailable when it took too long."""
-        if time.monotonic() > end:
-            raise Unavailable(
-                f"The router of the cluster does not answer ({error}).", code="engine_unavailable"
-            ) from error
-        time.sleep(0.5)
-
-    @staticmethod
-    def _ready(reference: Any) -> bool:
-        import ray  # noqa: PLC0415
-
-        done, _ = ray.wait([reference], timeout=_LOOK_SECONDS, fetch_local=False)
-        return bool(done)
-
-    @staticmethod
-    def _result(reference: Any, seconds: float) -> Any:
-        """What an actor answered. Raises what it raised; EngineLost where it is gone or silent."""
-        import ray  # noqa: PLC0415
-        from ray.exceptions import RayError, RayTaskError  # noqa: PLC0415
-
-        try:
-            return ray.get(reference, timeout=seconds)
-        except RayTaskError as error:
-            if isinstance(error.cause, EngineDeadError):
-                raise EngineLost(str(error.cause)) from None
-            raise error.cause from None
-        except RayError as error:
-            raise EngineLost(type(error).__name__) from error
+        return self._router.place(Asked(order.salt, tuple(names), len(order.ids), new), cancel)
 
     @staticmethod
     def _wanted(found: T | None) -> T:
