@@ -218,21 +218,29 @@ class EngineHost:
 
     def _salted(self, order: Order) -> tuple[str, list[str]]:
         """The salt of an order, and which of its tags were purged since it was asked for: then the salt is
-        one that nobody else has, and what was read is purged again at the end."""
+        one that nobody else has, and what was read is purged again at the end.
+
+        Numbers of one router tell what came first. Between those of two, an order of the router that this
+        engine has come to came after all purges of routers before it, for then all was forgotten; of an
+        order of another router nobody can tell.
+        """
         epoch, number = order.stamp
-        late = [
-            tag
-            for tag in order.tags
-            if (purged := self._purged.get(tag)) is not None and (purged[0] != epoch or purged[1] > number)
-        ]
+        known = self._stamp is not None and self._stamp[0] == epoch
+        late = []
+        for tag in order.tags:
+            purged = self._purged.get(tag)
+            if purged is not None and (purged[1] > number if purged[0] == epoch else not known):
+                late.append(tag)
         return (secrets.token_hex(16) if late else order.salt), late
 
     async def _beat(self, name: str, me: Any) -> None:
         while self._engine.failure is None:
             stats = self._engine.stats()
+            # a purge may come while the router answers, and is no reason to forget what it left
+            sent = self._stamp
             try:
-                said = await self._router.beat.remote(name, me, self._facts, stats, self._stamp)
-                if said != self._stamp:
+                said = await self._router.beat.remote(name, me, self._facts, stats, sent)
+                if said != sent:
                     # It was not there when something was purged, or the router is a new one that cannot tell.
                     await self.forget()
                     self._stamp = said

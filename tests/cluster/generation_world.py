@@ -136,7 +136,7 @@ class GenerationWorld:
 
     def state(self) -> dict[str, Any]:
         """As the router says."""
-        return dict(self.remote._ask_router("state"))
+        return dict(self.remote._router.ask("state"))
 
     def until(self, holds: Callable[[], bool], what: str, seconds: float = HANGS) -> float:
         """Wait for something; return how long it took. Raises Violation."""
