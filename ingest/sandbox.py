@@ -14,11 +14,11 @@ from ingest.limits import ParseLimits, helper_bytes
 from ingest.ocr import Ocr
 from ingest.parsers.base import Block, DocumentAssembler, ParsedDocument
 from ingest.receiving import Receiver, reading_child
+from ingest.sniff import says_pdf
 from ingest.wire import WireError, read_blocks, read_json
 
 _WORTH_BYTES = 256 << 10
 """A smaller PDF is read before a second process has opened it."""
-_MAGIC_WITHIN = 1024
 
 
 def parse_document(
@@ -45,7 +45,7 @@ def _is_worth_helping(path: Path) -> bool:
     if sys.platform != "linux" or len(os.sched_getaffinity(0)) < 2 or path.stat().st_size < _WORTH_BYTES:
         return False
     with path.open("rb") as file:
-        return b"%PDF-" in file.read(_MAGIC_WITHIN)
+        return says_pdf(file.read(1024))
 
 
 class _Documents(Receiver[ParsedDocument]):

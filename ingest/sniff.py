@@ -113,7 +113,7 @@ def sniff_stream(file: BinaryIO, filename: str = "") -> Sniffed:
     tail = file.read(1024)
     if head.startswith((b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")):
         return _zip(file, filename)
-    if b"%PDF-" in head[:1024] or _PDF_OBJECT_FIRST.match(head) or _PDF_TAIL.search(tail):
+    if says_pdf(head) or _PDF_OBJECT_FIRST.match(head) or _PDF_TAIL.search(tail):
         return Sniffed("pdf")
     if head.startswith(_OLE):
         return _ole(file)
@@ -124,6 +124,11 @@ def sniff_stream(file: BinaryIO, filename: str = "") -> Sniffed:
         if head[offset : offset + len(magic)] == magic:
             raise unsupported(kind)
     return textual(head, filename)
+
+
+def says_pdf(head: bytes) -> bool:
+    """Whether a file's first bytes say that it is a PDF: readers look for the mark in the first 1,024."""
+    return b"%PDF-" in head[:1024]
 
 
 def _marked(head: bytes) -> Sniffed | None:

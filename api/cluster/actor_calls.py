@@ -6,6 +6,8 @@ from typing import Any
 
 from model.errors import EngineDeadError
 
+SILENCE_SECONDS = 20.0
+"""An engine or a router that has not answered for so long is lost."""
 LOOK_SECONDS = 0.05
 """How long `has_answered` looks."""
 

@@ -16,12 +16,12 @@ from typing import Any, TypeVar
 
 from torch import Tensor
 
-from api.cluster.actor_calls import LOOK_SECONDS, ActorLost, answer_of, has_answered
+from api.cluster.actor_calls import LOOK_SECONDS, SILENCE_SECONDS, ActorLost, answer_of, has_answered
 from api.cluster.engine_facts import EngineFacts
 from api.cluster.engine_host import Order, summed
 from api.cluster.router import Asked
 from api.cluster.router_host import Place
-from api.cluster.router_remote import SILENCE_SECONDS, RemoteRouter
+from api.cluster.router_remote import RemoteRouter
 from model import Engine, Event, Finished, PrefillProgress, SamplingParams, TokenEvent
 from model.errors import EngineDeadError, ModelError, ParameterError
 from model.kv.names import block_names

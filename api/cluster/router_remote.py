@@ -8,17 +8,15 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from api.cluster.actor_calls import ActorLost, answer_of, has_answered
+from api.cluster.actor_calls import SILENCE_SECONDS, ActorLost, answer_of, has_answered
 from api.cluster.router import Asked
 from api.cluster.router_host import Place
 from rag.errors import Unavailable
 
 ROUTER_SECONDS = 60.0
 """How long a router that is lost may take to be there again."""
-SILENCE_SECONDS = 20.0
-"""A router that has not answered for so long is lost."""
 ANSWER_SECONDS = 100.0
-"""The same for what is no place: a purge waits for the slowest engine."""
+"""The same as `SILENCE_SECONDS` for what is no place: a purge waits for the slowest engine."""
 
 
 class RemoteRouter:

@@ -61,7 +61,6 @@ def _pages(count: int, ahead: PagesAhead, state: LayoutState, outline: Outline) 
         state.cover = number == 0 and count > _COVER_OF_MORE_THAN
         state.outline = outline.get(number, [])
         yield build_page(ahead.lines(number), state)
-    ahead.alone()
 
 
 def _completed(

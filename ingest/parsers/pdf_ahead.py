@@ -34,8 +34,8 @@ class PagesAhead:
 
     def lines(self, number: int) -> list[Line]:
         """The lines of a page; pages are asked for in order."""
-        self._next = number
         self._await(number)
+        self._next = number + 1
         return self._ready.pop(number)
 
     def alone(self) -> None:

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rag import sentences
 from rag.sentences import sentence_spans
 
 CASES = {
@@ -95,6 +96,12 @@ def test_spans_are_ordered_trimmed_and_hold_everything_visible(text: str) -> Non
         covered.update(range(start, end))
         last = end
     assert all(c.isspace() for i, c in enumerate(text) if i not in covered)
+
+
+@given(st.text(alphabet=st.sampled_from("aB1 .!?…。।|\r\n\f\t\u00a0\u2009กข๎ห”’»\u200d[]<()॥ह"), max_size=40))
+def test_looking_for_first_characters_passes_over_no_stop(text: str) -> None:
+    found = [match.span() for match in sentences._stops(text, 1, len(text))]
+    assert found == [match.span() for match in sentences._STOP.finditer(text, 1, len(text))]
 
 
 @pytest.mark.timeout(30)
