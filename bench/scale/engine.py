@@ -3,11 +3,12 @@ model."""
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from bench.scale.pace import Chunk, Pace, Step
+from bench.scale.pool import SimulatedPool
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,8 @@ class Job:
     cached: int = -1
     computed: int = 0
     written: int = 0
-    held: int = 0
+    named: list[bytes] = field(default_factory=list)
+    nameless: int = 0
     first: float = 0.0
     ended: float = 0.0
     on_read: Callable[[int], None] = field(default=lambda _: None)
@@ -47,12 +49,10 @@ class SimulatedEngine:
         self.waiting: deque[Job] = deque()
         self.running: list[Job] = []
         self._readers: deque[Job] = deque()
-        self._named: OrderedDict[bytes, None] = OrderedDict()
-        self._held = 0
+        self.pool = SimulatedPool(shape.blocks)
         self._owed = 0.0
         self.reading_seconds = self.writing_seconds = 0.0
         self.prompt_tokens = self.cached_tokens = self.new_tokens = 0
-        self.most_held = 0
 
     @property
     def busy(self) -> float:
@@ -111,21 +111,11 @@ class SimulatedEngine:
     def _admit(self, job: Job) -> bool:
         block, chunk = self.shape.block, self.shape.chunk
         usable = (job.prompt - 1) // chunk * (chunk // block)
-        reused = 0
-        for name in job.names[:usable]:
-            if name not in self._named:
-                break
-            reused += block
-        reused = reused // chunk * chunk
-        needed = -(-(job.prompt + job.new) // block)
-        if self.running and self._held + needed > self.shape.blocks:
+        reused = self.pool.matching(job.names[:usable]) * block // chunk * chunk
+        names, needed = job.names[: reused // block], -(-(job.prompt + job.new) // block)
+        if not self.pool.take(names, needed - len(names), always=not self.running):
             return False
-        for name in reversed(job.names[: reused // block]):
-            self._named.move_to_end(name)
-        self._held += needed - reused // block
-        job.held = needed - reused // block
-        self.most_held = max(self.most_held, self._held)
-        self._shrink()
+        job.named, job.nameless = list(names), needed - len(names)
         job.computed, job.cached = reused, reused
         self.prompt_tokens += job.prompt
         self.cached_tokens += reused
@@ -135,25 +125,17 @@ class SimulatedEngine:
         return True
 
     def _read(self, job: Job, count: int, now: float) -> None:
+        block, start = self.shape.block, job.computed
         job.computed += count
+        # chunk by chunk, so that who comes meanwhile finds them; the unfilled last chunk has no name
+        full = job.computed if job.computed % self.shape.chunk == 0 else start
+        for name in job.names[start // block : full // block]:
+            if self.pool.name(name):
+                job.named.append(name)
+                job.nameless -= 1
         if job.computed >= job.prompt:
-            self._keep(job)
             self._wrote(job, now)
         job.on_read(job.computed)
-
-    def _keep(self, job: Job) -> None:
-        """Name what was read, as the engine does chunk by chunk; the unfilled last chunk has no name."""
-        full = job.prompt // self.shape.chunk * (self.shape.chunk // self.shape.block)
-        for name in reversed(job.names[:full]):
-            self._named[name] = None
-            self._named.move_to_end(name)
-        self._shrink()
-
-    def _shrink(self) -> None:
-        # Named blocks that nobody uses give way to those in use. Blocks of running jobs are named too and
-        # counted twice here for as long as they run: the pool seems a little smaller than it is.
-        while self._named and len(self._named) + self._held > self.shape.blocks:
-            self._named.popitem(last=False)
 
     def _wrote(self, job: Job, now: float) -> None:
         if job.written == 0:
@@ -163,5 +145,5 @@ class SimulatedEngine:
         if job.written >= job.new:
             job.ended = now
             self.running.remove(job)
-            self._held -= job.held
+            self.pool.release(job.named, job.nameless)
             job.on_end()

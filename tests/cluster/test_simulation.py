@@ -40,12 +40,26 @@ def test_what_is_cached_is_what_the_engine_has_cached(tmp_path: Path) -> None:
     assert sum(each.cached for each in guess) > 0
 
 
+def meeting(seed: int) -> list[Question]:
+    """Three at a time."""
+    return [replace(each, at=40.0 * (number // 3)) for number, each in enumerate(SESSIONS.draw(60, seed))]
+
+
+def test_so_it_is_where_questions_meet(tmp_path: Path) -> None:
+    real, shape = engine(tmp_path, blocks=512)
+    for seed in (0, 1):
+        real._cache.clear()
+        run, (guess, *_) = stepped.run(real, meeting(seed)), simulated.run(PACE, shape, meeting(seed))
+        assert [each.cached for each in guess] == [each.cached for each in run.timed]
+
+
 def test_where_memory_is_short_about_as_much_is_cached(tmp_path: Path) -> None:
     real, shape = engine(tmp_path, blocks=48)
-    asked = apart(SESSIONS.draw(60))
-    run, (guess, *_) = stepped.run(real, asked), simulated.run(PACE, shape, asked)
-    cached = sum(each.cached for each in run.timed)
-    assert sum(each.cached for each in guess) == pytest.approx(cached, rel=0.15)
+    for asked in (apart(SESSIONS.draw(60)), meeting(0), meeting(1)):
+        real._cache.clear()
+        run, (guess, *_) = stepped.run(real, asked), simulated.run(PACE, shape, asked)
+        cached = sum(each.cached for each in run.timed)
+        assert sum(each.cached for each in guess) == pytest.approx(cached, rel=0.05)
 
 
 def test_names_say_what_tokens_say() -> None:
