@@ -61,7 +61,7 @@ class Row:
 def row_of(example: Example, reader: Reader, tokenizer: UnigramTokenizer) -> Row:
     """The row of an example; an answer that was cut off is none."""
     ids, first = reader.pair(example.question, example.passage)
-    places = tokenizer.spans(example.passage)
+    places = tokenizer.spans(example.passage).tolist()
     starts, ends = [], []
     for a, b in example.spans:
         inside = [

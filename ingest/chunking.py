@@ -14,14 +14,17 @@ from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ingest.headings import Atom, embedding_text, headers_in_force, paths_of
 from ingest.parsers.base import HEADER_ROW, Block, ParsedDocument
 from rag.sentences import sentence_spans
 
 __all__ = ["OVERSIZE", "Chunk", "TokenSpans", "chunk_document", "embedding_text"]
 
-TokenSpans = Callable[[str], Sequence[tuple[int, int]]]
-"""Gives the code point spans of the embedder's tokens in a text."""
+TokenSpans = Callable[[str], NDArray[np.int64] | Sequence[tuple[int, int]]]
+"""Gives where the embedder's tokens start and end in a text, in code points: [tokens, 2]."""
 
 OVERSIZE = 1.25
 """No chunk has more tokens than this times the target, unless a single token has."""
@@ -82,8 +85,8 @@ class _TokenCounter:
         begin = 0
         while begin < len(text):
             end = self._window_end(text, begin, starts)
-            spans = tokens(text[begin:end])
-            self._last.extend([begin + after - 1 for first, after in spans if after > first])
+            spans = np.asarray(tokens(text[begin:end]), dtype=np.int64).reshape(-1, 2)
+            self._last.frombytes((spans[spans[:, 1] > spans[:, 0], 1] + (begin - 1)).tobytes())
             begin = end
 
     @staticmethod

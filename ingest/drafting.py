@@ -8,16 +8,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ingest.chunking import Chunk, chunk_document, embedding_text
+from ingest.chunking import Chunk, TokenSpans, chunk_document, embedding_text
 from ingest.limits import limits_of
 from ingest.names import choose_title
 from ingest.parsers.base import PageSpan, ParsedDocument
 from ingest.sandbox import parse_document
 from rag.settings import Settings
 from rag.store.records import ChunkDraft
-
-TokenSpans = Callable[[str], list[tuple[int, int]]]
-"""Where the embedder's tokens lie in a text."""
 
 
 @dataclass(frozen=True, slots=True)

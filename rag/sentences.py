@@ -130,7 +130,7 @@ def _ends(text: str, begin: int, match: re.Match[str], stop: int) -> bool:
 def _line_ends(text: str, begin: int, match: re.Match[str], stop: int) -> bool:
     """Wrapped prose goes on over a line end; blank lines, items and table rows do not."""
     space = match.group()
-    if "\f" in space or len(_LINE_END.findall(space)) >= 2:
+    if space != "\n" and ("\f" in space or len(_LINE_END.findall(space)) >= 2):
         return True
     after = match.end()
     if _BULLET.match(text, after, min(stop, after + 12)):
@@ -154,6 +154,8 @@ def _line_start(text: str, position: int) -> int:
 
 def _is_figures(line: str) -> bool:
     """Whether a line is a row of a table of numbers."""
+    if line[-1:].isalpha():
+        return False
     words = line.split()
     if len(words) < 3 or line.rstrip().endswith((".", ";", ",")):
         return False

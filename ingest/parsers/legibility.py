@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from functools import lru_cache
 
+_NO_MATTER = frozenset("\ufffe\xad\x02")
 _SPACED_SCRIPTS = re.compile(r"[A-Za-zÀ-ɏͰ-ϿЀ-ӿ԰-֏]+")
 
 
@@ -15,16 +17,25 @@ def legibility(text: str) -> float:
     - letters of spaced scripts that are not in words over 30 letters (spaces lost),
     - words that are not single letters in rows of three and more (spaces put between letters).
     """
-    visible = [c for c in text[:20_000] if not c.isspace() and c not in "\ufffe\xad\x02"]
+    text = text[:20_000]
+    seen = "".join(text.split())
+    kinds = set(seen)
+    visible = len(seen) - sum(seen.count(c) for c in kinds & _NO_MATTER)
     if not visible:
         return 0.0
-    bad = sum(c == "\ufffd" or unicodedata.category(c) in ("Cc", "Cn", "Co", "Cs") for c in visible)
-    words = _SPACED_SCRIPTS.findall(text[:20_000])
-    letters = sum(map(len, words))
-    glued = sum(len(word) for word in words if len(word) > 30)
+    bad = sum(seen.count(c) for c in kinds - _NO_MATTER if _is_bad(c))
+    words = _SPACED_SCRIPTS.findall(text)
+    lengths = list(map(len, words))
+    letters = sum(lengths)
+    glued = sum(length for length in lengths if length > 30)
     shattered = run = 0
-    for word in words:
-        run = run + 1 if len(word) == 1 else 0
+    for length in lengths if lengths.count(1) >= 3 else ():
+        run = run + 1 if length == 1 else 0
         shattered += 3 if run == 3 else 1 if run > 3 else 0
-    share = 1 - bad / len(visible)
+    share = 1 - bad / visible
     return share * (1 - glued / letters if letters else 1.0) * (1 - shattered / len(words) if words else 1.0)
+
+
+@lru_cache(maxsize=4096)
+def _is_bad(character: str) -> bool:
+    return character == "\ufffd" or unicodedata.category(character) in ("Cc", "Cn", "Co", "Cs")

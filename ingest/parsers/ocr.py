@@ -13,7 +13,8 @@ from PIL import Image, UnidentifiedImageError
 from ingest.errors import ParseError
 from ingest.parsers.base import ParsedPage, Reading
 from ingest.parsers.builder import Piece, collapse, join_pieces
-from ingest.parsers.pdf_layout import LINE_END_HYPHEN, Line, is_table_row, join_hyphens
+from ingest.parsers.hyphens import LINE_END_HYPHEN, Vocabulary, join_hyphens
+from ingest.parsers.pdf_layout import Line, is_table_row
 from ingest.parsers.regions import Box
 from ingest.parsers.source import Context, Source
 
@@ -43,7 +44,7 @@ class Reader:
         mode = tesserocr.PSM.AUTO_OSD if has_osd else tesserocr.PSM.AUTO
         self._levels = tesserocr.RIL
         self._api = tesserocr.PyTessBaseAPI(path=folder, lang=languages, psm=mode)
-        self._words: set[str] = set()
+        self._words = Vocabulary()
 
     def page(self, picture: Image.Image, dpi: int = DPI) -> ParsedPage:
         """The text of a picture."""

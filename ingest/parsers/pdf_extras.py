@@ -113,6 +113,8 @@ def _wide(function: Any, form: Any, annotation: Any) -> str:
 
 def with_values(page: ParsedPage, values: list[tuple[str, str]]) -> ParsedPage:
     """The page with the values that it does not show, as items at its end."""
+    if not values:
+        return page
     shown = essence(page.text)
     missing = [(name, value) for name, value in values if essence(value) not in shown or len(value) < 4]
     if not missing:

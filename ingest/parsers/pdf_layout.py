@@ -11,11 +11,8 @@ from itertools import pairwise
 
 from ingest.parsers.base import HEADER_ROW, BlockKind, ParsedPage
 from ingest.parsers.builder import Piece, collapse, essence, join_pieces
+from ingest.parsers.hyphens import Vocabulary, join_hyphens
 
-LINE_END_HYPHEN = "\ufffe"
-"""What PDFium returns for a hyphen that ends a line; some of its versions return U+0002."""
-
-_WORD = re.compile(r"[^\W\d_]{2,}(?:-[^\W\d_]+)*|[^\W\d_](?:-[^\W\d_]+)+")
 _NUMBER = re.compile(r"[($€£¥]*[-–—]?[($€£¥]*\d[\d.,]*[)%xX]*|[—–-]|[$€£¥%)]|\(?N/?[AM]\)?")
 _BULLET = re.compile(r"(?:[•‣◦▪●■○–*-]|\(?\d{1,3}[.)]|\(?[a-zA-Z][.)]|\((?:[ivx]{1,4})\))\s+\S")
 _STOPS = tuple('.!?:;。！？।॥؟۔”"')
@@ -43,7 +40,7 @@ class LayoutState:
     """What earlier pages taught: the size of body text, words in use, and lines that come on every page."""
 
     sizes: Counter[float] = field(default_factory=Counter)
-    words: set[str] = field(default_factory=set)
+    words: Vocabulary = field(default_factory=Vocabulary)
     edges: Counter[str] = field(default_factory=Counter)
     cover: bool = False  # the page at hand is the first of many: its large lines head nothing
     outline: list[tuple[str, int]] = field(default_factory=list)  # titles that the outline sets on the page
@@ -51,31 +48,31 @@ class LayoutState:
     columns: tuple[int, ...] = ()  # of the last ruled table
     named: str = ""  # its header row
 
-    def body_size(self, lines: list[Line]) -> float:
-        """The size most text of the document is set in, or of this page where it has a body of its own."""
-        here: Counter[float] = Counter()
-        for line in lines:
-            here[round(line.size * 2) / 2] += len(line.text)
+    def preview(self, lines: list[Line]) -> None:
+        """Learns sizes and words of a page before its turn."""
+        self._learn_sizes(lines)
+        self.words.note(lines)
+
+    def learn(self, lines: list[Line]) -> float:
+        """Takes the lines of one more page into account. The size of its body text: that of the page where it
+        has a body of its own, or the one most text of the document is set in."""
+        here = self._learn_sizes(lines)
+        for line in {id(line): line for line in lines[:5] + lines[-5:]}.values():
+            self.edges[_edge_key(line.text)] += 1
         if here:
             size, characters = here.most_common(1)[0]
             if size and characters > 400 and characters > here.total() / 2:
                 return size
         return self.sizes.most_common(1)[0][0] if self.sizes else 0.0
 
-    def preview(self, lines: list[Line]) -> None:
-        """Learns sizes and words of a page before its turn."""
+    def _learn_sizes(self, lines: list[Line]) -> Counter[float]:
+        here: Counter[float] = Counter()
         for line in lines:
-            if line.size:
-                self.sizes[round(line.size * 2) / 2] += len(line.text)
-        self.words |= words_in_use(lines)
-
-    def learn(self, lines: list[Line]) -> None:
-        """Takes the lines of one more page into account."""
-        for line in lines:
-            if line.size:
-                self.sizes[round(line.size * 2) / 2] += len(line.text)
-        for line in {id(line): line for line in lines[:5] + lines[-5:]}.values():
-            self.edges[_edge_key(line.text)] += 1
+            here[round(line.size * 2) / 2] += len(line.text)
+        for size, characters in here.items():
+            if size:
+                self.sizes[size] += characters
+        return here
 
 
 def _edge_key(text: str) -> str:
@@ -91,8 +88,7 @@ def build_page(lines: list[Line], state: LayoutState) -> ParsedPage:
         line.text = collapse(line.text, keep_breaks=False)
     lines = [line for line in lines if line.text]
     _rank_rows(lines, state)
-    state.learn(lines)
-    body = state.body_size(lines)
+    body = state.learn(lines)
     kinds = [_kind(line, state, body) for line in lines]
     pitch = _usual_pitch(lines)
     pieces: list[Piece] = []
@@ -131,59 +127,6 @@ def _plain_letters(match: re.Match[str]) -> str:
     return unicodedata.normalize("NFKC", match.group())
 
 
-def join_hyphens(lines: list[Line], words: set[str]) -> list[Line]:
-    """Joins words that a line end parted; the rest of the word moves up to the first line.
-
-    The hyphen stays where a capital or digit is beside it, where the hyphenated form is in use in the
-    document so far, or both halves are and the joined form is not. `words` learns these lines' words.
-    """
-    if len(words) < 200_000:
-        words |= words_in_use(lines)
-    joined: list[Line] = []
-    for line in lines:
-        text = line.text.replace("\x02", LINE_END_HYPHEN)
-        if joined and joined[-1].text.endswith((LINE_END_HYPHEN, "\u00ad")):
-            before = joined[-1].text[:-1]
-            head = re.search(r"[^\W_]+$", before)
-            tail = re.match(r"\s*([^\W_]+[^\s]*)\s*", text)
-            if head is None or tail is None:
-                joined[-1].text = before + "-"
-            else:
-                second = tail.group(1)
-                letters = re.match(r"[^\W\d_]*", second)
-                plain = letters.group() if letters else ""
-                joined[-1].text = before + ("-" if _keeps_hyphen(head.group(), plain, words) else "") + second
-                text = text[tail.end() :]
-        line.text = text
-        if text.strip():
-            joined.append(line)
-    for line in joined:
-        line.text = line.text[:-1].replace(LINE_END_HYPHEN, "") + line.text[-1:].replace(LINE_END_HYPHEN, "-")
-    return joined
-
-
-def words_in_use(lines: list[Line]) -> set[str]:
-    """The words of some lines, small letters; halves that a line end parts are no words."""
-    found: set[str] = set()
-    parted = False
-    for line in lines:
-        matches = [word.lower() for word in _WORD.findall(line.text)]
-        goes_on = line.text.endswith((LINE_END_HYPHEN, "\x02", "\u00ad"))
-        found.update(matches[parted : len(matches) - goes_on])
-        parted = goes_on
-    return found
-
-
-def _keeps_hyphen(first: str, second: str, words: set[str]) -> bool:
-    if not second[:1].islower() or not first[-1:].islower():
-        return True
-    if f"{first}-{second}".lower() in words:
-        return True
-    if f"{first}{second}".lower() in words:
-        return False
-    return min(len(first), len(second)) >= 4 and {first.lower(), second.lower()} <= words
-
-
 def _kind(line: Line, state: LayoutState, body: float) -> tuple[BlockKind, int]:
     if line.row:
         return "table_row", HEADER_ROW if line.row == 2 else 0
@@ -214,19 +157,16 @@ def is_table_row(text: str) -> bool:
     tokens = text.split()
     if len(tokens) < 3:
         return False
-    figures = [bool(_NUMBER.fullmatch(token)) for token in tokens]
-    digits = sum(1 for token in tokens if any(c.isdigit() for c in token))
-    tail = 0
-    for figure in reversed(figures):
-        if not figure:
-            break
-        tail += 1
-    return digits >= 2 and (tail >= 2 or sum(figures) >= len(tokens) * 0.5)
+    if not (_NUMBER.fullmatch(tokens[-1]) and _NUMBER.fullmatch(tokens[-2])):
+        figures = sum(1 for token in tokens if _NUMBER.fullmatch(token))
+        if figures < len(tokens) * 0.5:
+            return False
+    return sum(1 for token in tokens if any(map(str.isdigit, token))) >= 2
 
 
 def names_periods(text: str) -> bool:
     """Whether a line names the columns of a table of numbers: it ends with two years or two dates."""
-    return len(text) <= 150 and bool(_PERIODS.search(text))
+    return len(text) <= 150 and text[-1:].isdigit() and bool(_PERIODS.search(text))
 
 
 _PERIODS = re.compile(

@@ -96,32 +96,40 @@ def _measure(text_page: Any, text: str, position: int, length: int) -> Line:
     shown = len(text)
     first = next((i for i, c in enumerate(text) if c.isalnum()), 0)
     last = next((i for i in range(shown - 1, -1, -1) if text[i].isalnum()), shown - 1)
-    first_index = pdfium.FPDFText_GetCharIndexFromTextIndex(text_page, position + first)
-    last_index = pdfium.FPDFText_GetCharIndexFromTextIndex(text_page, position + min(last, length - 1))
-    box = pdfium.FS_RECTF()
+    first_index = _index_of(text_page, position + first)
+    last_index = _index_of(text_page, position + min(last, length - 1))
+    box = _box
     line = Line(text)
-    if first_index < 0 or not pdfium.FPDFText_GetLooseCharBox(text_page, first_index, box):
+    if first_index < 0 or not _box_of(text_page, first_index, _at_box):
         return line
     line.left, line.right, line.top, line.size = box.left, box.right, box.top, abs(box.top - box.bottom)
-    if last_index >= 0 and pdfium.FPDFText_GetLooseCharBox(text_page, last_index, box):
+    if last_index >= 0 and _box_of(text_page, last_index, _at_box):
         line.right = box.right
-        first_bold, first_italic = _style(text_page, first_index)
-        last_bold, last_italic = _style(text_page, last_index)
-        line.bold, line.italic = first_bold and last_bold, first_italic and last_italic
+        bold, italic = _style(text_page, first_index)
+        if bold or italic:
+            last_bold, last_italic = _style(text_page, last_index)
+            line.bold, line.italic = bold and last_bold, italic and last_italic
     return line
 
 
 def _style(text_page: Any, index: int) -> tuple[bool, bool]:
     """Bold and italic by the font's name: its stated weight is 0 or wrong in many files."""
-    name = _font_name
+    name, flags = _font_name, _font_flags
     name[0] = b"\0"
-    flags = ctypes.c_int()
-    pdfium.FPDFText_GetFontInfo(text_page, index, name, len(name), flags)
+    flags.value = 0
+    _font_of(text_page, index, name, 128, _at_flags)
     bold, italic = _style_of(name.value)
     return bold or bool(flags.value & _FORCE_BOLD), italic
 
 
-_font_name = ctypes.create_string_buffer(128)  # one for all: a process reads one document, in one thread
+# One of each for all lines: a process reads one document, in one thread.
+_box = pdfium.FS_RECTF()
+_font_name = ctypes.create_string_buffer(128)
+_font_flags = ctypes.c_int()
+_at_box, _at_flags = ctypes.pointer(_box), ctypes.pointer(_font_flags)
+_index_of = pdfium.FPDFText_GetCharIndexFromTextIndex
+_box_of = pdfium.FPDFText_GetLooseCharBox
+_font_of = pdfium.FPDFText_GetFontInfo
 
 
 @lru_cache(maxsize=1024)

@@ -64,7 +64,8 @@ def ocr_scale(size: tuple[float, float]) -> float:
 
 def lacks_text(text: str) -> bool:
     """Whether a page whose text is this has hardly a word, or none that can be read."""
-    return _letters(text) < _LITTLE or legibility(text[:2000]) < _ILLEGIBLE
+    few = _letters(text[:200]) < _LITTLE and _letters(text) < _LITTLE
+    return few or legibility(text[:2000]) < _ILLEGIBLE
 
 
 def _shows_pictures(sheet: Any) -> bool:

@@ -15,7 +15,8 @@ from typing import Any
 import pypdfium2.raw as pdfium
 
 from ingest.parsers.builder import CELL_SEPARATOR, collapse, names_columns
-from ingest.parsers.pdf_layout import LINE_END_HYPHEN, Line
+from ingest.parsers.hyphens import LINE_END_HYPHEN
+from ingest.parsers.pdf_layout import Line
 
 _MAX_OBJECTS = 1500
 """Things drawn on a page; pages with more (programs that place every letter) take too long to search."""

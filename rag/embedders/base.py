@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Vectors = NDArray[np.float32]
+Spans = NDArray[np.int64]
 
 
 class Embedder(Protocol):
@@ -39,8 +40,9 @@ class Embedder(Protocol):
         """Number format that the forward pass runs in, e.g. `float32`."""
         ...
 
-    def token_spans(self, text: str) -> list[tuple[int, int]]:
-        """Return (start, end) in code points of `text` for each token, without prefix and special tokens."""
+    def token_spans(self, text: str) -> Spans:
+        """Return start and end in code points of `text` of each token, int64[tokens, 2], without prefix and
+        special tokens."""
         ...
 
     def embed_passages(self, texts: Sequence[str]) -> Vectors:

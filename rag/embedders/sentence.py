@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from rag.embedders.base import Vectors
+from rag.embedders.base import Spans, Vectors
 from rag.embedders.light import LightPipeline
 from rag.embedders.packed import PASS_TOKENS, PackedEncoder, passes
 from rag.embedders.threads import Lanes
@@ -81,13 +81,14 @@ class SentenceEmbedder:
             return None
         return self._packed, self._unigram
 
-    def token_spans(self, text: str) -> list[tuple[int, int]]:
-        """Return (start, end) in code points of `text` for each token, without prefix and special tokens."""
+    def token_spans(self, text: str) -> Spans:
+        """Return start and end in code points of `text` of each token, int64[tokens, 2], without prefix and
+        special tokens."""
         if self._unigram is not None:
             return self._unigram.spans(text)
         # not `encode`, which keeps the interpreter until a text of any length is done
         encoded = self._pipeline.tokenizer.backend_tokenizer.encode_batch([text], add_special_tokens=False)
-        return [(start, end) for start, end in encoded[0].offsets]
+        return np.array(encoded[0].offsets, dtype=np.int64).reshape(-1, 2)
 
     def embed_passages(self, texts: Sequence[str]) -> Vectors:
         """Embed passages to float32[len(texts), dimension], each of length 1."""

@@ -39,12 +39,12 @@ def set_bytes(
     """Set one column of the rows with these keys in `id`; returns what their columns `owner` hold, for each
     row that there was, so that the caller sees whose it changed."""
     if session.get_bind().dialect.name != "postgresql":
-        found: list[tuple[Any, ...]] = []
-        for key, value in values.items():
-            statement = table.update().where(table.c.id == key).values({column: value})
-            returned = statement.returning(*(table.c[name] for name in owner))
-            found += [tuple(row) for row in session.connection().execute(returned)]
-        return found
+        connection, one = session.connection(), _update_one(table, column, tuple(owner))
+        return [
+            tuple(row)
+            for key, value in values.items()
+            for row in connection.execute(one, {"key": key, "packed": value})
+        ]
     rows = session.connection().execute(
         _update(table, column, tuple(owner)), {"keys": list(values), "packed": list(values.values())}
     )
@@ -71,6 +71,14 @@ def _update(table: Table, column: str, owner: tuple[str, ...]) -> TextClause:
         f"UPDATE {table.name} SET {column} = r.packed "  # noqa: S608 (names of our own tables)
         "FROM unnest(CAST(:keys AS BIGINT[]), CAST(:packed AS BYTEA[])) AS r (id, packed) "
         f"WHERE {table.name}.id = r.id RETURNING {returned}"
+    )
+
+
+@cache
+def _update_one(table: Table, column: str, owner: tuple[str, ...]) -> TextClause:
+    returned = ", ".join(owner)
+    return text(
+        f"UPDATE {table.name} SET {column} = :packed WHERE id = :key RETURNING {returned}"  # noqa: S608
     )
 
 

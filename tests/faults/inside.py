@@ -30,6 +30,7 @@ from ingest.pipeline import Pipeline
 from ingest.updates import Replaced, replace_file
 from ingest.uploads import Accepted, NewDocument, UploadSink, accept
 from ingest.worker import recover
+from rag.embedders.base import Spans
 from rag.index.live import LiveIndexes
 from rag.settings import Settings
 from rag.store.records import DocumentRow
@@ -57,13 +58,13 @@ class Embedder:
 
     name, fingerprint, dimension, max_tokens, dtype = "words", "words@1", 8, 512, "float32"
 
-    def token_spans(self, text: str) -> list[tuple[int, int]]:
+    def token_spans(self, text: str) -> Spans:
         spans, at = [], 0
         for word in text.split():
             at = text.index(word, at)
             spans.append((at, at + len(word)))
             at += len(word)
-        return spans
+        return np.array(spans, dtype=np.int64).reshape(-1, 2)
 
     def embed_passages(self, texts: list[str]) -> Any:
         vectors = np.ones((len(texts), self.dimension), dtype=np.float32)

@@ -13,6 +13,7 @@ import numpy as np
 from sqlalchemy import LargeBinary, select, text
 
 from ingest.uploads import Accepted, NewDocument, UploadSink, accept
+from rag.embedders.base import Spans
 from rag.settings import Settings
 from rag.store.records import DocumentRow
 from rag.store.repositories import DEFAULT_SCOPE, Collections, Documents
@@ -29,8 +30,9 @@ class WordEmbedder:
     max_tokens = 512
     dtype = "float32"
 
-    def token_spans(self, text: str) -> list[tuple[int, int]]:
-        return [match.span() for match in re.finditer(r"\S+", text)]
+    def token_spans(self, text: str) -> Spans:
+        found = [match.span() for match in re.finditer(r"\S+", text)]
+        return np.array(found, dtype=np.int64).reshape(-1, 2)
 
     def embed_passages(self, texts: Sequence[str]) -> np.ndarray:
         vectors = np.zeros((len(texts), self.dimension), dtype=np.float32)

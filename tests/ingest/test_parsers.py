@@ -16,8 +16,9 @@ from ingest.errors import ParseError
 from ingest.parsers import html, markdown, text
 from ingest.parsers.base import Block, DocumentAssembler, assemble
 from ingest.parsers.decoding import decode
+from ingest.parsers.hyphens import Vocabulary, join_hyphens
 from ingest.parsers.legibility import legibility
-from ingest.parsers.pdf_layout import Line, is_table_row, join_hyphens
+from ingest.parsers.pdf_layout import Line, is_table_row
 
 # PDF
 
@@ -49,7 +50,7 @@ def test_the_demo_pdf_has_its_headings_and_pages() -> None:
     ],
 )
 def test_words_that_a_line_end_parted_are_joined(lines: list[str], joined: str) -> None:
-    assert join_hyphens([Line(line) for line in lines], set())[0].text.startswith(joined)
+    assert join_hyphens([Line(line) for line in lines], Vocabulary())[0].text.startswith(joined)
 
 
 def test_a_row_of_figures_is_a_table_row() -> None:
