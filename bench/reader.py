@@ -5,7 +5,7 @@
 `--part fit` and `--part check` are the halves of `bench.refusal`, by article, in every set: an adapter of
 one half is judged on the other (`python -m bench.refusal --readers FIT CHECK`). Prints the loss with wall
 and CPU time and, on questions of the other half, the area under the curve of traps against answerable ones,
-by margin and by logit, and the share of answers that are pointed at. An hour of one core for both halves.
+by margin, and the share of answers that are pointed at. An hour of one core for both halves.
 Set MALLOC_MMAP_MAX_=0 and MALLOC_TRIM_THRESHOLD_=100000000000: a third of the time is otherwise spent on
 fresh pages.
 """
@@ -30,10 +30,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from bench.reader_data import Epochs, Example, load, of_part, window
-from bench.reader_model import Adapter, Reader, best
+from bench.reader_model import Adapter, TrainedReader
 from rag.embedders import load_embedder
 from rag.embedders.unigram import UnigramTokenizer
 from rag.settings import Settings
+from rag.span_reader import likeliest, pair
 
 BATCH_TOKENS = 1536
 WARM_UP = 60
@@ -58,9 +59,9 @@ class Row:
         return self.starts != [0]
 
 
-def row_of(example: Example, reader: Reader, tokenizer: UnigramTokenizer) -> Row:
+def row_of(example: Example, tokenizer: UnigramTokenizer) -> Row:
     """The row of an example; an answer that was cut off is none."""
-    ids, first = reader.pair(example.question, example.passage)
+    ids, first = pair(tokenizer, example.question, example.passage)
     places = tokenizer.spans(example.passage).tolist()
     starts, ends = [], []
     for a, b in example.spans:
@@ -101,7 +102,7 @@ def loss_of(scores: Sequence[Tensor], rows: Sequence[Row]) -> Tensor:
     return torch.stack(losses).sum() / len(rows)
 
 
-def train(reader: Reader, rows: Sequence[Row], args: argparse.Namespace) -> None:
+def train(reader: TrainedReader, rows: Sequence[Row], args: argparse.Namespace) -> None:
     """Train until `args.epochs` or `args.seconds` are over, and save."""
     chance = random.Random(args.seed)
     kept: dict[Row, Tensor] = {}
@@ -143,27 +144,27 @@ def train(reader: Reader, rows: Sequence[Row], args: argparse.Namespace) -> None
     adapter.save(args.out)
 
 
-def check(reader: Reader, rows: Sequence[Row]) -> None:
+def check(reader: TrainedReader, rows: Sequence[Row]) -> None:
     """Area under the curve and pointing, a line a set."""
     order = sorted(range(len(rows)), key=lambda at: len(rows[at].ids))
-    found: dict[int, tuple[float, float, bool]] = {}
+    found: dict[int, tuple[float, bool]] = {}
     for at in range(0, len(order), 16):
         some = order[at : at + 16]
         with torch.no_grad():
             scores = reader.scores(reader.below([rows[place].ids for place in some]))
         for place, each in zip(some, scores, strict=True):
             row = rows[place]
-            (start, end), read = best(each, row.first)
+            read = likeliest(each, row.first)
+            start, end = read.place
             hit = any(start <= b and a <= end for a, b in zip(row.starts, row.ends, strict=True))
-            found[place] = (read.margin, read.stated, hit)
+            found[place] = (read.margin, hit)
     for kind in dict.fromkeys(row.kind for row in rows):
         mine = [(found[at], row.stated) for at, row in enumerate(rows) if row.kind == kind]
         line = f"{kind:<9}{len(mine):>6}"
         if len({stated for _, stated in mine}) == 2:
-            for column in (0, 1):
-                area = roc_auc_score([y for _, y in mine], [values[column] for values, _ in mine])
-                line += f"  area {area:.3f}"
-        print(f"{line}  pointed {np.mean([values[2] for values, stated in mine if stated]):.3f}", flush=True)
+            area = roc_auc_score([y for _, y in mine], [margin for (margin, _), _ in mine])
+            line += f"  area {area:.3f}"
+        print(f"{line}  pointed {np.mean([hit for (_, hit), stated in mine if stated]):.3f}", flush=True)
 
 
 def main() -> None:
@@ -183,10 +184,10 @@ def main() -> None:
     torch.manual_seed(args.seed)
     embedder: Any = load_embedder(Settings(_env_file=None))
     encoder, tokenizer = embedder.bundled
-    reader = Reader(encoder, tokenizer, Adapter(encoder))
+    reader = TrainedReader(encoder, Adapter(encoder))
     asked = load(Path(args.data))
     examples = Epochs(of_part(asked, args.part), args.seed).draw(args.size)
-    rows = [row_of(example, reader, tokenizer) for example in examples]
+    rows = [row_of(example, tokenizer) for example in examples]
     length, share = np.mean([len(row.ids) for row in rows]), np.mean([row.stated for row in rows])
     print(f"{len(rows)} examples, {length:.0f} tokens each, {share:.2f} stated")
     print(dict(Counter(row.kind for row in rows)), flush=True)
@@ -195,7 +196,7 @@ def main() -> None:
     drawn = random.Random(args.seed)
     held = [each for each in of_part(asked, other) if each.kind in ("squad2", "squad_pt", "xquad")]
     held = drawn.sample(held, min(CHECKED, len(held)))
-    check(reader, [row_of(window(each, drawn), reader, tokenizer) for each in held])
+    check(reader, [row_of(window(each, drawn), tokenizer) for each in held])
 
 
 if __name__ == "__main__":

@@ -9,14 +9,13 @@ other documents, which are not in the collection. Rule for the threshold: the hi
 answerable questions and traps among those that refuse at most a quarter of the answerable questions that it
 was fitted to; the second table is by the weights in use. `said`: gold answers in the best sentence of those
 answered. With `--readers`, adapters of `bench.reader` trained on each half, what that of the other half reads
-in the quotes makes two signals more.
+in the quotes makes one signal more.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
 import statistics
 from collections import Counter
@@ -32,14 +31,14 @@ from sklearn.metrics import roc_auc_score  # type: ignore[import-untyped]
 
 from bench.corpora import LongleafChunker, VectorCache
 from bench.quotes import CachedEmbedder, Collection, in_part, pack, records
-from bench.reader_model import Adapter, Reader
 from model import Engine
 from rag.embedders import load_embedder
 from rag.evaluation.metrics import holds
 from rag.quoting import Quote, Quoter
-from rag.refusal import BIAS, CENTRE, SIGNALS, THRESHOLD, WEIGHTS, signals
+from rag.refusal import ALONE, READ, SIGNALS, signals
 from rag.sentences import sentence_spans
 from rag.settings import Settings
+from rag.span_reader import SpanReader
 
 Kind = Literal["answerable", "trap", "absent"]
 FALSE_REFUSALS = 0.25
@@ -104,21 +103,18 @@ def cases(
                 values = signals(evidence)
                 if readers:
                     read = readers[part].read(record["question"], texts_found[:2])
-                    values += (
-                        max((each.margin for each in read), default=-10.0),
-                        max((each.stated for each in read), default=-10.0),
-                    )
+                    values += (max((each.margin for each in read), default=-10.0),)
                 said = holds(sentence, record["answers"])
                 yield Case(group, kind, part, values, evidence.coverage, found_in, said)
 
 
-def opened(paths: Sequence[Path] | None) -> dict[str, Reader]:
+def opened(paths: Sequence[Path] | None) -> dict[str, SpanReader]:
     """For each half the reader that was trained on the other."""
     if not paths:
         return {}
     embedder: Any = load_embedder(Settings())
     encoder, tokenizer = embedder.bundled
-    fit, check = (Reader(encoder, tokenizer, Adapter(encoder).load(path)) for path in paths)
+    fit, check = (SpanReader.load(encoder, tokenizer, path) for path in paths)
     return {"check": fit, "fit": check}
 
 
@@ -239,9 +235,10 @@ def across(sample: Sequence[Case]) -> tuple[list[bool], list[float]]:
 
 def in_use(sample: Sequence[Case]) -> tuple[list[bool], list[float]]:
     """The same by the weights and the threshold of the service, fitted to both halves."""
-    bar = BIAS - math.log(THRESHOLD / (1 - THRESHOLD))
-    weights, centre = np.array(WEIGHTS), np.array(CENTRE)
-    scores = [bar + float((np.array(case.values[: len(weights)]) - centre) @ weights) for case in sample]
+    scores = []
+    for case in sample:
+        scale = READ if len(case.values) > len(ALONE.weights) else ALONE
+        scores.append(scale.score(case.values[: len(scale.weights)]) - scale.threshold)
     return [score >= 0 for score in scores], scores
 
 
@@ -282,7 +279,7 @@ def main() -> None:
     report(sample, *in_use(sample))
     fitted = fit(sample)
     centre = np.mean([case.values for case in sample if case.kind == "answerable"], axis=0)
-    print("signals ", SIGNALS, "and the reader's" if args.readers else "")
+    print("signals ", SIGNALS[: len(centre)])
     print("centre  ", np.round(centre, 4).tolist())
     bias = round(float(centre @ fitted.weights) - fitted.cut, 4)
     print("weights ", np.round(fitted.weights, 4).tolist(), "bias", bias)

@@ -31,7 +31,7 @@ from rag.clock import Clock
 from rag.delivering import Delivery, Outcome
 from rag.embedders import Embedder
 from rag.errors import InvalidRequest
-from rag.finding import Finder, Search
+from rag.finding import Finder, Found, Search
 from rag.framing import Frame
 from rag.gathering import Gathering
 from rag.ids import new_id
@@ -45,6 +45,7 @@ from rag.retrieval import Candidate
 from rag.sentences import sentence_spans
 from rag.settings import Settings
 from rag.sources import Sources
+from rag.span_reader import reader_for
 from rag.store.repositories import Changes
 from rag.store.scope import Scope
 from rag.store.session import Database
@@ -88,7 +89,7 @@ class Answerer:
         self.retriever = retriever
         self.finder = Finder(retriever, engine_provider)
         self.embedder = embedder
-        self.quoter = Quoter(embedder, sentence_spans)
+        self.quoter = Quoter(embedder, sentence_spans, reader_for(embedder))
         self.engine = engine_provider
         self.settings = settings
         self.proven = proven
@@ -159,7 +160,7 @@ class _Run:
         early = writer is None or writer.reads_all
         if early:
             yield ContextEvent(context)
-        evidence = yield from self._quote(context, candidates, shown=writer is None)
+        evidence = yield from self._quote(context, found, shown=writer is None)
         if evidence is None:
             return
         with self._clock.observer.stage("verify"):
@@ -245,12 +246,13 @@ class _Run:
         return (said,) if said else ()
 
     def _quote(
-        self, context: Context, candidates: Sequence[Candidate], *, shown: bool
+        self, context: Context, searched: Found, *, shown: bool
     ) -> Generator[AnswerEvent, None, Evidence | None]:
         """The evidence, or None when cancelled; `shown`: the search for it is the reading that is
         reported."""
         total = context.pack.tokens
-        work = self._parts.quoter.find(self._question, context.pack.segments, candidates)
+        segments, candidates = context.pack.segments, searched.candidates
+        work = self._parts.quoter.find(self._question, segments, candidates, several=searched.several)
         while True:
             try:
                 with self._turn():  # for each step: where this goes on after one, another decides

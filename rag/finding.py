@@ -80,6 +80,11 @@ class Found:
     further: list[Candidate] = field(default_factory=list)
     partial: Partial | None = None
 
+    @property
+    def several(self) -> bool:
+        """Whether the answer was looked for in several places."""
+        return any(step.why in ("part", "next_place") for step in self.searches)
+
 
 class Finder:
     """Searches for all places of a question; threads may share it."""

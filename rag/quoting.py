@@ -32,6 +32,7 @@ from rag.quote_features import (
     promising,
     softmax,
 )
+from rag.span_reader import SpanReader
 from rag.surroundings import together, windows
 from rag.unsaid import Script, missing_names, missing_numbers, negated, script_of
 
@@ -46,6 +47,10 @@ _APART = 0.02
 
 _CONTRARY = 6
 """Further quotes that are looked at for one that contradicts the first."""
+
+
+_READ = 2
+"""Quotes that the reader reads."""
 
 
 class SentenceEmbedder(Protocol):
@@ -91,7 +96,8 @@ class Evidence:
     cosine. Of what stands around the quotes: `names` is the share of the question's names that are missing
     there, `numbers` 1 where one of its numbers is, `turned` 1 where only one of the two says "not", `negated`
     1 where the question does. `script` is the question's. All numbers are 0 without sentences. `sentences`
-    counts those considered.
+    counts those considered. `margin` is by how much the reader sees the answer in a quote rather than none;
+    None without a reader.
     """
 
     quotes: tuple[Quote, ...] = ()
@@ -105,20 +111,30 @@ class Evidence:
     negated: float = 0.0
     script: Script = "other"
     sentences: int = 0
+    margin: float | None = None
 
 
 class Quoter:
     """Chooses quotes. Holds no state between questions; safe to share between threads."""
 
-    def __init__(self, embedder: SentenceEmbedder, sentences: Spans) -> None:
+    def __init__(
+        self, embedder: SentenceEmbedder, sentences: Spans, reader: SpanReader | None = None
+    ) -> None:
         self._embedder = embedder
         self._sentences = sentences
+        self._reader = reader
 
     def evidence(
-        self, question: str, segments: Sequence[Segment], chunks: Sequence[Chunk], *, most: int = 2
+        self,
+        question: str,
+        segments: Sequence[Segment],
+        chunks: Sequence[Chunk],
+        *,
+        most: int = 2,
+        several: bool = False,
     ) -> Evidence:
         """The value of `find`, without its steps."""
-        work = self.find(question, segments, chunks, most=most)
+        work = self.find(question, segments, chunks, most=most, several=several)
         while True:
             try:
                 next(work)
@@ -133,10 +149,12 @@ class Quoter:
         chunks: Sequence[Chunk],
         *,
         most: int = 2,
+        several: bool = False,
     ) -> Generator[tuple[int, int], None, Evidence]:
         """The best `most` quotes for `question` from the retrieved `chunks` (best first) inside `segments`.
 
         Yields (embedded, total) sentences before the first batch and after each; its value is the evidence.
+        The reader reads one passage at a time: where the answer stands in `several` it is not asked.
         """
         sentences = candidate_sentences(segments, chunks, self._sentences)
         if not sentences:
@@ -172,7 +190,14 @@ class Quoter:
             negated=negated(question),
             script=script_of(question),
             sentences=len(sentences),
+            margin=None if several else self._margin(question, quotes),
         )
+
+    def _margin(self, question: str, quotes: Sequence[Quote]) -> float | None:
+        if self._reader is None or not quotes:
+            return None
+        read = self._reader.read(question, [quote.text for quote in quotes[:_READ]])
+        return max(each.margin for each in read)
 
 
 _BATCH = 10

@@ -9,6 +9,7 @@ much what was found looks like what is found when there is an answer.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -42,20 +43,51 @@ class Verdict:
         return {**asdict(self), "score": round(self.score, 4)}
 
 
-SIGNALS = ("similarity", "names", "numbers", "turned", "negated")
-"""By the names of `Evidence`; the similarity with the shift of the question's script."""
+SIGNALS = ("similarity", "names", "numbers", "turned", "negated", "margin")
+"""By the names of `Evidence`; the similarity with the shift of the question's script. The last is the
+reader's, where there is one."""
 
 SHIFTS: dict[Script, float] = {"arabic": 0.017, "devanagari": 0.006}
 """By how much cosines of questions with the sentences that answer them are lower than in Latin script."""
 
-CENTRE = (0.8861, 0.0589, 0.0134, 0.4851, 0.0432)
-"""Means over the answerable questions that the weights were fitted to."""
 
-WEIGHTS = (35.5516, -0.655, -2.2469, -0.234, -0.8859)
-BIAS = 0.7248
-THRESHOLD = 0.36
-"""The lowest that loses at most half a point of the best balanced accuracy, absent subjects included, since
-people feel a refusal of what is there more than a trap that is not seen (docs/decisions/0302-refusal.md)."""
+@dataclass(frozen=True)
+class Scale:
+    """A logistic score: `weights` of the signals less `centre`, their means over the answerable questions of
+    the fit, plus `bias`; below `threshold` it refuses."""
+
+    centre: tuple[float, ...]
+    weights: tuple[float, ...]
+    bias: float
+    threshold: float
+
+    def score(self, values: Sequence[float]) -> float:
+        """From 0 to 1. Raises ValueError for another number of signals."""
+        parts = [
+            weight * (value - centre)
+            for weight, value, centre in zip(self.weights, values, self.centre, strict=True)
+        ]
+        return 1 / (1 + math.exp(-max(-30.0, min(30.0, self.bias + sum(parts)))))
+
+
+# Thresholds: the lowest that loses at most half a point of the best balanced accuracy, absent subjects
+# included, since people feel a refusal of what is there more than a trap that is not seen
+# (docs/decisions/0302-refusal.md, 0313-a-reader-for-refusal.md).
+ALONE = Scale(
+    centre=(0.8861, 0.0589, 0.0134, 0.4851, 0.0432),
+    weights=(35.5516, -0.655, -2.2469, -0.234, -0.8859),
+    bias=0.7248,
+    threshold=0.36,
+)
+"""Beside an embedder that has no reader."""
+
+READ = Scale(
+    centre=(0.8861, 0.0589, 0.0134, 0.4851, 0.0432, 3.8503),
+    weights=(28.9179, -0.4489, -2.0246, -0.2827, -0.5529, 0.0627),
+    bias=0.8862,
+    threshold=0.42,
+)
+"""With the reader."""
 
 FEW_TERMS = 0.25
 """Share of the question's terms, by rarity, below which a refusal for lack of similarity names the missing
@@ -67,21 +99,22 @@ LOW_SIMILARITY = 0.82
 
 def judge(evidence: Evidence) -> Verdict:
     """Whether the evidence is enough."""
+    values = signals(evidence)
+    scale = READ if evidence.margin is not None else ALONE
     if not evidence.quotes:
-        return Verdict(0.0, THRESHOLD, "no_passages")
-    parts = [
-        weight * (value - centre)
-        for weight, value, centre in zip(WEIGHTS, signals(evidence), CENTRE, strict=True)
-    ]
-    score = 1 / (1 + math.exp(-max(-30.0, min(30.0, BIAS + sum(parts)))))
-    if score >= THRESHOLD:
-        return Verdict(score, THRESHOLD, "supported")
-    if signals(evidence)[0] >= LOW_SIMILARITY:
-        return Verdict(score, THRESHOLD, "not_stated")
-    return Verdict(score, THRESHOLD, "terms_missing" if evidence.coverage < FEW_TERMS else "low_similarity")
+        return Verdict(0.0, scale.threshold, "no_passages")
+    score = scale.score(values)
+    if score >= scale.threshold:
+        return Verdict(score, scale.threshold, "supported")
+    if values[0] >= LOW_SIMILARITY:
+        return Verdict(score, scale.threshold, "not_stated")
+    return Verdict(
+        score, scale.threshold, "terms_missing" if evidence.coverage < FEW_TERMS else "low_similarity"
+    )
 
 
 def signals(evidence: Evidence) -> tuple[float, ...]:
-    """The values of `SIGNALS`."""
+    """The values of `SIGNALS`, without the last where nothing was read."""
     shifted = evidence.similarity + SHIFTS.get(evidence.script, 0.0)
-    return (shifted, evidence.names, evidence.numbers, evidence.turned, evidence.negated)
+    found = (shifted, evidence.names, evidence.numbers, evidence.turned, evidence.negated)
+    return found if evidence.margin is None else (*found, evidence.margin)

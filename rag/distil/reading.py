@@ -14,6 +14,7 @@ from rag.quoting import Quoter
 from rag.refusal import Verdict, judge
 from rag.sentences import sentence_spans
 from rag.sources import Sources
+from rag.span_reader import reader_for
 from rag.windows import windows_of
 
 
@@ -42,7 +43,7 @@ class Reader:
     def __init__(self, answerer: Answerer, request: AnswerRequest) -> None:
         """`request` is what each question is asked with."""
         self._parts, self._request = answerer, replace(request, mode="answer")
-        self._quoter = Quoter(Remembering(answerer.embedder), sentence_spans)
+        self._quoter = Quoter(Remembering(answerer.embedder), sentence_spans, reader_for(answerer.embedder))
 
     def read(self, question: str) -> Reading | None:
         """What the model would read; None where nothing can be quoted. Raises as `Answerer.answer`."""
@@ -56,7 +57,9 @@ class Reader:
         sources = Sources(parts.db, scope)
         gathering = Gathering(engine, writer, sources, parts.settings, request)
         context, frame = gathering.context(found.question, found.candidates, found.further)
-        evidence = self._quoter.evidence(found.question, context.pack.segments, found.candidates)
+        evidence = self._quoter.evidence(
+            found.question, context.pack.segments, found.candidates, several=found.several
+        )
         citations = sources.cite(evidence.quotes, found.candidates)
         if not citations:
             return None

@@ -7,6 +7,7 @@ different lengths multiplies no row that stands for nothing.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Literal
@@ -87,6 +88,12 @@ class PackedEncoder:
         ):
             return None
         return cls(model, modules[1].pooling_mode)
+
+    def with_layers(self, layers: Sequence[Layer]) -> PackedEncoder:
+        """The same encoder with other layers; everything else is shared."""
+        other = copy(self)
+        other.layers = list(layers)
+        return other
 
     def __call__(self, rows: Sequence[Sequence[int]]) -> Tensor:
         """Turn the ids of each text into its pooled vector, float32[len(rows), hidden], not normalised."""

@@ -8,7 +8,7 @@ import pytest
 from filled_store import Library
 
 from rag.embedders import Embedder
-from rag.finding import ADDED, FIRST, STEPS, Finder, Turn, merge, next_queries
+from rag.finding import ADDED, FIRST, STEPS, Finder, Found, SearchStep, Turn, Why, merge, next_queries
 from rag.index.live import LiveIndexes
 from rag.names import names
 from rag.parts import parts
@@ -207,3 +207,11 @@ def test_names_are_what_capitals_quotes_and_digits_show() -> None:
 def test_a_passage_without_capitals_stands_for_its_names() -> None:
     passage = replace(candidate(1), text="निकोला टेस्ला का जन्म स्मिलजन में हुआ था।")
     assert next_queries("कब?", [passage]) == ["कब? निकोला टेस्ला का जन्म स्मिलजन में हुआ था।"]
+
+
+@pytest.mark.parametrize(
+    ("why", "several"), [("question", False), ("follow_up", False), ("part", True), ("next_place", True)]
+)
+def test_which_searches_look_in_several_places(why: Why, several: bool) -> None:
+    first, second = SearchStep("q", "question", 3, 3, 1.0), SearchStep("q", why, 3, 1, 1.0)
+    assert Found([], (first, second), "q").several == several

@@ -14,6 +14,7 @@ from rag.packing import Passage, Segment
 from rag.quotable import QUOTE_CHARACTERS, candidate_sentences
 from rag.quoting import Evidence, Quote, Quoter
 from rag.sentences import sentence_spans
+from rag.span_reader import SpanReading
 
 
 @dataclass(frozen=True)
@@ -127,3 +128,26 @@ def test_a_quote_is_cut_to_a_page_only_when_its_best_sentence_stays() -> None:
     assert (cut.start, cut.end, cut.text) == (52, 78, "The rent is 12. It is due.")
     assert quote.within(0, 1000) is quote
     assert quote.within(60, 100) is quote
+
+
+class Seeing:
+    """A reader that sees the answer more clearly in each further quote, and notes how many it was given."""
+
+    def __init__(self) -> None:
+        self.given: list[int] = []
+
+    def read(self, _: str, passages: list[str]) -> list[SpanReading]:
+        self.given.append(len(passages))
+        return [SpanReading((1, 1), 7.0 + number) for number in range(len(passages))]
+
+
+def test_the_reader_reads_two_quotes_and_none_where_places_are_several(embedder: Embedder) -> None:
+    segments, hits = packed(TEXTS[:1] * 4)
+    reader = Seeing()
+    quoter = Quoter(embedder, sentence_spans, reader)  # type: ignore[arg-type]
+    evidence = quoter.evidence("How high is the rent?", segments, hits, most=4)
+    assert len(evidence.quotes) > 2
+    assert (evidence.margin, reader.given) == (8.0, [2])
+    assert quoter.evidence("How high is the rent?", segments, hits, several=True).margin is None
+    assert quoter.evidence("How high is the rent?", [], hits).margin is None
+    assert reader.given == [2]

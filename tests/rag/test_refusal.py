@@ -10,21 +10,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rag.quoting import Evidence, Quote
-from rag.refusal import CENTRE, FEW_TERMS, LOW_SIMILARITY, SIGNALS, THRESHOLD, WEIGHTS, judge, signals
+from rag.refusal import ALONE, FEW_TERMS, LOW_SIMILARITY, READ, SIGNALS, Scale, judge, signals
 
 QUOTE = Quote("doc_1", 1, 0, 4, "text", 1, 0.9, (0, 4))
 
 
-def evidence(values: tuple[float, ...] = CENTRE) -> Evidence:
-    named: dict[str, Any] = dict(zip(SIGNALS, values, strict=True))
+SCALES = pytest.mark.parametrize("scale", [ALONE, READ], ids=["alone", "read"])
+
+
+def evidence(scale: Scale, values: tuple[float, ...] | None = None) -> Evidence:
+    named: dict[str, Any] = dict(zip(SIGNALS, values or scale.centre, strict=False))
     return replace(Evidence((QUOTE,), coverage=0.7, share=0.7, dense=0.86, sentences=9), **named)
 
 
-def test_the_usual_evidence_of_an_answer_is_enough_and_nothing_is_not() -> None:
-    assert len(CENTRE) == len(WEIGHTS) == len(SIGNALS)
-    assert signals(evidence()) == CENTRE
-    assert judge(evidence()).reason == "supported"
-    assert judge(evidence()).enough
+@SCALES
+def test_the_usual_evidence_of_an_answer_is_enough_and_nothing_is_not(scale: Scale) -> None:
+    assert len(scale.centre) == len(scale.weights)
+    assert signals(evidence(scale)) == scale.centre
+    assert judge(evidence(scale)).reason == "supported"
+    assert judge(evidence(scale)).enough
     nothing = judge(Evidence())
     assert (nothing.reason, nothing.score, nothing.enough, nothing.near) == ("no_passages", 0.0, False, False)
 
@@ -37,31 +41,45 @@ def test_the_usual_evidence_of_an_answer_is_enough_and_nothing_is_not() -> None:
         ({"similarity": LOW_SIMILARITY + 0.01, "names": 1.0, "numbers": 1.0}, "not_stated"),
     ],
 )
-def test_a_refusal_says_what_was_missing_most(changed: dict[str, Any], reason: str) -> None:
-    verdict = judge(replace(evidence(), **changed))
+@SCALES
+def test_a_refusal_says_what_was_missing_most(scale: Scale, changed: dict[str, Any], reason: str) -> None:
+    verdict = judge(replace(evidence(scale), **changed))
     assert (verdict.enough, verdict.reason) == (False, reason)
     assert verdict.near == (reason == "not_stated")
-    assert verdict.as_dict() == {"score": round(verdict.score, 4), "threshold": THRESHOLD, "reason": reason}
+    assert verdict.as_dict() == {
+        "score": round(verdict.score, 4),
+        "threshold": scale.threshold,
+        "reason": reason,
+    }
 
 
-@given(st.tuples(*[st.floats(-2, 2)] * len(SIGNALS)), st.integers(0, len(SIGNALS) - 1), st.floats(0, 5))
+@given(
+    st.sampled_from([ALONE, READ]),
+    st.tuples(*[st.floats(-2, 2)] * len(SIGNALS)),
+    st.integers(0, len(ALONE.centre) - 1),
+    st.floats(0, 5),
+)
 def test_more_evidence_never_speaks_against_an_answer(
-    given_values: tuple[float, ...], which: int, more: float
+    scale: Scale, given_values: tuple[float, ...], which: int, more: float
 ) -> None:
-    less = judge(evidence(given_values))
-    better = list(given_values)
-    better[which] += more if WEIGHTS[which] >= 0 else -more
-    assert 0 <= less.score <= judge(evidence(tuple(better))).score <= 1
-    assert less.enough == (less.score >= THRESHOLD)
+    values = given_values[: len(scale.centre)]
+    less = judge(evidence(scale, values))
+    better = list(values)
+    better[which] += more if scale.weights[which] >= 0 else -more
+    assert 0 <= less.score <= judge(evidence(scale, tuple(better))).score <= 1
+    assert less.enough == (less.score >= scale.threshold)
 
 
-def test_what_is_good_for_an_answer_counts_for_it() -> None:
-    signs = dict(zip(SIGNALS, WEIGHTS, strict=True))
+@SCALES
+def test_what_is_good_for_an_answer_counts_for_it(scale: Scale) -> None:
+    signs = dict(zip(SIGNALS, scale.weights, strict=False))
     assert signs["similarity"] > 0
+    assert signs.get("margin", 1.0) > 0
     assert all(signs[name] < 0 for name in ("names", "numbers", "turned"))
 
 
-def test_lower_cosines_of_a_script_are_made_up_for() -> None:
-    latin = replace(evidence(), similarity=0.87, script="latin")
+@SCALES
+def test_lower_cosines_of_a_script_are_made_up_for(scale: Scale) -> None:
+    latin = replace(evidence(scale), similarity=0.87, script="latin")
     arabic = replace(latin, script="arabic")
     assert judge(arabic).score > judge(latin).score
