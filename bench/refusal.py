@@ -34,7 +34,8 @@ from bench.quotes import CachedEmbedder, Collection, in_part, pack, records
 from model import Engine
 from rag.embedders import load_embedder
 from rag.evaluation.metrics import holds
-from rag.quoting import Quote, Quoter
+from rag.quotes import Quote
+from rag.quoting import Quoter
 from rag.refusal import ALONE, READ, SIGNALS, signals
 from rag.sentences import sentence_spans
 from rag.settings import Settings

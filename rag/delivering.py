@@ -23,7 +23,7 @@ from rag.disagreement import Disagreement, disagreements
 from rag.framing import Frame
 from rag.inert import inert
 from rag.phrases import say
-from rag.quoting import Quote
+from rag.quotes import Quote
 from rag.receipts import Receipt
 from rag.writer import Writer
 from rag.writing import PARAGRAPH, Writing

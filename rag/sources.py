@@ -12,7 +12,7 @@ from rag.citations import Citation, PageRange, page_at, verified
 from rag.filter_sql import matching_documents
 from rag.framing import clean_title
 from rag.packing import Passage
-from rag.quoting import Quote
+from rag.quotes import Quote
 from rag.recipe import Kept
 from rag.retrieval import Candidate, SearchScope
 from rag.store.records import DocumentRow, LiveChunk

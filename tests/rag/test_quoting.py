@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from rag.embedders import Embedder
 from rag.packing import Passage, Segment
 from rag.quotable import QUOTE_CHARACTERS, candidate_sentences
-from rag.quoting import Evidence, Quote, Quoter
+from rag.quotes import Quote
+from rag.quoting import Evidence, Quoter
 from rag.sentences import sentence_spans
 from rag.span_reader import SpanReading
 

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rag.quoting import Evidence, Quote
+from rag.quotes import Quote
+from rag.quoting import Evidence
 from rag.refusal import ALONE, FEW_TERMS, LOW_SIMILARITY, READ, SIGNALS, Scale, judge, signals
 
 QUOTE = Quote("doc_1", 1, 0, 4, "text", 1, 0.9, (0, 4))
