@@ -63,7 +63,7 @@ def test_what_is_read_does_not_depend_on_what_is_read_beside_it(reader: SpanRead
     beside = reader.read(question, [does_not, says, says * 4])
     alone = [reader.read(question, [text])[0] for text in (does_not, says, says * 4)]
     for one, other in zip(beside, alone, strict=True):
-        assert one.margin == pytest.approx(other.margin, abs=0.3)
+        assert one.margin == pytest.approx(other.margin, abs=1)
     assert reader.read(question, []) == []
 
 
@@ -81,8 +81,10 @@ def test_texts_of_any_length_are_read_within_a_bound(
     assert read.place == (0, 0) or first <= read.place[0] <= read.place[1] < len(ids) - 1
 
 
-def test_it_reads_what_the_one_in_training_reads(embedder: Any, reader: SpanReader) -> None:
-    encoder, tokenizer = embedder.bundled
+def test_it_reads_what_the_one_in_training_reads() -> None:
+    exact: Any = load_embedder(Settings(_env_file=None, dtype="float32"))
+    encoder, tokenizer = exact.bundled
+    reader = SpanReader.load(encoder, tokenizer)
     adapter = Adapter(encoder)
     adapter.load_state_dict({name: value.float() for name, value in load_file(WEIGHTS).items()})
     training = TrainedReader(encoder, adapter)
@@ -91,7 +93,7 @@ def test_it_reads_what_the_one_in_training_reads(embedder: Any, reader: SpanRead
         with torch.no_grad():
             scores = training.scores(training.below([ids for ids, _ in pairs]))
         for each, (_, first), read in zip(scores, pairs, reader.read(question, passages), strict=True):
-            assert read.margin == pytest.approx(likeliest(each, first).margin, abs=0.5)
+            assert read.margin == pytest.approx(likeliest(each, first).margin, abs=0.02)
 
 
 def test_an_adapter_that_has_learned_nothing_leaves_the_encoder_as_it_is(embedder: Any) -> None:
