@@ -239,7 +239,7 @@ def in_use(sample: Sequence[Case]) -> tuple[list[bool], list[float]]:
     scores = []
     for case in sample:
         scale = READ if len(case.values) > len(ALONE.weights) else ALONE
-        scores.append(scale.score(case.values[: len(scale.weights)]) - scale.threshold)
+        scores.append(scale.score(case.values) - scale.threshold)
     return [score >= 0 for score in scores], scores
 
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Protocol
 
 from ingest.parsers.builder import heading_label, letters_and_digits
 
 _MAX_HEADER = 600  # characters of a table's header row that are repeated
-_GLANCE = 64
+_GLANCE = 64  # characters that tell most openings from a heading
 _BLANKS = re.compile(r"[^\S\n ][^\S\n]*| [^\S\n]+")
 """Every run of blanks within a line but the single space, which nearly all of them are."""
 
@@ -45,23 +44,18 @@ def embedding_text(chunk: ChunkLike, text: str, title: str | None) -> str:
     lines = _BLANKS.sub(" ", text[chunk.start : chunk.end]).split("\n")
     body = "\n".join(line for each in lines if (line := each.strip()))
     headings = list(chunk.headings)
-    keys = [_letters_of(heading) for heading in headings]
+    keys = [letters_and_digits(heading) for heading in headings]
     for kept in range(len(headings)):
         if _opens_with(body, "".join(keys[kept:])):
             del headings[kept:]
             break
     named = (title or "").strip()[:120]
-    seen = _letters_of(named)
+    seen = letters_and_digits(named)
     if named and (seen in keys or _opens_with(body, seen)):
         named = ""
     # The last one may be the header row of a table, whose columns all count.
     path = " > ".join([*(heading[:120] for heading in headings[-4:-1]), *headings[-1:]])
     return "\n".join(part for part in (named, path, body) if part)
-
-
-@lru_cache(maxsize=1024)
-def _letters_of(heading: str) -> str:
-    return letters_and_digits(heading)
 
 
 def _opens_with(body: str, letters: str) -> bool:

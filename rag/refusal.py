@@ -70,16 +70,15 @@ class Scale:
         return 1 / (1 + math.exp(-max(-30.0, min(30.0, self.bias + sum(parts)))))
 
 
-# Thresholds: the lowest that loses at most half a point of the best balanced accuracy, absent subjects
-# included, since people feel a refusal of what is there more than a trap that is not seen
-# (docs/decisions/0302-refusal.md, 0313-a-reader-for-refusal.md).
 ALONE = Scale(
     centre=(0.8861, 0.0589, 0.0134, 0.4851, 0.0432),
     weights=(35.5516, -0.655, -2.2469, -0.234, -0.8859),
     bias=0.7248,
     threshold=0.36,
 )
-"""Beside an embedder that has no reader."""
+"""Where no reader was asked. The threshold is the lowest that loses at most half a point of the best balanced
+accuracy, absent subjects included, since people feel a refusal of what is there more than a trap that is not
+seen (docs/decisions/0302-refusal.md)."""
 
 READ = Scale(
     centre=(0.8861, 0.0589, 0.0134, 0.4851, 0.0432, 3.8503),
@@ -87,7 +86,8 @@ READ = Scale(
     bias=0.8862,
     threshold=0.42,
 )
-"""With the reader."""
+"""With the reader. The threshold is the lowest at which answerable questions and traps of three sets together
+are told apart as well as is wanted (docs/decisions/0313-a-reader-for-refusal.md)."""
 
 FEW_TERMS = 0.25
 """Share of the question's terms, by rarity, below which a refusal for lack of similarity names the missing

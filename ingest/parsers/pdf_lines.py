@@ -117,7 +117,7 @@ def _style(text_page: Any, index: int) -> tuple[bool, bool]:
     name, flags = _font_name, _font_flags
     name[0] = b"\0"
     flags.value = 0
-    _font_of(text_page, index, name, 128, _at_flags)
+    _font_of(text_page, index, name, len(name), _at_flags)
     bold, italic = _style_of(name.value)
     return bold or bool(flags.value & _FORCE_BOLD), italic
 
