@@ -5,7 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from rag.ids import new_id
 
@@ -39,6 +44,20 @@ def size_of(path: Path) -> int:
         return sum(entry.stat().st_size for entry in path.rglob("*") if entry.is_file())
     except OSError:  # files of a running service come and go
         return 0
+
+
+@contextmanager
+def passing_file() -> Iterator[tuple[IO[bytes], Path]]:
+    """A file to write, and a path under which other processes of this user read it meanwhile.
+
+    On Linux it has no name in any folder, so that nothing of it is left if this process is killed.
+    """
+    if sys.platform == "linux":
+        with tempfile.TemporaryFile() as file:
+            yield file, Path(f"/proc/{os.getpid()}/fd/{file.fileno()}")
+    else:
+        with tempfile.NamedTemporaryFile() as named:
+            yield named.file, Path(named.name)
 
 
 def copy_durably(source: Path, target: Path) -> None:

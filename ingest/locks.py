@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from rag.ids import new_id
 
 
 @contextmanager
@@ -67,6 +70,42 @@ def remove_if_dead(path: Path) -> bool:
     except FileNotFoundError:
         pass
     return True
+
+
+@contextmanager
+def held_folder(parent: Path, prefix: str) -> Iterator[Path]:
+    """A new folder in `parent`, which is gone afterwards with all that is in it.
+
+    What killed processes left goes before it is made. Raises OSError.
+    """
+    remove_dead_folders(parent, prefix)
+    name = new_id("work")
+    draft, path = parent / f".{name}", parent / f"{prefix}{name}"
+    draft.mkdir(mode=0o700, parents=True)
+    descriptor = os.open(draft, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        # It gets the name that a sweep looks for once it is held.
+        draft.rename(path)
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+        os.close(descriptor)
+
+
+def remove_dead_folders(parent: Path, prefix: str) -> list[str]:
+    """Remove the folders of `held_folder` whose makers are dead; returns their names."""
+    removed = []
+    for path in sorted(parent.glob(f"{prefix}*")):
+        with suppress(OSError):  # it went meanwhile, or is another user's
+            descriptor = os.open(path, os.O_RDONLY)
+            try:
+                if lock_at_once(descriptor):
+                    shutil.rmtree(path, ignore_errors=True)
+                    removed.append(path.name)
+            finally:
+                os.close(descriptor)
+    return removed
 
 
 def holder_is_dead(path: Path) -> bool:

@@ -41,7 +41,7 @@ def reading_child(
     The child is gone at the end, however that comes. Raises OSError where no process can be started.
     """
     specification = {
-        "path": str(path.resolve()),
+        "path": str(path.absolute()),
         "filename": filename,
         "memory_bytes": limits.memory_bytes,
         "seconds": max(1, round(limits.seconds + limits.ocr.seconds)),

@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import os
 import pickle
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -26,6 +25,7 @@ from api.version import version
 from ingest.blobs import mark_of
 from ingest.drafting import cut, read_file
 from ingest.embedding import BATCH
+from ingest.files import passing_file
 from rag.embedders import Embedder, load_embedder
 from rag.errors import Unavailable
 from rag.ids import new_id
@@ -138,16 +138,16 @@ class Reader:
     @contextmanager
     def _file(self, task: Task) -> Iterator[Path]:
         """The task's file: where it lies, if this node shares the desk's folder, which its mark tells; else a
-        copy that is gone afterwards."""
+        copy that is gone afterwards, and with this process."""
         path = Path(task.path)
         if task.mark is not None and mark_of(path.parent) == task.mark and path.exists():
             yield path
             return
-        with tempfile.NamedTemporaryFile(prefix="longleaf-ingest-") as copy:
+        with passing_file() as (copy, path):
             while piece := self._link.ask("piece", task.lease, copy.tell()):
                 copy.write(piece)
             copy.flush()
-            yield Path(copy.name)
+            yield path
 
 
 class Vectoriser:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +12,7 @@ from typing import Any
 from api.answers import ask, body_of
 from api.commands.ingest import add_files, find_files, read_all
 from api.commands.search import place
-from api.commands.session import command_service
+from api.commands.session import command_service, temporary_folder
 from api.schemas import QueryRequest
 from api.terminal import FAILURE, USAGE, fail, one_line, say, say_heading, say_json, warn
 from api.wiring import DEFAULT_COLLECTION, Service
@@ -54,8 +53,8 @@ def _store(settings: Settings, files: list[Path], collection: str | None) -> Ite
         with command_service(settings, engine=True, collection=collection) as service:
             yield service
         return
-    with tempfile.TemporaryDirectory(prefix="longleaf-") as folder:
-        own = settings.model_copy(update={"data_dir": Path(folder), "database_url": ""})
+    with temporary_folder() as folder:
+        own = settings.model_copy(update={"data_dir": folder, "database_url": ""})
         with command_service(own, engine=True) as service:
             yield service
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from typing import Any
 
 from api.answers import answer_request
 from api.commands.ingest import add_files, find_files, read_all
-from api.commands.session import command_service
+from api.commands.session import command_service, temporary_folder
 from api.schemas import QueryRequest
 from api.terminal import FAILURE, USAGE, fail, warn
 from api.version import version
@@ -158,10 +157,7 @@ def session(settings: Settings, collection: str | None, folders: Sequence[Path])
     files, _ = find_files(folders)
     if not files:
         fail(f"there is no file in {', '.join(map(str, folders))}")
-    with (
-        tempfile.TemporaryDirectory(prefix="longleaf-") as folder,
-        documents_in(settings, Path(folder), files) as found_in,
-    ):
+    with temporary_folder() as folder, documents_in(settings, folder, files) as found_in:
         yield found_in
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tarfile
-import tempfile
 from pathlib import Path
 
 from api.commands import restore
@@ -11,9 +10,10 @@ from api.commands.backup import show
 from api.commands.session import opened
 from api.terminal import progress
 from ingest.keeping.backup import backup
+from ingest.keeping.leftovers import UNPACKED
 from ingest.keeping.portable import BackupDamaged
+from ingest.locks import held_folder
 from rag.errors import Conflict
-from rag.ids import new_id
 from rag.settings import Settings
 
 
@@ -30,17 +30,14 @@ def run_export(settings: Settings, target: Path, *, as_json: bool) -> None:
         if not packed:
             report = backup(db, settings, target, on_progress=tell)
         else:
-            with tempfile.TemporaryDirectory(prefix=".longleaf-export-", dir=target.parent) as folder:
-                report = backup(db, settings, Path(folder), link=True, on_progress=tell)
-                draft = target.with_name(f".{target.name}.{new_id('new')}")
-                try:
-                    with tarfile.open(draft, "x") as archive:
-                        for path in sorted(Path(folder).rglob("*")):
-                            if path.is_file() and path.name != "lock":
-                                archive.add(path, str(path.relative_to(folder)), recursive=False)
-                    draft.rename(target)
-                finally:
-                    draft.unlink(missing_ok=True)
+            with held_folder(target.parent, ".longleaf-export-") as work:
+                folder, draft = work / "store", work / "archive"
+                report = backup(db, settings, folder, link=True, on_progress=tell)
+                with tarfile.open(draft, "x") as archive:
+                    for path in sorted(folder.rglob("*")):
+                        if path.is_file() and path.name != "lock":
+                            archive.add(path, str(path.relative_to(folder)), recursive=False)
+                draft.rename(target)
     show(report, target, as_json=as_json)
 
 
@@ -49,11 +46,10 @@ def run_import(settings: Settings, source: Path, *, as_json: bool) -> None:
     if source.is_dir():
         restore.run(settings, source, as_json=as_json)
         return
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".longleaf-import-", dir=settings.data_dir) as folder:
+    with held_folder(settings.data_dir / "tmp", UNPACKED) as folder:
         try:
             with tarfile.open(source) as archive:
                 archive.extractall(folder, filter="data")
         except (tarfile.TarError, FileNotFoundError) as error:
             raise BackupDamaged(f"{source} can't be read: {error}") from error
-        restore.run(settings, Path(folder), as_json=as_json)
+        restore.run(settings, folder, as_json=as_json)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 
 from sqlalchemy.orm import Session
 
 from api.wiring import DEFAULT_COLLECTION, Service
+from ingest.locks import held_folder
 from rag.settings import Settings
 from rag.store.opening import open_database
 from rag.store.repositories.audit import AuditLog, Done
@@ -36,6 +39,11 @@ def audited(session: Session, workspace_id: str, action: str, *target: str) -> N
 def limits_of(**given: int | None) -> dict[str, int | None]:
     """Limits as the store takes them: those that were given, -1 as None."""
     return {name: None if most == -1 else most for name, most in given.items() if most is not None}
+
+
+def temporary_folder() -> AbstractContextManager[Path]:
+    """For a store that is there as long as a command; what a killed one left goes when the next is made."""
+    return held_folder(Path(tempfile.gettempdir()), "longleaf-store-")
 
 
 @contextmanager

@@ -10,20 +10,25 @@ from sqlalchemy import select
 
 from ingest.files import remove_if_possible
 from ingest.keeping.kv import blocks_of, kv_folder
+from ingest.locks import remove_dead_folders
 from ingest.resumable import remove_expired
 from rag.settings import Settings
 from rag.store.session import Database
 from rag.store.tables import Collection, Document
 
+UNPACKED = "import_"
+"""What the folder in `data_dir/tmp` begins with in which an archive lies while it is read."""
+
 
 def clear_leftovers(db: Database, settings: Settings) -> list[str]:
-    """Remove parts of stored indexes and KV blocks that hold what no document says, and expired uploads.
+    """Remove parts of stored indexes and KV blocks that hold what no document says, expired uploads, and
+    archives whose import was killed.
 
     Run it when a process starts; others may be at work: if one loses what it is just writing, that costs time
     and nothing else. Returns their names. Raises Unavailable.
     """
     index, blocks = settings.data_dir / "index", kv_folder(settings)
-    removed = remove_expired(settings)
+    removed = remove_expired(settings) + remove_dead_folders(settings.data_dir / "tmp", UNPACKED)
     if not index.is_dir() and not blocks.is_dir():
         return removed
     with db.read() as session:

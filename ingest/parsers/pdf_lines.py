@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import pypdfium2
@@ -33,7 +35,7 @@ class Late(Exception):
 def open_pdfium(source: Source) -> tuple[Any, int, PageLines, Form] | None:
     """None when PDFium finds no document in the file."""
     try:
-        document = pypdfium2.PdfDocument(source.content)
+        document = _document(source.content)
     except pypdfium2.PdfiumError as error:
         if pdfium.FPDF_GetLastError() == pdfium.FPDF_ERR_PASSWORD or "password" in str(error).lower():
             raise ParseError(
@@ -42,6 +44,20 @@ def open_pdfium(source: Source) -> tuple[Any, int, PageLines, Form] | None:
         return None
     form = Form(document)
     return document, len(document), lambda number: _pdfium_lines(document, form, number), form
+
+
+def _document(content: Path | bytes) -> pypdfium2.PdfDocument:
+    """The open document. Raises pypdfium2.PdfiumError.
+
+    PDFium opens a path as it is given: pypdfium2 would resolve it, and a file without a name in any folder
+    has no other one.
+    """
+    if isinstance(content, bytes):
+        return pypdfium2.PdfDocument(content)
+    document = pdfium.FPDF_LoadDocument(os.fsencode(content), None)
+    if pdfium.FPDF_GetPageCount(document) < 1:
+        raise pypdfium2.PdfiumError(f"PDFium's error {pdfium.FPDF_GetLastError()}")
+    return pypdfium2.PdfDocument(document)
 
 
 @contextmanager

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import secrets
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from ingesting import Desk, where_found
 from ingest.blobs import STORE_MARK, refuse_foreign_folder
 from ingest.deletion import delete_document
 from ingest.keeping.kv import kv_folder
-from ingest.keeping.leftovers import clear_leftovers
+from ingest.keeping.leftovers import UNPACKED, clear_leftovers
 from ingest.resumable import ResumableUploads
 from ingest.worker import Worker
 from model.kv.block_file import head_bytes, tag_record, write_block
@@ -24,6 +26,17 @@ from rag.settings import Settings
 from rag.store.migrate import prepare_for_serving
 from rag.store.repositories import DEFAULT_SCOPE
 from rag.store.session import Database
+
+ROOT = Path(__file__).parents[2]
+HELD = """
+import time
+from pathlib import Path
+from ingest.locks import held_folder
+with held_folder(Path("{folder}"), "{prefix}") as folder:
+    (folder / "part").write_text("a document")
+    print(folder / "part", flush=True)
+    time.sleep(600)
+"""
 
 
 def put_block(desk: Desk, *tags: str) -> Path:
@@ -74,6 +87,20 @@ def test_a_deletion_purges_blocks_though_no_engine_is_there(desk: Desk) -> None:
     damaged.write_bytes(b"whose it is can't be read")
     delete_document(desk.db, desk.settings, DEFAULT_SCOPE, ids[0])
     assert [path.exists() for path in (*blocks, damaged)] == [False, False, True, False]
+
+
+def test_an_archive_whose_import_was_killed_is_removed(desk: Desk) -> None:
+    held = HELD.format(folder=desk.settings.data_dir / "tmp", prefix=UNPACKED)
+    importing = subprocess.Popen([sys.executable, "-c", held], stdout=subprocess.PIPE, cwd=ROOT, text=True)
+    assert importing.stdout is not None
+    part = Path(importing.stdout.readline().strip())
+    assert clear_leftovers(desk.db, desk.settings) == []
+    assert part.read_text() == "a document"
+    importing.kill()
+    importing.wait()
+    assert part.read_text() == "a document"
+    assert clear_leftovers(desk.db, desk.settings) == [part.parent.name]
+    assert not part.exists()
 
 
 def test_an_upload_that_nobody_goes_on_with_is_removed(desk: Desk) -> None:
