@@ -113,6 +113,7 @@ _NUMBER = re.compile(
     rf"(?:[ -](?P<scale>{'|'.join(sorted(map(re.escape, _SCALES), key=len, reverse=True))})(?![^\W\d_]))?",
     re.IGNORECASE,
 )
+_DIGIT = re.compile(r"\d")
 _NAME_WORD = r"(?:[^\W\d_a-z](?:[^\W\d_]|['’.-](?=[^\W\d_]))*)"
 _NAME = re.compile(
     rf"{_NAME_WORD}(?: (?:(?:of|de|del|da|di|van|von|the|la|le) )?(?:{_NAME_WORD}|\d{{1,4}}))*"
@@ -126,7 +127,6 @@ _OPENERS = STARTERS | words_of(
 )
 
 
-@lru_cache(maxsize=8192)
 def values(text: str) -> tuple[Value, ...]:
     """Dates, numbers and names of a text in reading order; they do not overlap.
 
@@ -134,9 +134,10 @@ def values(text: str) -> tuple[Value, ...]:
     year is a date.
     """
     plain = _western_digits(text)
-    found = [_date(match) for match in _DATE.finditer(plain)]
+    has_digits = _DIGIT.search(plain) is not None  # no date or number is without
+    found = [_date(match) for match in _DATE.finditer(plain)] if has_digits else []
     taken = [(value.start, value.end) for value in found]
-    for match in _NUMBER.finditer(plain):
+    for match in _NUMBER.finditer(plain) if has_digits else ():
         if _free(match.span(), taken) and (value := _number(match)):
             found.append(value)
             taken.append((value.start, value.end))

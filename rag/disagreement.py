@@ -131,7 +131,10 @@ def _in_such_a_sentence(question: str, one: str, a: Value, other: str, b: Value)
 def _of_another_year(question: str, *texts: str) -> bool:
     """Whether the question names a date or number that one of the texts lacks."""
     wanted = [value for value in values(question) if value.kind != "name"]
-    return any(not any(same(each, value) for value in values(text)) for each in wanted for text in texts)
+    if not wanted:
+        return False
+    said = [values(text) for text in texts]
+    return any(not any(same(each, value) for value in there) for each in wanted for there in said)
 
 
 def _claims(question: str, text: str, kind: ValueKind) -> list[Value]:
