@@ -393,6 +393,20 @@ def test_chunks_are_read_with_their_texts_in_one_statement(filled: Filled) -> No
     )
 
 
+def test_what_is_about_to_become_these_bytes_is_found_by_them_however_many_documents_there_are(
+    filled: Filled,
+) -> None:
+    with filled.db.read() as session:
+        connection = session.connection()
+        with statements(connection) as asked:
+            assert Versions(session, MINE).pending_with(filled.collection[MINE], "c" * 64) is None
+        if filled.db.dialect == "sqlite":
+            plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {asked[0][0]}", asked[0][1]).all()
+            steps = [str(row[-1]) for row in plan if str(row[-1]).startswith(("SCAN", "SEARCH"))]
+            assert "(sha256=?)" in steps[0], steps
+            assert all("(id=?)" in step for step in steps[1:]), steps
+
+
 def test_ranges_are_found_by_their_key_however_many_texts_there_are(filled: Filled) -> None:
     ranges = [(filled.ready[scope], 1, start, start + 5) for scope in (MINE, THEIRS) for start in (0, 70_000)]
     ranges += [("doc_of_nobody", 1, 0, 3), (filled.ready[MINE], 1, 7, 7)]

@@ -149,16 +149,19 @@ class Versions(Repository):
 
     def pending_with(self, collection_id: str, sha256: str) -> str | None:
         """The document of the collection that is about to become these bytes, or None."""
-        query = (
-            select(Document.id)
-            .join(Version, Version.document_id == Document.id)
+        # As a join, SQLite looks at every document of the collection instead of the few with these bytes.
+        live_in = (
+            select(Document.collection_id)
             .where(
-                Version.sha256 == sha256,
-                Version.generation > Document.generation,
-                Version.status.not_in(_ENDED),
-                Document.collection_id == collection_id,
+                Document.id == Version.document_id,
                 Document.workspace_id == self._workspace,
+                Document.generation < Version.generation,
             )
+            .scalar_subquery()
+        )
+        query = (
+            select(Version.document_id)
+            .where(Version.sha256 == sha256, Version.status.not_in(_ENDED), live_in == collection_id)
             .limit(1)
         )
         return self._session.scalar(query)
