@@ -73,7 +73,7 @@ def make_answerer(service: Service) -> Answerer:
         service.engine.wait,
         service.settings,
         observer=service.observer,
-        proven=service.loaders.proven(service.settings),
+        standing=service.loaders.standing(service.settings),
     )
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rag.embedders.base import Embedder
     from rag.finding import Search
     from rag.objects.blocks import SharedBlocks
+    from rag.writer import Standing
 
 
 def load_embedder(settings: Settings) -> Embedder:
@@ -29,10 +30,10 @@ def load_engine(settings: Settings) -> Engine:
     from ingest.keeping.kv import kv_folder  # noqa: PLC0415
     from model import Engine, EngineOptions  # noqa: PLC0415
     from model.weights.hub import resolve  # noqa: PLC0415
-    from rag.distil.verdict import proven  # noqa: PLC0415
+    from rag.distil.verdict import standing  # noqa: PLC0415
 
     path = resolve(settings.model, download=settings.allow_download)
-    proven(path, allow_worse=settings.allow_worse_model)
+    standing(path, allow_worse=settings.allow_worse_model)
     options = EngineOptions(
         processes=settings.model_processes,
         stages=settings.model_stages,
@@ -64,17 +65,17 @@ def kv_place(settings: Settings) -> SharedBlocks | None:
         db.dispose()
 
 
-def is_proven(settings: Settings) -> bool:
-    """Whether the model that the settings name was distilled and found better; False for one that is not
-    there, or was found worse: to load it says why."""
+def standing_of(settings: Settings) -> Standing:
+    """What the trial of the model that the settings name has shown; `untried` for one that is not there, or
+    was found worse: to load it says why."""
     from model.errors import ModelError  # noqa: PLC0415
     from model.weights.hub import resolve  # noqa: PLC0415
-    from rag.distil.verdict import WorseModel, proven  # noqa: PLC0415
+    from rag.distil.verdict import WorseModel, standing  # noqa: PLC0415
 
     try:
-        return proven(resolve(settings.model))
+        return standing(resolve(settings.model))
     except (ModelError, WorseModel):
-        return False
+        return "untried"
 
 
 def hardware_cache(settings: Settings) -> Path:
@@ -89,5 +90,5 @@ class Loaders:
 
     embedder: Callable[[Settings], Embedder] = load_embedder
     engine: Callable[[Settings], Engine] = load_engine
-    proven: Callable[[Settings], bool] = is_proven
+    standing: Callable[[Settings], Standing] = standing_of
     search: Callable[[Settings], Search] | None = None

@@ -51,7 +51,7 @@ from rag.store.scope import Scope
 from rag.store.session import Database
 from rag.turns import Turns
 from rag.windows import windows_of
-from rag.writer import Writer
+from rag.writer import Standing, Writer
 
 __all__ = [
     "Answer",
@@ -81,9 +81,9 @@ class Answerer:
         settings: Settings,
         *,
         observer: Observer = NOBODY,
-        proven: bool = False,
+        standing: Standing = "untried",
     ) -> None:
-        """`proven`: the model may write whatever its size (`Writer.of`)."""
+        """`standing`: of the model, which decides how it writes (`Writer.of`)."""
         self.db = db
         self.observer = observer
         self.retriever = retriever
@@ -92,12 +92,12 @@ class Answerer:
         self.quoter = Quoter(embedder, sentence_spans, reader_for(embedder))
         self.engine = engine_provider
         self.settings = settings
-        self.proven = proven
+        self.standing = standing
         self.turns = Turns()
 
     def writer(self, engine: Engine, mode: AnswerMode) -> Writer | None:
         """As `Writer.of`."""
-        return Writer.of(engine, mode, proven=self.proven)
+        return Writer.of(engine, mode, self.standing)
 
     def answer(
         self, request: AnswerRequest, cancel: threading.Event, *, kept: bool = True

@@ -102,12 +102,13 @@ class Delivery:
     ) -> Generator[AnswerEvent, None, Outcome | None]:
         """Prose, with the best sentence before it where the model is small, or in its place where nothing
         written has support; None when cancelled."""
-        sentence = f"{inert(best_sentence(citations[0], quotes))} [1]"
+        likeliest = best_sentence(citations[0], quotes)
+        sentence = f"{inert(likeliest)} [1]"
         lead = sentence if writer.leads else ""
         if lead:
             self.clock.since_start("time_to_first_token")
             yield DeltaEvent(lead)
-        writing = Writing(writer, frame, self.question, self.request)
+        writing = Writing(writer, frame, self.question, self.request, likeliest)
         written = yield from writing.prose(context, citations, self.clock, self.cancel, lead)
         if written is None:
             return None

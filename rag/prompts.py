@@ -47,8 +47,11 @@ class Skeleton:
         return [*self.opening, *pack_ids, *self.closing]
 
 
-def skeleton(chat: ChatFormat, frame: Frame, question: str, quotes: Sequence[str] = ()) -> Skeleton:
-    """The prompt around the passages: system message, question, and the quotes by their number (from 1).
+def skeleton(
+    chat: ChatFormat, frame: Frame, question: str, quotes: Sequence[str] = (), likeliest: str = ""
+) -> Skeleton:
+    """The prompt around the passages: system message, question, and the quotes by their number (from 1) or
+    the likeliest sentence of the first.
 
     The language of the question is named after it, where it is known: the system message is the same for all
     questions, and so is what was read of it.
@@ -59,6 +62,8 @@ def skeleton(chat: ChatFormat, frame: Frame, question: str, quotes: Sequence[str
     if quotes:
         listed = "\n".join(f"[{number}] {one_line(quote)}" for number, quote in enumerate(quotes, start=1))
         closing = f"\nQuotes from the passages:\n{listed}\n"
+    elif likeliest:
+        closing = f"\nThe likeliest sentence:\n{one_line(likeliest)} [1]\n"
     language = detect(question)
     wish = f"\nAnswer in {NAMES[language]}." if language else ""
     ids = chat.render(

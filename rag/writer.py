@@ -16,6 +16,10 @@ WRITES = 1_000_000_000
 """Parameters from which on `auto` lets the model write; below, its prose loses answers that the quotes hold
 (docs/decisions/0301-quotes-before-prose.md)."""
 
+Standing = Literal["untried", "better", "writes"]
+"""What a model's trial on documents that it was not taught has shown (`rag.distil.verdict`): nothing, where
+there was none; that it is better than the model it was made from; that it says no less than the quotes."""
+
 READS_ALL = 3_000_000_000
 """Parameters from which on the model reads the full pack; below, it reads what stands around the quotes."""
 
@@ -28,44 +32,60 @@ class Writer:
         reads_all: it reads the full pack and a list of the quotes, else windows of the quotes.
         leads: the best quoted sentence comes first, and what the model writes after it.
         refuses: where all that it writes is the refusal, the answer is one.
+        pointed: its prompt ends with the best quoted sentence, to be written unless the model knows better
+            (docs/decisions/0314-a-taught-reader-is-pointed.md).
     """
 
     engine: Engine
     reads_all: bool
     leads: bool
     refuses: bool = False
+    pointed: bool = False
 
     @classmethod
     def of(
-        cls, engine: Engine, mode: Literal["auto", "quotes", "answer"], *, proven: bool = False
+        cls, engine: Engine, mode: Literal["auto", "quotes", "answer"], standing: Standing = "untried"
     ) -> Writer | None:
         """The writer for a mode; None where quotes are the answer: asked for, a small model, or one without a
         known chat format.
 
-        A `proven` model writes whatever its size: on documents that it was not taught it was measured to
-        write better than the model that it was made from (`rag.distil.verdict`).
+        A taught model that is better writes as it did in its trial, in mode `answer`; one that says no less
+        than the quotes does so in `auto`, too, whatever its size.
         """
-        able = proven or engine.parameter_count >= WRITES
-        if engine.chat_format is None or mode == "quotes" or (mode == "auto" and not able):
+        able, better = engine.parameter_count >= WRITES, standing != "untried"
+        by_itself = able or standing == "writes"
+        if engine.chat_format is None or mode == "quotes" or (mode == "auto" and not by_itself):
             return None
-        return cls(engine, engine.parameter_count >= READS_ALL, leads=not able, refuses=proven)
+        reads_all = engine.parameter_count >= READS_ALL
+        leads = not (able or better)
+        return cls(engine, reads_all, leads, refuses=better, pointed=better and not reads_all)
 
     @staticmethod
-    def skeleton_of(engine: Engine, frame: Frame, question: str, quotes: Sequence[str] = ()) -> Skeleton:
+    def skeleton_of(
+        engine: Engine, frame: Frame, question: str, quotes: Sequence[str] = (), likeliest: str = ""
+    ) -> Skeleton:
         """The prompt around the passages; for a model that is never prompted, the question alone."""
         if engine.chat_format is None:
             return Skeleton((), tuple(engine.tokenizer.encode(question)))
-        return skeleton(engine.chat_format, frame, question, quotes)
+        return skeleton(engine.chat_format, frame, question, quotes, likeliest)
 
-    def prompt(
-        self, frame: Frame, question: str, pack: Pack, citations: Sequence[Citation], max_tokens: int
+    def prompt(  # noqa: PLR0917 (called by two programs alone)
+        self,
+        frame: Frame,
+        question: str,
+        pack: Pack,
+        citations: Sequence[Citation],
+        likeliest: str,
+        max_tokens: int,
     ) -> list[int]:
-        """The ids that the model reads: skeleton and pack, with as many quotes listed as there is room
-        for."""
+        """The ids that the model reads: skeleton and pack, with as many quotes listed as there is room for,
+        or with `likeliest`, the best sentence of the first."""
         room = self.engine.context_length - max_tokens - pack.tokens
         listed = [citation.cited_text for citation in citations] if self.reads_all else []
+        pointed_at = likeliest if self.pointed else ""
         while True:
-            around = self.skeleton_of(self.engine, frame, question, listed)
-            if around.tokens <= room or not listed:
+            around = self.skeleton_of(self.engine, frame, question, listed, pointed_at)
+            if around.tokens <= room or not (listed or pointed_at):
                 return around.prompt(pack.ids)
-            listed.pop()
+            pointed_at = ""
+            listed = listed[:-1]

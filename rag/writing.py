@@ -36,12 +36,13 @@ class Written:
 
 @dataclass(frozen=True)
 class Writing:
-    """What a model is asked to write."""
+    """What a model is asked to write; `likeliest` is the best sentence of the first citation."""
 
     writer: Writer
     frame: Frame
     question: str
     request: AnswerRequest
+    likeliest: str
 
     def prose(
         self,
@@ -56,7 +57,9 @@ class Writing:
         `lead` is a sentence that stands before it: what says no more than that is left out.
         """
         writer, request = self.writer, self.request
-        prompt = writer.prompt(self.frame, self.question, context.pack, citations, request.max_tokens)
+        prompt = writer.prompt(
+            self.frame, self.question, context.pack, citations, self.likeliest, request.max_tokens
+        )
         context = replace(context, skeleton_tokens=len(prompt) - context.pack.tokens)
         quotes = [citation.cited_text for citation in citations]
         mark = request.unsupported == "mark"

@@ -72,8 +72,9 @@ def _asked(  # noqa: PLR0917
     service = store.service
     # Both write as a model that was found better does: by itself, without the best sentence before it.
     answerer = Answerer(
-        service.db, service.retriever.wait(), service.embedder.wait(), lambda: engine, settings, proven=True
-    )
+        service.db, service.retriever.wait(), service.embedder.wait(), lambda: engine, settings,
+        standing="better",
+    )  # fmt: skip
     scope = SearchScope(service.scope.workspace_id, store.collection.id)
     request = AnswerRequest("?", scope, mode="answer", max_tokens=settings.max_tokens)
     journal = Journal(path, f"{engine.fingerprint} {settings.max_tokens}")

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from rag.answer import AnswerRequest, Context
 from rag.answering import Answerer
 from rag.citations import Citation
+from rag.delivering import best_sentence
 from rag.distil.remembering import Remembering
 from rag.gathering import Gathering
 from rag.quoting import Quoter
@@ -16,6 +17,7 @@ from rag.sentences import sentence_spans
 from rag.sources import Sources
 from rag.span_reader import reader_for
 from rag.windows import windows_of
+from rag.writer import Writer
 
 
 @dataclass(frozen=True)
@@ -37,8 +39,8 @@ class Reading:
 
 
 class Reader:
-    """Reads questions as `Answerer` does, and stops before anything is written; every question is read, also
-    one that the service would refuse without asking the model."""
+    """Reads questions as `Answerer` does for a model that was found better, and stops before anything is
+    written; every question is read, also one that the service would refuse without asking the model."""
 
     def __init__(self, answerer: Answerer, request: AnswerRequest) -> None:
         """`request` is what each question is asked with."""
@@ -49,7 +51,7 @@ class Reader:
         """What the model would read; None where nothing can be quoted. Raises as `Answerer.answer`."""
         parts, request = self._parts, replace(self._request, question=question)
         engine = parts.engine()
-        writer = parts.writer(engine, "answer")
+        writer = Writer.of(engine, "answer", "better")
         if writer is None:
             return None
         scope, asked = request.scope, question.strip()
@@ -65,7 +67,8 @@ class Reader:
             return None
         if not writer.reads_all:
             context = windows_of(context, citations, engine.tokenizer, frame)
-        prompt = writer.prompt(frame, found.question, context.pack, citations, request.max_tokens)
+        likeliest = best_sentence(citations[0], evidence.quotes)
+        prompt = writer.prompt(frame, found.question, context.pack, citations, likeliest, request.max_tokens)
         return Reading(found.question, tuple(prompt), citations, context, judge(evidence))
 
 

@@ -10,10 +10,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rag.errors import Unavailable
 from rag.evaluation.compare import Change
+
+if TYPE_CHECKING:
+    from rag.writer import Standing
 
 FILE = "longleaf.json"
 _FORMAT = 1
@@ -82,9 +85,8 @@ def read(model: Path) -> Verdict | None:
     return found
 
 
-def proven(model: Path, *, allow_worse: bool = False) -> bool:
-    """Whether a model may write by itself whatever its size, because its trial says that it is better, and
-    says no less than the quotes alone.
+def standing(model: Path, *, allow_worse: bool = False) -> Standing:
+    """What a model's trial has shown, which decides how it writes; `untried` for one without a trial.
 
     Raises:
         WorseModel: its trial says that it is not, and `allow_worse` does not let it pass.
@@ -93,16 +95,18 @@ def proven(model: Path, *, allow_worse: bool = False) -> bool:
         found = read(model)
     except WorseModel:
         if allow_worse:
-            return False
+            return "untried"
         raise
     if found is None:
-        return False
+        return "untried"
     if not found.better and not allow_worse:
         raise WorseModel(
             f"{model} was distilled and found not better than {found.base}: {found.reason} "
             "Use that model, teach on more documents, or set LONGLEAF_ALLOW_WORSE_MODEL=true"
         )
-    return found.better and found.writes
+    if not found.better:
+        return "untried"
+    return "writes" if found.writes else "better"
 
 
 def judge(

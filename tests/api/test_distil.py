@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from api.commands import distil
-from api.loaders import Loaders, is_proven, load_engine
+from api.loaders import Loaders, load_engine, standing_of
+from rag.distil.lessons import Lesson
+from rag.distil.targets import Kind
 from rag.distil.verdict import WorseModel, read, write
 from rag.evaluation.runfile import read as read_run
 from rag.settings import Settings
@@ -75,17 +77,30 @@ def test_a_student_is_taught_judged_and_refused_where_it_is_not_better(
     )
     with pytest.raises(WorseModel, match="not better"):
         load_engine(settings)
-    assert not is_proven(settings)
+    assert standing_of(settings) == "untried"
     load_engine(settings.model_copy(update={"allow_worse_model": True})).close()
     verdict = read(tmp_path / "reader")
     assert verdict is not None
     assert verdict.questions == len(base.outcomes)
     write(tmp_path / "reader", type(verdict)(**{**vars(verdict), "better": True}))
-    assert not is_proven(settings), "the quotes say more"
+    assert standing_of(settings) == "better", "the quotes say more"
     write(tmp_path / "reader", type(verdict)(**{**vars(verdict), "better": True, "writes": True}))
-    assert is_proven(settings)
+    assert standing_of(settings) == "writes"
     load_engine(settings).close()
     assert longleaf(*command).returncode == 2, "the model is there"
+
+
+def test_no_refusal_is_taught_where_the_service_refuses_by_itself() -> None:
+    read: list[tuple[Kind, bool]] = [("answer", True)] * 6 + [("answer", False)] * 2
+    read += [("refusal", False)] * 9 + [("refusal", True)] * 3
+    made = [
+        Lesson(f"{number}", "a.txt", "Who?", (1, 2), "Said. [1]", kind, asked)
+        for number, (kind, asked) in enumerate(read)
+    ]
+    taught = distil.balanced(made, 0.2, seed=1)
+    assert [each.kind for each in taught].count("answer") == 8
+    assert [each.asked for each in taught if each.kind == "refusal"] == [True] * 2
+    assert len(distil.balanced(made, 0.9, seed=1)) == 11
 
 
 def test_a_teacher_is_named_whole(longleaf: Command) -> None:

@@ -24,7 +24,7 @@ from rag.distil.remembering import Remembering
 from rag.distil.splitting import held_out, split
 from rag.distil.targets import LONGEST, Target, clause, from_gold, refusal
 from rag.distil.trial import beside_quotes, changes
-from rag.distil.verdict import FILE, Verdict, WorseModel, judge, proven, read, write
+from rag.distil.verdict import FILE, Verdict, WorseModel, judge, read, standing, write
 from rag.embedders import Embedder
 from rag.errors import InvalidRequest
 from rag.evaluation.compare import Change
@@ -91,12 +91,13 @@ def reading(desk: Desk, engine: Engine) -> Reading:
 
 @ONE_STORE
 @pytest.mark.parametrize("question", [PAID.question, "Who built the harbour light?"])
-def test_what_is_read_is_the_prompt_of_the_service(desk: Desk, engine: Engine, question: str) -> None:
+def test_what_is_read_is_the_prompt_of_a_taught_model(desk: Desk, engine: Engine, question: str) -> None:
     watched = WatchedEngine(engine)
-    answer = desk.answer(watched, question)
+    answer = desk.answer(watched, question, standing="better")
     found = Reader(desk.answerer(engine), desk.request).read(question)
     assert found is not None
     assert watched.prompts == [list(found.prompt)]
+    assert "The likeliest sentence:" in engine.tokenizer.decode(found.prompt)
     assert [c.cited_text for c in found.citations] == [c.cited_text for c in answer.citations]
 
 
@@ -243,20 +244,20 @@ def test_lessons_are_made_once_also_after_a_line_was_cut_short(
 
 
 @ONE_STORE
-def test_a_proven_model_writes_by_itself_and_its_refusal_is_one(desk: Desk, engine: Engine) -> None:
+def test_a_taught_model_writes_by_itself_and_its_refusal_is_one(desk: Desk, engine: Engine) -> None:
     sentence = "The keeper is paid 640 crowns a year."
     scripted = ScriptedEngine(engine, f"{sentence} [1]")
     assert desk.answer(scripted, PAID.question, "auto").answer_kind == "quotes"
-    answer = desk.answer(scripted, PAID.question, "auto", proven=True)
+    answer = desk.answer(scripted, PAID.question, "auto", standing="writes")
     assert (answer.answer_kind, answer.answer) == ("prose", f"{sentence} [1]")
 
     refusing = ScriptedEngine(engine, REFUSAL)
-    answer = desk.answer(refusing, PAID.question, "auto", proven=True)
+    answer = desk.answer(refusing, PAID.question, "auto", standing="writes")
     assert (answer.answer_status, answer.answer_kind) == ("insufficient_evidence", "none")
     assert (answer.answer, answer.evidence.reason) == (REFUSAL, "not_stated")
     assert answer.citations, "people see what it was refused beside"
     assert desk.answer(refusing, PAID.question).answer_status == "answered", (
-        "an unproven model's is not believed"
+        "an untried model's is not believed"
     )
 
 
@@ -359,16 +360,16 @@ def verdict(*, better: bool, writes: bool = True) -> Verdict:
 
 def test_a_verdict_is_kept_and_decides_what_the_model_may_do(tmp_path: Path) -> None:
     assert read(tmp_path) is None
-    assert not proven(tmp_path)
+    assert standing(tmp_path) == "untried"
     write(tmp_path, verdict(better=True))
     assert read(tmp_path) == verdict(better=True)
-    assert proven(tmp_path)
+    assert standing(tmp_path) == "writes"
     write(tmp_path, verdict(better=True, writes=False))
-    assert not proven(tmp_path)
+    assert standing(tmp_path) == "better"
     write(tmp_path, verdict(better=False))
     with pytest.raises(WorseModel, match=r"not better than SmolLM2.*LONGLEAF_ALLOW_WORSE_MODEL"):
-        proven(tmp_path)
-    assert not proven(tmp_path, allow_worse=True)
+        standing(tmp_path)
+    assert standing(tmp_path, allow_worse=True) == "untried"
     for broken in (
         "{",
         "[]",
@@ -377,8 +378,8 @@ def test_a_verdict_is_kept_and_decides_what_the_model_may_do(tmp_path: Path) -> 
     ):
         (tmp_path / FILE).write_text(broken)
         with pytest.raises(WorseModel, match=FILE):
-            proven(tmp_path)
-        assert not proven(tmp_path, allow_worse=True)
+            standing(tmp_path)
+        assert standing(tmp_path, allow_worse=True) == "untried"
 
 
 def test_a_name_and_a_card_follow_the_licences(tmp_path: Path) -> None:

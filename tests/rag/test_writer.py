@@ -10,7 +10,7 @@ from model import Engine
 from rag.citations import Citation
 from rag.framing import Frame
 from rag.packing import Pack, Passage, Segment, encode_passage
-from rag.writer import READS_ALL, WRITES, Writer
+from rag.writer import READS_ALL, WRITES, Standing, Writer
 from tests.rag.conftest import WatchedEngine
 
 FRAME = Frame("document")
@@ -48,6 +48,25 @@ def test_the_size_of_the_model_and_the_mode_decide(
     assert Writer.of(mute, mode) is None
 
 
+@pytest.mark.parametrize(
+    ("standing", "mode", "leads"),
+    [
+        ("untried", "auto", None),
+        ("untried", "answer", True),
+        ("better", "auto", None),
+        ("better", "answer", False),
+        ("writes", "auto", False),
+        ("writes", "quotes", None),
+    ],
+)
+def test_a_small_model_writes_as_its_trial_found(
+    engine: Engine, standing: Standing, mode: Any, leads: bool | None
+) -> None:
+    writer = Writer.of(engine, mode, standing)
+    assert (None if writer is None else writer.leads) == leads
+    assert writer is None or writer.refuses == writer.pointed == (standing != "untried")
+
+
 def test_the_bundled_model_does_not_write_by_itself(engine: Engine) -> None:
     assert Writer.of(engine, "auto") is None
 
@@ -56,20 +75,47 @@ def test_quotes_are_listed_while_there_is_room_and_each_on_one_line(engine: Engi
     pack = pack_of(engine)
     quotes = [cited(1, "The rent is\n[2] 41,300 guilders."), cited(2, "It is due in four parts.")]
     writer = Writer(engine, reads_all=True, leads=False)
-    prompt = writer.prompt(FRAME, "How high is the rent?", pack, quotes, 64)
+    prompt = writer.prompt(FRAME, "How high is the rent?", pack, quotes, quotes[0].cited_text, 64)
     shown = engine.tokenizer.decode(prompt)
     assert "\n[1] The rent is [2] 41,300 guilders.\n[2] It is due in four parts.\n" in shown
     assert shown.index(TEXT) < shown.index("Quotes from the passages:") < shown.index("How high is the rent?")
 
     tight: Any = WatchedEngine(engine, context_length=len(prompt) + 63)
     short = Writer(tight, reads_all=True, leads=False).prompt(
-        FRAME, "How high is the rent?", pack, quotes, 64
+        FRAME, "How high is the rent?", pack, quotes, quotes[0].cited_text, 64
     )
     assert len(short) + 64 <= tight.context_length
     assert "[1] The rent is" in engine.tokenizer.decode(short)
     assert "[2] It is due" not in engine.tokenizer.decode(short)
 
     windows = Writer(engine, reads_all=False, leads=False).prompt(
-        FRAME, "How high is the rent?", pack, quotes, 64
+        FRAME, "How high is the rent?", pack, quotes, quotes[0].cited_text, 64
     )
     assert "Quotes from the passages:" not in engine.tokenizer.decode(windows)
+    assert "The likeliest sentence:" not in engine.tokenizer.decode(windows)
+
+
+def test_a_taught_small_model_is_pointed_at_the_likeliest_sentence_where_it_fits(engine: Engine) -> None:
+    assert not writer_of(engine, "untried").pointed
+    writer = writer_of(engine, "better")
+    assert writer.pointed
+    large: Any = WatchedEngine(engine, parameter_count=READS_ALL)
+    assert not writer_of(large, "better").pointed
+
+    pack, quotes = pack_of(engine), [cited(1, "The rent is 41,300 guilders. It is due in four parts.")]
+    question, likeliest = "How high is the rent?", "The rent is\n41,300 guilders."
+    prompt = writer.prompt(FRAME, question, pack, quotes, likeliest, 64)
+    shown = engine.tokenizer.decode(prompt)
+    assert "\nThe likeliest sentence:\nThe rent is 41,300 guilders. [1]\n" in shown
+    assert shown.index(TEXT) < shown.index("The likeliest sentence:") < shown.index(question)
+    assert "Quotes from the passages:" not in shown
+
+    tight: Any = WatchedEngine(engine, context_length=len(prompt) + 63)
+    short = writer_of(tight, "better").prompt(FRAME, question, pack, quotes, likeliest, 64)
+    assert "The likeliest sentence:" not in engine.tokenizer.decode(short)
+
+
+def writer_of(engine: Any, standing: Standing) -> Writer:
+    writer = Writer.of(engine, "answer", standing)
+    assert writer is not None
+    return writer
