@@ -124,7 +124,7 @@ class Reader:
     def _read(self, task: Task) -> Sequence[Part]:
         ask, hand = self._link.ask, self._link.hand
         try:
-            with self._file(task) as path:
+            with file_of(task, lambda start: ask("piece", task.lease, start)) as path:
                 parsed = read_file(
                     path, task.order, self._settings, cancelled=self._link.lost(task.lease.token)
                 )
@@ -135,19 +135,20 @@ class Reader:
         parts: Sequence[Part] = ask("enter", hand, task.lease, task.order, parsed, rows)
         return parts
 
-    @contextmanager
-    def _file(self, task: Task) -> Iterator[Path]:
-        """The task's file: where it lies, if this node shares the desk's folder, which its mark tells; else a
-        copy that is gone afterwards, and with this process."""
-        path = Path(task.path)
-        if task.mark is not None and mark_of(path.parent) == task.mark and path.exists():
-            yield path
-            return
-        with passing_file() as (copy, path):
-            while piece := self._link.ask("piece", task.lease, copy.tell()):
-                copy.write(piece)
-            copy.flush()
-            yield path
+
+@contextmanager
+def file_of(task: Task, piece: Callable[[int], bytes]) -> Iterator[Path]:
+    """The task's file: where it lies, if this node shares the desk's folder, which its mark tells; else a
+    copy that is gone afterwards, and with this process. `piece` is what the desk has from a byte on."""
+    path = Path(task.path)
+    if task.mark is not None and mark_of(path.parent) == task.mark and path.exists():
+        yield path
+        return
+    with passing_file() as (copy, passing):
+        while some := piece(copy.tell()):
+            copy.write(some)
+        copy.flush()
+        yield passing
 
 
 class Vectoriser:

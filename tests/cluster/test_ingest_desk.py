@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +14,13 @@ from ingesting import WordEmbedder
 from sqlalchemy import text
 
 from api.cluster import ingest_books
-from api.cluster.ingest_actors import _embed, embed, portable
+from api.cluster.ingest_actors import _embed, embed, file_of, portable
 from api.cluster.ingest_books import READING, Books
 from api.cluster.ingest_desk import Desk
 from api.cluster.ingest_messages import Embedded, Hand, Part
 from api.cluster.ingest_plan import Machine, plan
 from ingest import jobs
+from ingest.blobs import claim_folder
 from ingest.drafting import cut, read_file
 from ingest.errors import ParseError
 from ingest.leases import Lease
@@ -218,16 +220,29 @@ def test_what_an_actor_was_told_to_drop_is_refused_by_the_fence(house: House) ->
     assert house.desk.figures().lost == 1
 
 
-def test_pieces_of_a_file_are_the_file(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_node_without_the_folder_reads_a_copy_that_goes_with_it(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("api.cluster.ingest_desk.PIECE", 1000)
+    claim_folder(house.uploads.db, house.settings)
+    desk = house.open()
     house.uploads.upload(BODY)
-    task = house.desk.take(HERE, 1).task
+    task = desk.take(HERE, 1).task
     assert task is not None
-    pieces: list[bytes] = []
-    while piece := house.desk.piece(task.lease, sum(map(len, pieces))):
-        pieces.append(piece)
-    assert len(pieces) > 3
-    assert b"".join(pieces) == BODY
+    starts: list[int] = []
+
+    def piece(start: int) -> bytes:
+        starts.append(start)
+        return desk.piece(task.lease, start)
+
+    with file_of(task, piece) as path:
+        assert (str(path), starts) == (task.path, [])
+    with file_of(replace(task, mark="another store"), piece) as path:
+        assert path.read_bytes() == BODY
+        parsed = read_file(path, task.order, house.settings)
+    assert parsed.text == read_file(Path(task.path), task.order, house.settings).text
+    assert starts == [*range(0, len(BODY), 1000), len(BODY)]
+    assert not path.exists()
 
 
 def test_books_find_who_is_gone() -> None:
