@@ -145,7 +145,7 @@ _DECLARED_ONLY = (
 def _declared(data: bytes, name: str) -> Decoded | None:
     try:
         encoding = codecs.lookup(name).name
-    except LookupError:
+    except (LookupError, ValueError):  # ValueError: a NUL in the name
         return None
     # Pages that say Latin-1 are Windows-1252 in practice (WHATWG Encoding Standard, section 4.2).
     encoding = {"iso8859-1": "cp1252", "ascii": "cp1252", "iso8859-9": "cp1254"}.get(encoding, encoding)

@@ -137,7 +137,7 @@ def _decoded(data: bytes, charset: str | None) -> str:
     except ParseError:
         try:
             return data.decode(charset or "utf-8", "replace").replace("\0", "\ufffd")
-        except LookupError:
+        except (LookupError, ValueError):  # ValueError: a NUL in the name, or a codec that can't replace
             return data.decode("utf-8", "replace").replace("\0", "\ufffd")
 
 

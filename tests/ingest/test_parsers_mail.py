@@ -88,6 +88,14 @@ def test_broken_header_fields_do_not_hide_the_text(tmp_path: Path) -> None:
     assert "The text." in parse_bytes(tmp_path, data, "a.eml").text
 
 
+@pytest.mark.parametrize("charset", [b"utf\0-8", b"idna", b"undefined", b"base64", b"rot13", b"no such"])
+def test_a_body_whose_charset_is_none_is_read_as_utf8(tmp_path: Path, charset: bytes) -> None:
+    head = b'From: a@example.org\nContent-Type: text/plain; charset="' + charset + b'"\n\n'
+    for body in (b"The mill burnt down in May.", b"The mill burnt down. \xff" + b"\1\2" * 20):
+        document = parse_bytes(tmp_path, head + body, "a.eml")
+        assert "The mill burnt down" in document.text
+
+
 # ZIP
 
 
