@@ -15,7 +15,7 @@ from rag.ids import new_id
 @contextmanager
 def folder_lock(path: Path, *, exclusive: bool) -> Iterator[None]:
     """Hold the lock file at `path`, shared or exclusive; waits for those who hold it otherwise."""
-    with _opened(path, os.O_CREAT) as descriptor:
+    with _opened(path, os.O_RDWR | os.O_CREAT) as descriptor:
         fcntl.flock(descriptor, fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH)
         yield
 
@@ -23,16 +23,17 @@ def folder_lock(path: Path, *, exclusive: bool) -> Iterator[None]:
 @contextmanager
 def file_lock(path: Path) -> Iterator[bool]:
     """Hold the lock file at `path` alone, without waiting; gives False where another process holds it."""
-    with _opened(path, os.O_CREAT) as descriptor:
+    with _opened(path, os.O_RDWR | os.O_CREAT) as descriptor:
         yield lock_at_once(descriptor)
 
 
 @contextmanager
-def _opened(path: Path, create: int = 0) -> Iterator[int]:
-    """The lock file's descriptor, made with its folder for O_CREAT; its closing drops the lock."""
-    if create:
+def _opened(path: Path, flags: int = os.O_RDWR) -> Iterator[int]:
+    """The descriptor of a lock file, made with its folder for O_CREAT, or of a folder; its closing drops the
+    lock."""
+    if flags & os.O_CREAT:
         path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_RDWR | create, 0o600)
+    descriptor = os.open(path, flags, 0o600)
     try:
         yield descriptor
     finally:
@@ -82,29 +83,25 @@ def held_folder(parent: Path, prefix: str) -> Iterator[Path]:
     name = new_id("work")
     draft, path = parent / f".{name}", parent / f"{prefix}{name}"
     draft.mkdir(mode=0o700, parents=True)
-    descriptor = os.open(draft, os.O_RDONLY)
-    try:
+    with _opened(draft, os.O_RDONLY) as descriptor:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         # It gets the name that a sweep looks for once it is held.
         draft.rename(path)
-        yield path
-    finally:
-        shutil.rmtree(path, ignore_errors=True)
-        os.close(descriptor)
+        try:
+            yield path
+        finally:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def remove_dead_folders(parent: Path, prefix: str) -> list[str]:
     """Remove the folders of `held_folder` whose makers are dead; returns their names."""
     removed = []
     for path in sorted(parent.glob(f"{prefix}*")):
-        with suppress(OSError):  # it went meanwhile, or is another user's
-            descriptor = os.open(path, os.O_RDONLY)
-            try:
-                if lock_at_once(descriptor):
-                    shutil.rmtree(path, ignore_errors=True)
-                    removed.append(path.name)
-            finally:
-                os.close(descriptor)
+        # It may have gone meanwhile, or be another user's.
+        with suppress(OSError), _opened(path, os.O_RDONLY) as descriptor:
+            if lock_at_once(descriptor):
+                shutil.rmtree(path, ignore_errors=True)
+                removed.append(path.name)
     return removed
 
 

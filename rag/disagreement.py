@@ -88,12 +88,13 @@ def conflicting(question: str, one: str, other: str) -> Conflict | None:
     """The two values that two texts give for what was asked, or None where they may both be right."""
     asked = asked_kind(question)
     share = ABOUT_VERSIONS if _versions(one, other) else ABOUT
-    if not all(_about(question, text, share) for text in (one, other)) or _of_another_year(
-        question, one, other
-    ):
+    if not all(_about(question, text, share) for text in (one, other)):
+        return None
+    named, in_one, in_other = values(question), values(one), values(other)
+    if _of_another_year(named, in_one, in_other):
         return None
     for kind in _KINDS[asked]:
-        here, there = _claims(question, one, kind), _claims(question, other, kind)
+        here, there = _claims(named, one, in_one, kind), _claims(named, other, in_other, kind)
         mine = [value for value in here if not _said(value, there, other)]
         theirs = [value for value in there if not _said(value, here, one)]
         if not mine or not theirs:
@@ -128,22 +129,19 @@ def _in_such_a_sentence(question: str, one: str, a: Value, other: str, b: Value)
     )
 
 
-def _of_another_year(question: str, *texts: str) -> bool:
+def _of_another_year(named: Sequence[Value], *said: Sequence[Value]) -> bool:
     """Whether the question names a date or number that one of the texts lacks."""
-    wanted = [value for value in values(question) if value.kind != "name"]
-    if not wanted:
-        return False
-    said = [values(text) for text in texts]
+    wanted = [value for value in named if value.kind != "name"]
     return any(not any(same(each, value) for value in there) for each in wanted for there in said)
 
 
-def _claims(question: str, text: str, kind: ValueKind) -> list[Value]:
-    """The values of a kind that the question does not name itself; no names in brackets, and not the date
-    that a page opens with."""
-    known = [value for value in values(question) if value.kind == kind]
+def _claims(named: Sequence[Value], text: str, said: Sequence[Value], kind: ValueKind) -> list[Value]:
+    """The values of a kind, of those `said` in the text, that the question has not `named` itself; no names
+    in brackets, and not the date that a page opens with."""
+    known = [value for value in named if value.kind == kind]
     return [
         value
-        for value in values(text)
+        for value in said
         if value.kind == kind
         and not any(_says_no_more(value, each) for each in known)
         and not (kind == "name" and text[: value.start].endswith("("))

@@ -70,7 +70,7 @@ def _asked(  # noqa: PLR0917
 ) -> list[Outcome]:
     """What became of a part's questions; those answered before an interruption are not asked again."""
     service = store.service
-    # Both write as a model that was found better does: by itself, without the best sentence before it.
+    # Both write as a model that was found better does: without the best sentence before it.
     answerer = Answerer(
         service.db, service.retriever.wait(), service.embedder.wait(), lambda: engine, settings,
         standing="better",

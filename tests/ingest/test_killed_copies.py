@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import signal
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from holders import CANARY, HOLDING, Holder
 from ingesting import tiny_pdf
 
 from ingest.files import passing_file
 from ingest.limits import ParseLimits
 from ingest.locks import held_folder
 from ingest.sandbox import parse_document
-
-CANARY = b"a canary in a copy"
 
 PASSING = f"""
 from ingest.files import passing_file
@@ -25,36 +22,6 @@ with passing_file() as (file, path):
     print(path, flush=True)
     input()
 """
-
-HOLDING = f"""
-import sys
-from pathlib import Path
-from ingest.locks import held_folder
-with held_folder(Path(sys.argv[1]), sys.argv[2]) as folder:
-    (folder / "part").write_bytes({CANARY!r})
-    print(folder, flush=True)
-    input()
-"""
-
-
-class Holder:
-    """A process that holds a copy until it is killed."""
-
-    def __init__(self, program: str, *arguments: str, temporary: Path | None = None) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", program, *arguments],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env={"TMPDIR": str(temporary)} if temporary else None,
-            cwd=Path(__file__).parents[2],
-        )
-        assert self._process.stdout is not None
-        self.path = Path(self._process.stdout.readline().strip())
-
-    def kill(self) -> None:
-        self._process.send_signal(signal.SIGKILL)
-        self._process.communicate()
 
 
 def holding(folder: Path) -> list[Path]:

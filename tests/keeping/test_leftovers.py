@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import secrets
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 import torch
+from holders import CANARY, HOLDING, Holder
 from ingesting import Desk, where_found
 
 from ingest.blobs import STORE_MARK, refuse_foreign_folder
@@ -26,17 +25,6 @@ from rag.settings import Settings
 from rag.store.migrate import prepare_for_serving
 from rag.store.repositories import DEFAULT_SCOPE
 from rag.store.session import Database
-
-ROOT = Path(__file__).parents[2]
-HELD = """
-import time
-from pathlib import Path
-from ingest.locks import held_folder
-with held_folder(Path("{folder}"), "{prefix}") as folder:
-    (folder / "part").write_text("a document")
-    print(folder / "part", flush=True)
-    time.sleep(600)
-"""
 
 
 def put_block(desk: Desk, *tags: str) -> Path:
@@ -90,16 +78,13 @@ def test_a_deletion_purges_blocks_though_no_engine_is_there(desk: Desk) -> None:
 
 
 def test_an_archive_whose_import_was_killed_is_removed(desk: Desk) -> None:
-    held = HELD.format(folder=desk.settings.data_dir / "tmp", prefix=UNPACKED)
-    importing = subprocess.Popen([sys.executable, "-c", held], stdout=subprocess.PIPE, cwd=ROOT, text=True)
-    assert importing.stdout is not None
-    part = Path(importing.stdout.readline().strip())
+    importing = Holder(HOLDING, str(desk.settings.data_dir / "tmp"), UNPACKED)
+    part = importing.path / "part"
     assert clear_leftovers(desk.db, desk.settings) == []
-    assert part.read_text() == "a document"
+    assert part.read_bytes() == CANARY
     importing.kill()
-    importing.wait()
-    assert part.read_text() == "a document"
-    assert clear_leftovers(desk.db, desk.settings) == [part.parent.name]
+    assert part.read_bytes() == CANARY
+    assert clear_leftovers(desk.db, desk.settings) == [importing.path.name]
     assert not part.exists()
 
 

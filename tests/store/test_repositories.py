@@ -372,6 +372,12 @@ def statements(connection: Connection) -> Iterator[list[tuple[str, Any]]]:
     event.remove(connection, "before_cursor_execute", note)
 
 
+def sqlite_plan(connection: Connection, statement: str, parameters: Any) -> list[str]:
+    """The steps in which SQLite would answer."""
+    plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
+    return [str(row[-1]) for row in plan]
+
+
 def test_chunks_are_read_with_their_texts_in_one_statement(filled: Filled) -> None:
     """Across the ends of what a text is stored in, too, and by keys alone."""
     ends = [(0, 5), (TEXT_SEGMENT - 3, TEXT_SEGMENT + 3), (TEXT_SEGMENT, 2 * TEXT_SEGMENT), (100, len(TEXT))]
@@ -384,8 +390,8 @@ def test_chunks_are_read_with_their_texts_in_one_statement(filled: Filled) -> No
             found = Chunks(session, MINE).read([*filled.chunks[MINE], *filled.chunks[THEIRS], 10**9])
         assert len(asked) == 1
         if filled.db.dialect == "sqlite":
-            plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {asked[0][0]}", asked[0][1]).all()
-            assert not any(str(row[-1]).startswith("SCAN") for row in plan), plan
+            steps = sqlite_plan(connection, *asked[0])
+            assert not any(step.startswith("SCAN") for step in steps), steps
     texts = {key: TEXT[start:end] for key, (start, end) in zip(filled.chunks[MINE], ends, strict=True)}
     assert {key: text for key, (_, text) in found.items()} == texts
     assert {key: (chunk.start, chunk.end) for key, (chunk, _) in found.items()} == dict(
@@ -401,8 +407,8 @@ def test_what_is_about_to_become_these_bytes_is_found_by_them_however_many_docum
         with statements(connection) as asked:
             assert Versions(session, MINE).pending_with(filled.collection[MINE], "c" * 64) is None
         if filled.db.dialect == "sqlite":
-            plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {asked[0][0]}", asked[0][1]).all()
-            steps = [str(row[-1]) for row in plan if str(row[-1]).startswith(("SCAN", "SEARCH"))]
+            plan = sqlite_plan(connection, *asked[0])
+            steps = [step for step in plan if step.startswith(("SCAN", "SEARCH"))]
             assert "(sha256=?)" in steps[0], steps
             assert all("(id=?)" in step for step in steps[1:]), steps
 
@@ -417,8 +423,7 @@ def test_ranges_are_found_by_their_key_however_many_texts_there_are(filled: Fill
         assert texts == [*[TEXT[start : start + 5] for _ in "ab" for start in (0, 70_000)], "", ""]
         assert len(asked) == 1
         if filled.db.dialect == "sqlite":
-            plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {asked[0][0]}", asked[0][1]).all()
-            steps = [str(row[-1]) for row in plan]
+            steps = sqlite_plan(connection, *asked[0])
             assert any("document_id=? AND generation=?" in step for step in steps), steps
             assert not any(step.startswith("SCAN") for step in steps), steps
 
