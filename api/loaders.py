@@ -66,16 +66,17 @@ def kv_place(settings: Settings) -> SharedBlocks | None:
 
 
 def standing_of(settings: Settings) -> Standing:
-    """What the trial of the model that the settings name has shown; `untried` for one that is not there, or
+    """What the trial of the model that the settings name has shown; `UNTRIED` for one that is not there, or
     was found worse: to load it says why."""
     from model.errors import ModelError  # noqa: PLC0415
     from model.weights.hub import resolve  # noqa: PLC0415
     from rag.distil.verdict import WorseModel, standing  # noqa: PLC0415
+    from rag.writer import UNTRIED  # noqa: PLC0415
 
     try:
         return standing(resolve(settings.model))
     except (ModelError, WorseModel):
-        return "untried"
+        return UNTRIED
 
 
 def hardware_cache(settings: Settings) -> Path:

@@ -51,7 +51,7 @@ from rag.store.scope import Scope
 from rag.store.session import Database
 from rag.turns import Turns
 from rag.windows import windows_of
-from rag.writer import Standing, Writer
+from rag.writer import UNTRIED, Standing, Writer
 
 __all__ = [
     "Answer",
@@ -81,9 +81,11 @@ class Answerer:
         settings: Settings,
         *,
         observer: Observer = NOBODY,
-        standing: Standing = "untried",
+        standing: Standing = UNTRIED,
+        judged: Callable[[Evidence], Verdict] = judge,
     ) -> None:
-        """`standing`: of the model, which decides how it writes (`Writer.of`)."""
+        """`standing`: of the model, which decides how it writes (`Writer.of`). `judged`: whether evidence is
+        enough to answer."""
         self.db = db
         self.observer = observer
         self.retriever = retriever
@@ -93,6 +95,7 @@ class Answerer:
         self.engine = engine_provider
         self.settings = settings
         self.standing = standing
+        self.judged = judged
         self.turns = Turns()
 
     def writer(self, engine: Engine, mode: AnswerMode) -> Writer | None:
@@ -165,7 +168,7 @@ class _Run:
             return
         with self._clock.observer.stage("verify"):
             citations = self._sources.cite(evidence.quotes, candidates)
-        verdict = judge(evidence)
+        verdict = self._parts.judged(evidence)
         if verdict.enough and not citations:
             verdict = replace(verdict, reason="quotes_gone")
         self._clock.step("quoting")

@@ -16,12 +16,27 @@ WRITES = 1_000_000_000
 """Parameters from which on `auto` lets the model write; below, its prose loses answers that the quotes hold
 (docs/decisions/0301-quotes-before-prose.md)."""
 
-Standing = Literal["untried", "better", "writes"]
-"""What a model's trial on documents that it was not taught has shown (`rag.distil.verdict`): nothing, where
-there was none; that it is better than the model it was made from; that it says no less than the quotes."""
-
 READS_ALL = 3_000_000_000
 """Parameters from which on the model reads the full pack; below, it reads what stands around the quotes."""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What a model's trial on documents that it was not taught has shown (`rag.distil.verdict`).
+
+    Attributes:
+        better: it is better than the model it was made from.
+        writes: it says no less than the quotes, so it may stand in their place.
+        refuses: with its refusal believed, it is told better what the documents do not say than without.
+    """
+
+    better: bool = False
+    writes: bool = False
+    refuses: bool = False
+
+
+UNTRIED = Standing()
+"""Of a model without a trial."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +59,7 @@ class Writer:
 
     @classmethod
     def of(
-        cls, engine: Engine, mode: Literal["auto", "quotes", "answer"], standing: Standing = "untried"
+        cls, engine: Engine, mode: Literal["auto", "quotes", "answer"], standing: Standing = UNTRIED
     ) -> Writer | None:
         """The writer for a mode; None where quotes are the answer: asked for, a small model, or one without a
         known chat format.
@@ -52,13 +67,14 @@ class Writer:
         A taught model that is better writes as it did in its trial, in mode `answer`; one that says no less
         than the quotes does so in `auto`, too, whatever its size.
         """
-        able, better = engine.parameter_count >= WRITES, standing != "untried"
-        by_itself = able or standing == "writes"
+        able, better = engine.parameter_count >= WRITES, standing.better
+        by_itself = able or (better and standing.writes)
         if engine.chat_format is None or mode == "quotes" or (mode == "auto" and not by_itself):
             return None
         reads_all = engine.parameter_count >= READS_ALL
         leads = not (able or better)
-        return cls(engine, reads_all, leads, refuses=better, pointed=better and not reads_all)
+        refuses = better and standing.refuses
+        return cls(engine, reads_all, leads, refuses, pointed=better and not reads_all)
 
     @staticmethod
     def skeleton_of(

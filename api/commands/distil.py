@@ -125,13 +125,9 @@ def _lessons(
 
 
 def balanced(made: Sequence[Lesson], refusals: float, seed: int) -> list[Lesson]:
-    """The lessons with so many refusals left out that they are at most that share of all.
-
-    A question that the service refuses by itself teaches no refusal: no model is asked it, and from passages
-    that are about something else it would learn to refuse what those that it is asked have in common.
-    """
+    """The lessons with so many refusals left out that they are at most that share of all."""
     answers = [each for each in made if each.kind == "answer"]
-    others = [each for each in made if each.kind == "refusal" and each.asked]
+    others = [each for each in made if each.kind == "refusal"]
     most = round(len(answers) * refusals / (1 - refusals))
     chosen = random.Random(seed).sample(others, min(most, len(others)))
     return sorted([*answers, *chosen], key=lambda each: each.id)

@@ -31,7 +31,11 @@ def train(  # noqa: PLR0917 (called by one program alone)
     if model.is_dir():
         return
     network, checkpoint, source = open_network(
-        wanted.student, lora=wanted.plan.lora, device=settings.device, seed=wanted.seed
+        wanted.student,
+        lora=wanted.plan.lora,
+        device=settings.device,
+        dtype=settings.dtype,
+        seed=wanted.seed,
     )
     tokenizer = checkpoint.tokenizer()
     aside = examples(held, tokenizer)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
 from api.commands.distil_session import Part, Wanted
 from api.commands.eval import progress
@@ -14,22 +15,29 @@ from api.commands.eval_session import Session
 from api.loaders import load_engine
 from api.version import version
 from model import Engine
+from rag import refusal
 from rag.answer import AnswerRequest
 from rag.answering import Answerer
-from rag.distil.trial import beside_quotes, changes
+from rag.distil.trial import Runs, always, measured, refused_unasked
 from rag.distil.verdict import Verdict, judge
 from rag.evaluation.measuring import Measurer
 from rag.evaluation.outcome import Outcome
+from rag.evaluation.questions import GoldQuestion
 from rag.evaluation.runfile import Journal, Run, write
 from rag.retrieval import SearchScope
 from rag.settings import Settings
+from rag.writer import Standing
+
+WHO = ("base", "student")
+Way = Literal["believed", "doubted", "alone"]
+WAYS: tuple[Way, ...] = ("believed", "doubted", "alone")
 
 
 def trial(  # noqa: PLR0917 (called by one program alone)
     settings: Settings, wanted: Wanted, parts: Sequence[Part], work: Path, model: Path, base: str
 ) -> Verdict:
     """Ask both, write their runs beside the model, and judge."""
-    outcomes: dict[str, list[Outcome]] = {"base": [], "student": []}
+    ways: dict[str, dict[Way, list[Outcome]]] = {who: {way: [] for way in WAYS} for who in WHO}
     names: dict[str, str] = {}
     # The folder of the KV cache is the store's own engine's.
     allowed = settings.model_copy(
@@ -44,54 +52,87 @@ def trial(  # noqa: PLR0917 (called by one program alone)
                 engines = {"base": store.service.engine.wait(), "student": student}
                 for who, engine in engines.items():
                     names[who] = f"{engine.name} {engine.fingerprint[:16]}"
-                    outcomes[who] += _asked(
-                        settings, store, engine, part, work / f"{part.name}-{who}.json", who
-                    )
+                    asking = _Asking(settings, store, engine, part, work, who)
+                    for way, outcomes in asking.every_way().items():
+                        ways[who][way] += outcomes
     finally:
         student.close()
-    for who, found in outcomes.items():
+    runs = {who: Runs(**{way: tuple(each) for way, each in asked.items()}) for who, asked in ways.items()}
+    found = measured(runs["base"], runs["student"])
+    shown = {
+        "base": runs["base"].doubted,
+        "student": runs["student"].believed if found.refuses else runs["student"].doubted,
+    }
+    documents = len({each.cluster for each in shown["base"]})
+    for who, said in shown.items():
         about = {
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "set": ", ".join(map(str, wanted.sources or (wanted.docs,))),
             "version": version(),
             "model": names[who],
-            "documents": {"count": len({each.cluster for each in found})},
+            "documents": {"count": documents},
             "settings": {"mode": "answer", "max_tokens": settings.max_tokens},
         }
-        write(model / f"{who}.json", Run.of(about, found))
-    documents = len({each.cluster for each in outcomes["base"]})
-    measured = changes(outcomes["base"], outcomes["student"])
-    beside = beside_quotes(outcomes["student"])
-    return judge(measured, base, documents=documents, questions=len(outcomes["base"]), beside=beside)
+        write(model / f"{who}.json", Run.of(about, said))
+    return judge(found, base, documents=documents, questions=len(shown["base"]))
 
 
-def _asked(  # noqa: PLR0917
-    settings: Settings, store: Session, engine: Engine, part: Part, path: Path, who: str
-) -> list[Outcome]:
-    """What became of a part's questions; those answered before an interruption are not asked again."""
-    service = store.service
-    # Both write as a model that was found better does: without the best sentence before it.
-    answerer = Answerer(
-        service.db, service.retriever.wait(), service.embedder.wait(), lambda: engine, settings,
-        standing="better",
-    )  # fmt: skip
-    scope = SearchScope(service.scope.workspace_id, store.collection.id)
-    request = AnswerRequest("?", scope, mode="answer", max_tokens=settings.max_tokens)
-    journal = Journal(path, f"{engine.fingerprint} {settings.max_tokens}")
-    done = dict(journal.done)
-    cancel = threading.Event()
-    try:
-        measurer = Measurer(answerer, store.library, request)
-        with progress(f"{part.name}: {who}", len(part.judge), len(done)) as step:
-            for question in part.judge:
-                if question.id not in done:
-                    done[question.id] = measurer.measure(question, cancel)
-                    journal.add(done[question.id])
-                    step()
-    except BaseException:
-        cancel.set()
-        raise
-    finally:
-        journal.close(finished=False)
-    # The same id may stand in several sets.
-    return [replace(done[each.id], id=f"{part.name} {each.id}") for each in part.judge]
+class _Asking:
+    """One model asked a part's questions in each of the ways of `Runs`.
+
+    Both write as a model that was found better does: without the best sentence before it. What differs
+    between two ways alone is asked again.
+    """
+
+    def __init__(  # noqa: PLR0917 (called once)
+        self, settings: Settings, store: Session, engine: Engine, part: Part, work: Path, who: str
+    ) -> None:
+        self._settings, self._store, self._engine, self._part = settings, store, engine, part
+        self._work, self._who = work, who
+
+    def every_way(self) -> dict[Way, list[Outcome]]:
+        """The outcomes of every question, in the part's order."""
+        believed = self._asked("believed", self._part.judge)
+        refused = [each for each in self._part.judge if believed[each.id].status == "insufficient_evidence"]
+        unasked = [each for each in refused if refused_unasked(believed[each.id])]
+        doubted = self._asked("doubted", [each for each in refused if each not in unasked])
+        alone = self._asked("alone", unasked)
+        found = {"believed": believed, "doubted": {**believed, **doubted}, "alone": {**believed, **alone}}
+        # The same id may stand in several sets.
+        return {
+            way: [
+                replace(found[way][each.id], id=f"{self._part.name} {each.id}") for each in self._part.judge
+            ]
+            for way in WAYS
+        }
+
+    def _asked(self, way: Way, questions: Sequence[GoldQuestion]) -> dict[str, Outcome]:
+        """What became of them; those answered before an interruption are not asked again."""
+        if not questions:
+            return {}
+        service, settings, engine = self._store.service, self._settings, self._engine
+        answerer = Answerer(
+            service.db, service.retriever.wait(), service.embedder.wait(), lambda: engine, settings,
+            standing=Standing(better=True, refuses=way != "doubted"),
+            judged=always if way == "alone" else refusal.judge,
+        )  # fmt: skip
+        scope = SearchScope(service.scope.workspace_id, self._store.collection.id)
+        request = AnswerRequest("?", scope, mode="answer", max_tokens=settings.max_tokens)
+        path = self._work / f"{self._part.name}-{self._who}-{way}.json"
+        journal = Journal(path, f"{engine.fingerprint} {settings.max_tokens}")
+        done = dict(journal.done)
+        cancel = threading.Event()
+        try:
+            measurer = Measurer(answerer, self._store.library, request)
+            with progress(f"{self._part.name}: {self._who}, {way}", len(questions), len(done)) as step:
+                for question in questions:
+                    if question.id not in done:
+                        done[question.id] = measurer.measure(question, cancel)
+                        journal.add(done[question.id])
+                        step()
+        except BaseException:
+            cancel.set()
+            raise
+        finally:
+            journal.close(finished=False)
+        return done

@@ -20,7 +20,6 @@ class Lesson:
         document: that the question is about.
         prompt: token ids of the student's tokenizer.
         answer: what is to be written.
-        asked: whether the service would ask the model, and not refuse by itself.
     """
 
     id: str
@@ -29,7 +28,6 @@ class Lesson:
     prompt: tuple[int, ...]
     answer: str
     kind: Kind
-    asked: bool
 
 
 Teacher = Callable[[GoldQuestion, Reading], Target | None]
@@ -80,15 +78,7 @@ def _of(question: GoldQuestion, name: str, reader: Reader, teacher: Teacher) -> 
     target = None if reading is None else teacher(question, reading)
     if reading is None or target is None:
         return None
-    return Lesson(
-        name,
-        question.cluster,
-        question.question,
-        reading.prompt,
-        target.text,
-        target.kind,
-        reading.verdict.enough,
-    )
+    return Lesson(name, question.cluster, question.question, reading.prompt, target.text, target.kind)
 
 
 def _object(line: str) -> dict[str, object]:

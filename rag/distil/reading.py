@@ -12,12 +12,11 @@ from rag.delivering import best_sentence
 from rag.distil.remembering import Remembering
 from rag.gathering import Gathering
 from rag.quoting import Quoter
-from rag.refusal import Verdict, judge
 from rag.sentences import sentence_spans
 from rag.sources import Sources
 from rag.span_reader import reader_for
 from rag.windows import windows_of
-from rag.writer import Writer
+from rag.writer import Standing, Writer
 
 
 @dataclass(frozen=True)
@@ -28,14 +27,12 @@ class Reading:
         prompt: token ids, as the service would send them.
         citations: the quotes, which alone can support what is written.
         context: the ledger of what stands in the prompt.
-        verdict: whether the service would ask the model at all.
     """
 
     question: str
     prompt: tuple[int, ...]
     citations: tuple[Citation, ...]
     context: Context
-    verdict: Verdict
 
 
 class Reader:
@@ -51,7 +48,7 @@ class Reader:
         """What the model would read; None where nothing can be quoted. Raises as `Answerer.answer`."""
         parts, request = self._parts, replace(self._request, question=question)
         engine = parts.engine()
-        writer = Writer.of(engine, "answer", "better")
+        writer = Writer.of(engine, "answer", Standing(better=True))
         if writer is None:
             return None
         scope, asked = request.scope, question.strip()
@@ -69,7 +66,7 @@ class Reader:
             context = windows_of(context, citations, engine.tokenizer, frame)
         likeliest = best_sentence(citations[0], evidence.quotes)
         prompt = writer.prompt(frame, found.question, context.pack, citations, likeliest, request.max_tokens)
-        return Reading(found.question, tuple(prompt), citations, context, judge(evidence))
+        return Reading(found.question, tuple(prompt), citations, context)
 
 
 def passages(reading: Reading) -> Sequence[str]:

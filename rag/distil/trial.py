@@ -2,14 +2,71 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from rag.evaluation.compare import Change
 from rag.evaluation.figures import BY_NAME, Metric, Value
 from rag.evaluation.intervals import paired
+from rag.evaluation.metrics import holds, normalised
 from rag.evaluation.outcome import Outcome
+from rag.quoting import Evidence
+from rag.refusal import Verdict, judge
+from rag.sentences import sentence_spans
+
+_MARK = re.compile(r"\s*\[\d+\]")
+
+
+@dataclass(frozen=True)
+class Runs:
+    """What became of the same questions, in the same order, in three ways of using one model.
+
+    Attributes:
+        doubted: asked by the service; where all it writes is the refusal, the best quoted sentence stands.
+        believed: asked by the service; its refusal is the answer.
+        alone: every question is put to it, also those that the service refuses by itself.
+    """
+
+    doubted: tuple[Outcome, ...]
+    believed: tuple[Outcome, ...]
+    alone: tuple[Outcome, ...]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The student beside its base.
+
+    Attributes:
+        changes: of each metric, the base doubted, the student as it is to be used.
+        told: of `balanced` where every question is put to the model alone.
+        believing: of `balanced`, from the student doubted to the student believed.
+        beside: of the student's own sentences, after the first quote, which is shown where no model writes.
+    """
+
+    changes: tuple[Change, ...]
+    told: Change | None
+    believing: Change | None
+    beside: Change | None
+
+    @property
+    def refuses(self) -> bool:
+        """Whether the student's refusal is to be believed: it adds to what the service tells by itself, by
+        more than chance."""
+        return self.believing is not None and self.believing.low > 0
+
+
+def always(evidence: Evidence) -> Verdict:
+    """The service's verdict, but that whatever can be quoted from is put to the model."""
+    found = judge(evidence)
+    return replace(found, reason="supported") if evidence.quotes else found
+
+
+def refused_unasked(each: Outcome) -> bool:
+    """Whether the service refused by itself, and no model was asked."""
+    return not each.error and not each.answered and each.score < each.threshold
 
 
 def own_words(each: Outcome) -> Value:
@@ -19,30 +76,50 @@ def own_words(each: Outcome) -> Value:
     return float(each.kind == "prose" and each.holds_answer)
 
 
+def copied_words(each: Outcome) -> Value:
+    """Whether such a sentence is a quote's, word for word."""
+    own = own_words(each)
+    if not own:
+        return own
+    quoted = [normalised(quote.text) for quote in each.quotes]
+    said = [_MARK.sub("", each.answer[a:b]) for a, b in sentence_spans(each.answer)]
+    return float(any(holds(s, each.answers) and any(normalised(s) in q for q in quoted) for s in said))
+
+
 OWN = Metric("own", "gold answer in the model's own sentences", own_words)
+COPIED = Metric("copied", "gold answer in one of them that is a quote's, word for word", copied_words)
 _QUOTE = BY_NAME["quote"]
-MEASURED = (OWN, *(BY_NAME[name] for name in ("answer", "answered", "refused", "balanced", "quotes")))
+_BALANCED = BY_NAME["balanced"]
+MEASURED = (OWN, COPIED, *(BY_NAME[name] for name in ("answer", "answered", "refused", "balanced", "quotes")))
+
+
+def measured(base: Runs, student: Runs) -> Measured:
+    """Both models over the same questions. Raises ValueError where the questions differ."""
+    believing = change("believed", _BALANCED, student.doubted, student.believed)
+    found = Measured((), change("alone", _BALANCED, base.alone, student.alone), believing, None)
+    used = student.believed if found.refuses else student.doubted
+    changes = (change(metric.name, metric, base.doubted, used) for metric in MEASURED)
+    return replace(
+        found, changes=tuple(each for each in changes if each is not None), beside=beside_quotes(used)
+    )
 
 
 def beside_quotes(student: Sequence[Outcome]) -> Change | None:
     """How often the student's own sentences hold the gold answer, after how often the first quote does, which
     is shown where no model writes; None where no question has a gold answer."""
-    rows = [(_QUOTE.value(each), OWN.value(each), each.cluster) for each in student]
-    return _change("own beside quote", rows, OWN)
+    return _change("own beside quote", [(_QUOTE.value(e), OWN.value(e), e.cluster) for e in student], OWN)
 
 
-def changes(base: Sequence[Outcome], student: Sequence[Outcome]) -> tuple[Change, ...]:
-    """Each metric of both over the same questions in the same order, documents drawn where there are enough.
+def change(name: str, metric: Metric, first: Sequence[Outcome], second: Sequence[Outcome]) -> Change | None:
+    """A metric of two runs over the same questions in the same order, documents drawn where there are enough;
+    None where it says nothing of them.
 
     Raises ValueError where the questions differ.
     """
-    if [each.id for each in base] != [each.id for each in student]:
+    if [each.id for each in first] != [each.id for each in second]:
         raise ValueError("the two models were asked different questions")
-    found = []
-    for metric in MEASURED:
-        rows = [(metric.value(a), metric.value(b), a.cluster) for a, b in zip(base, student, strict=True)]
-        found.append(_change(metric.name, rows, metric))
-    return tuple(each for each in found if each is not None)
+    rows = [(metric.value(a), metric.value(b), a.cluster) for a, b in zip(first, second, strict=True)]
+    return _change(name, rows, metric)
 
 
 def _change(name: str, rows: Sequence[tuple[Value, Value, str]], metric: Metric) -> Change | None:

@@ -7,20 +7,20 @@ whether it was better. A folder without it is any other model.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rag.errors import Unavailable
 from rag.evaluation.compare import Change
+from rag.writer import UNTRIED, Standing
 
 if TYPE_CHECKING:
-    from rag.writer import Standing
+    from rag.distil.trial import Measured
 
 FILE = "longleaf.json"
 _FORMAT = 1
-_NAMED = ("better", "reason", "base", "documents", "questions", "writes")
+_NAMED = ("better", "reason", "base", "documents", "questions", "writes", "refuses")
 
 
 class WorseModel(Unavailable):
@@ -36,6 +36,7 @@ class Verdict:
     Attributes:
         better: it is, by `reason`, which is for people.
         writes: its own sentences say no less than the quotes that are shown where no model writes.
+        refuses: its refusal is believed, since the service tells better what is not said with it.
         base: name of the model that it was made from.
         documents, questions: held out, and asked of both.
         changes: each metric of both, with the interval of the difference.
@@ -47,6 +48,7 @@ class Verdict:
     documents: int
     questions: int
     writes: bool = False
+    refuses: bool = False
     changes: tuple[Change, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
@@ -79,14 +81,14 @@ def read(model: Path) -> Verdict | None:
             f"{path} can't be read ({error}): run `longleaf distil` again, or remove the file to use the "
             "model as any other"
         ) from None
-    for name in ("better", "writes"):
+    for name in ("better", "writes", "refuses"):
         if not isinstance(getattr(found, name), bool):
             raise WorseModel(f"{path}: {name!r} is {getattr(found, name)!r}, not true or false")
     return found
 
 
 def standing(model: Path, *, allow_worse: bool = False) -> Standing:
-    """What a model's trial has shown, which decides how it writes; `untried` for one without a trial.
+    """What a model's trial has shown, which decides how it writes; `UNTRIED` for one without a trial.
 
     Raises:
         WorseModel: its trial says that it is not, and `allow_worse` does not let it pass.
@@ -95,28 +97,27 @@ def standing(model: Path, *, allow_worse: bool = False) -> Standing:
         found = read(model)
     except WorseModel:
         if allow_worse:
-            return "untried"
+            return UNTRIED
         raise
     if found is None:
-        return "untried"
+        return UNTRIED
     if not found.better and not allow_worse:
         raise WorseModel(
             f"{model} was distilled and found not better than {found.base}: {found.reason} "
             "Use that model, teach on more documents, or set LONGLEAF_ALLOW_WORSE_MODEL=true"
         )
     if not found.better:
-        return "untried"
-    return "writes" if found.writes else "better"
+        return UNTRIED
+    return Standing(better=True, writes=found.writes, refuses=found.refuses)
 
 
-def judge(
-    changes: Sequence[Change], base: str, *, documents: int, questions: int, beside: Change | None = None
-) -> Verdict:
+def judge(measured: Measured, base: str, *, documents: int, questions: int) -> Verdict:
     """Better is a model whose own sentences hold the gold answer more often, by more than chance, and which
     is not, by more than chance, worse at telling what the documents say from what they do not, nor in the
     answer as a whole, where the best sentence stands for what was written and has no support. It may write
-    in place of the quotes where its sentences, `beside` the first quote, hold the answer as often."""
-    known = {change.metric: change for change in changes}
+    in place of the quotes where its sentences hold the answer as often as the first quote, and its refusal is
+    believed where that adds to what is told without."""
+    known = {change.metric: change for change in measured.changes}
     own, balanced, whole = known.get("own"), known.get("balanced"), known.get("answer")
     if own is None:
         reason, better = "No held-out question has a gold answer.", False
@@ -131,14 +132,20 @@ def judge(
         better = False
     else:
         reason, better = f"Its own sentences hold the gold answer more often ({_said(own)}).", True
+    beside, believing = measured.beside, measured.believing
     writes = better and beside is not None and beside.difference >= 0
     if better and beside is not None and not writes:
         reason += (
             f" The first quote holds it more often ({beside.first:.3f}, its own sentences "
             f"{beside.second:.3f}): in mode `auto` quotes are shown."
         )
-    shown = (*changes, beside) if beside is not None else tuple(changes)
-    return Verdict(better, reason, base, documents, questions, writes, shown)
+    if better and believing is not None and not measured.refuses:
+        reason += (
+            " Its refusal is not believed: what the documents do not say is told no better with it "
+            f"({believing.first:.3f} without, {believing.second:.3f} with it)."
+        )
+    shown = (*measured.changes, *(each for each in (measured.told, believing, beside) if each is not None))
+    return Verdict(better, reason, base, documents, questions, writes, better and measured.refuses, shown)
 
 
 def _said(change: Change) -> str:

@@ -16,6 +16,7 @@ from rag.distil.targets import Kind
 from rag.distil.verdict import WorseModel, read, write
 from rag.evaluation.runfile import read as read_run
 from rag.settings import Settings
+from rag.writer import UNTRIED, Standing
 from tests.api.conftest import command_of
 from tests.model.checkpoints import tiny_model, write_folder
 
@@ -77,30 +78,28 @@ def test_a_student_is_taught_judged_and_refused_where_it_is_not_better(
     )
     with pytest.raises(WorseModel, match="not better"):
         load_engine(settings)
-    assert standing_of(settings) == "untried"
+    assert standing_of(settings) == UNTRIED
     load_engine(settings.model_copy(update={"allow_worse_model": True})).close()
     verdict = read(tmp_path / "reader")
     assert verdict is not None
     assert verdict.questions == len(base.outcomes)
     write(tmp_path / "reader", type(verdict)(**{**vars(verdict), "better": True}))
-    assert standing_of(settings) == "better", "the quotes say more"
+    assert standing_of(settings) == Standing(better=True), "the quotes say more"
     write(tmp_path / "reader", type(verdict)(**{**vars(verdict), "better": True, "writes": True}))
-    assert standing_of(settings) == "writes"
+    assert standing_of(settings) == Standing(better=True, writes=True)
     load_engine(settings).close()
     assert longleaf(*command).returncode == 2, "the model is there"
 
 
-def test_no_refusal_is_taught_where_the_service_refuses_by_itself() -> None:
-    read: list[tuple[Kind, bool]] = [("answer", True)] * 6 + [("answer", False)] * 2
-    read += [("refusal", False)] * 9 + [("refusal", True)] * 3
+def test_so_many_refusals_are_taught_and_no_more() -> None:
+    kinds: list[Kind] = ["answer"] * 8 + ["refusal"] * 12
     made = [
-        Lesson(f"{number}", "a.txt", "Who?", (1, 2), "Said. [1]", kind, asked)
-        for number, (kind, asked) in enumerate(read)
+        Lesson(f"{number}", "a.txt", "Who?", (1, 2), "Said. [1]", kind) for number, kind in enumerate(kinds)
     ]
     taught = distil.balanced(made, 0.2, seed=1)
     assert [each.kind for each in taught].count("answer") == 8
-    assert [each.asked for each in taught if each.kind == "refusal"] == [True] * 2
-    assert len(distil.balanced(made, 0.9, seed=1)) == 11
+    assert len(taught) == 10
+    assert len(distil.balanced(made, 0.9, seed=1)) == 20
 
 
 def test_a_teacher_is_named_whole(longleaf: Command) -> None:

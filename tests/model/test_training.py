@@ -35,7 +35,7 @@ LORA = LoRA(rank=4, alpha=8.0)
 
 
 def opened(folder: Path, lora: LoRA | None = LORA) -> Network:
-    return open_network(folder, lora=lora, device="cpu", dtype=torch.float32)[0]
+    return open_network(folder, lora=lora, device="cpu", dtype="float32")[0]
 
 
 def stirred(network: Network) -> Network:
@@ -62,7 +62,7 @@ def test_the_logits_are_the_engines(tiny_folder: Path, tiny: Engine) -> None:
 
 
 def test_the_bundled_model_in_bfloat16_is_near_the_engine(bundled: Engine) -> None:
-    network = open_network("auto", lora=LORA, device="cpu")[0]
+    network = open_network("auto", lora=LORA, device="cpu", dtype="bfloat16")[0]
     ids = bundled.tokenizer.encode(
         "The longleaf pine is native to the coast of the southeastern United States."
     )
@@ -98,7 +98,7 @@ def peer_gradients(peer: LlamaForCausalLM) -> Mapping[str, Tensor]:
 
 
 def test_gradients_are_those_of_transformers(tiny_folder: Path, tmp_path: Path) -> None:
-    network, checkpoint, source = open_network(tiny_folder, lora=LORA, device="cpu", dtype=torch.float32)
+    network, checkpoint, source = open_network(tiny_folder, lora=LORA, device="cpu", dtype="float32")
     stirred(network)
     export(network, checkpoint, source, tmp_path, "merged")
     # The file is bfloat16: the peer gets the merged weights as they are, through the same names.
@@ -151,7 +151,7 @@ def test_a_whole_models_gradients_are_those_of_transformers(tiny_folder: Path) -
 def test_training_learns_the_answers_and_writes_a_model_that_says_them(
     tiny_folder: Path, tmp_path: Path, lora: LoRA | None
 ) -> None:
-    network, checkpoint, source = open_network(tiny_folder, lora=lora, device="cpu", dtype=torch.float32)
+    network, checkpoint, source = open_network(tiny_folder, lora=lora, device="cpu", dtype="float32")
     (tmp_path / "state").mkdir()
     trainer = Trainer(network, EXAMPLES, plan(lora=lora, epochs=60), tmp_path / "state")
     before = trainer.held_out(EXAMPLES)
@@ -163,7 +163,7 @@ def test_training_learns_the_answers_and_writes_a_model_that_says_them(
     target.mkdir()
     export(network, checkpoint, source, target, "taught")
     engine = Engine.load(target, device="cpu", dtype="float32")
-    peer = LlamaForCausalLM.from_pretrained(target, dtype=torch.float32).eval()
+    peer = LlamaForCausalLM.from_pretrained(target, dtype="float32").eval()
     assert engine.name == "taught"
     for each in EXAMPLES:
         ids = [*each.prompt, *each.answer[:-1]]

@@ -182,13 +182,12 @@ def test_what_is_not_there_is_refused_with_what_came_closest(
 
 
 @ONE_STORE
-def test_what_is_near_but_not_said_keeps_its_quotes(
-    library: Library, make: Callable[..., Answerer], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_near_but_not_said_keeps_its_quotes(library: Library, make: Callable[..., Answerer]) -> None:
     library.add("Harbour", HARBOUR)
     doubt = Verdict(0.3, 0.5, "not_stated")
-    monkeypatch.setattr("rag.answering.judge", lambda _: doubt)
-    events = events_of(make(), request(library, PAID, receipts=True))
+    answerer = make()
+    answerer.judged = lambda _: doubt
+    events = events_of(answerer, request(library, PAID, receipts=True))
     assert isinstance(events[-1], DoneEvent)
     answer = events[-1].answer
     assert (answer.answer_status, answer.answer, answer.answer_kind) == (

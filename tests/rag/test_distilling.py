@@ -23,7 +23,7 @@ from rag.distil.reading import Reader, Reading, passages
 from rag.distil.remembering import Remembering
 from rag.distil.splitting import held_out, split
 from rag.distil.targets import LONGEST, Target, clause, from_gold, refusal
-from rag.distil.trial import beside_quotes, changes
+from rag.distil.trial import Runs, always, beside_quotes, copied_words, measured
 from rag.distil.verdict import FILE, Verdict, WorseModel, judge, read, standing, write
 from rag.embedders import Embedder
 from rag.errors import InvalidRequest
@@ -37,6 +37,7 @@ from rag.retrieval import Retriever, SearchScope
 from rag.settings import Settings
 from rag.store.scope import DEFAULT_WORKSPACE
 from rag.store.session import Database
+from rag.writer import UNTRIED, Standing
 from tests.rag.conftest import ScriptedEngine, WatchedEngine
 from tests.rag.filled_store import Library
 
@@ -47,6 +48,7 @@ HARBOUR = [
 ]
 PAID = GoldQuestion("paid", "How much is the keeper of the light paid?", ("640 crowns",), docs=("Harbour",))
 NEVER = replace(PAID, id="never", answers=(), answerable=False)
+WRITING = Standing(better=True, writes=True, refuses=True)
 ONE_STORE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 
@@ -93,7 +95,7 @@ def reading(desk: Desk, engine: Engine) -> Reading:
 @pytest.mark.parametrize("question", [PAID.question, "Who built the harbour light?"])
 def test_what_is_read_is_the_prompt_of_a_taught_model(desk: Desk, engine: Engine, question: str) -> None:
     watched = WatchedEngine(engine)
-    answer = desk.answer(watched, question, standing="better")
+    answer = desk.answer(watched, question, standing=Standing(better=True))
     found = Reader(desk.answerer(engine), desk.request).read(question)
     assert found is not None
     assert watched.prompts == [list(found.prompt)]
@@ -248,17 +250,35 @@ def test_a_taught_model_writes_by_itself_and_its_refusal_is_one(desk: Desk, engi
     sentence = "The keeper is paid 640 crowns a year."
     scripted = ScriptedEngine(engine, f"{sentence} [1]")
     assert desk.answer(scripted, PAID.question, "auto").answer_kind == "quotes"
-    answer = desk.answer(scripted, PAID.question, "auto", standing="writes")
+    answer = desk.answer(scripted, PAID.question, "auto", standing=WRITING)
     assert (answer.answer_kind, answer.answer) == ("prose", f"{sentence} [1]")
 
     refusing = ScriptedEngine(engine, REFUSAL)
-    answer = desk.answer(refusing, PAID.question, "auto", standing="writes")
+    answer = desk.answer(refusing, PAID.question, "auto", standing=WRITING)
     assert (answer.answer_status, answer.answer_kind) == ("insufficient_evidence", "none")
     assert (answer.answer, answer.evidence.reason) == (REFUSAL, "not_stated")
     assert answer.citations, "people see what it was refused beside"
+    doubted = desk.answer(refusing, PAID.question, "auto", standing=replace(WRITING, refuses=False))
+    assert (doubted.answer_status, doubted.answer_kind) == ("answered", "sentence")
+    assert doubted.answer == "The keeper of the light is paid 640 crowns a year and lives in the tower. [1]"
     assert desk.answer(refusing, PAID.question).answer_status == "answered", (
         "an untried model's is not believed"
     )
+
+
+@ONE_STORE
+def test_a_model_alone_is_asked_what_the_service_refuses_by_itself(desk: Desk, engine: Engine) -> None:
+    absent = "Who won the chess tournament in Reykjavik in 1972?"
+    scripted = ScriptedEngine(engine, REFUSAL)
+    answer = desk.answer(scripted, absent, standing=WRITING)
+    assert answer.evidence.score < answer.evidence.threshold
+    assert answer.usage.completion_tokens == 0, "no model was asked"
+    asked = desk.answer(scripted, absent, standing=WRITING, judged=always)
+    assert asked.usage.completion_tokens > 0
+    assert asked.answer_status == "insufficient_evidence"
+    assert asked.evidence.score == answer.evidence.score
+    told = desk.answer(ScriptedEngine(engine, "The keeper."), absent, standing=WRITING, judged=always)
+    assert told.answer_status == "answered"
 
 
 def test_documents_are_split_by_name_wherever_they_lie() -> None:
@@ -292,6 +312,15 @@ def outcome(number: int, *, kind: str, holds: bool, answerable: bool = True) -> 
     )  # fmt: skip
 
 
+def alike(found: Sequence[Outcome]) -> Runs:
+    """A model that is the same in each way of using it."""
+    return Runs(tuple(found), tuple(found), tuple(found))
+
+
+def judged(base: Runs, student: Runs) -> Verdict:
+    return judge(measured(base, student), "base", documents=10, questions=len(base.doubted))
+
+
 def runs(gain: bool) -> tuple[list[Outcome], list[Outcome]]:
     base = [outcome(n, kind="prose", holds=n % 4 == 0) for n in range(60)]
     base += [outcome(n, kind="prose", holds=False, answerable=False) for n in range(60, 90)]
@@ -303,35 +332,80 @@ def runs(gain: bool) -> tuple[list[Outcome], list[Outcome]]:
 
 
 def test_a_trial_judges_own_sentences_and_refusals() -> None:
-    better = judge(changes(*runs(gain=True)), "base", documents=10, questions=90)
+    base, student = runs(gain=True)
+    better = judged(alike(base), alike(student))
     known = {each.metric: each for each in better.changes}
     assert better.better
     assert (known["own"].first, known["own"].second) == (0.25, 1.0)
     assert (known["refused"].first, known["refused"].second) == (0.0, 1.0)
-    same = judge(changes(*runs(gain=False)), "base", documents=10, questions=90)
+    assert (known["alone"].first, known["alone"].second) == (0.5, 1.0)
+    same = judged(*map(alike, runs(gain=False)))
     assert not same.better
     assert "no more often" in same.reason
     # the best quoted sentence in place of what was written is not the model's own
     base, _ = runs(gain=False)
     fallen = [replace(each, kind="sentence", holds_answer=True) for each in base]
-    assert {each.metric: each.second for each in changes(base, fallen)}["own"] == 0.0
+    own = {each.metric: each.second for each in measured(alike(base), alike(fallen)).changes}["own"]
+    assert own == 0.0
     with pytest.raises(ValueError, match="different questions"):
-        changes(base, base[1:])
+        measured(alike(base), alike(base[1:]))
 
 
 def test_a_model_that_forgets_to_refuse_is_not_better() -> None:
     base, student = runs(gain=True)
     refusing = [*base[:60], *student[60:]]
     careless = [*student[:60], *base[60:]]
-    found = judge(changes(refusing, careless), "base", documents=10, questions=90)
+    found = judged(alike(refusing), alike(careless))
     assert not found.better
     assert "documents do not say" in found.reason
+
+
+def test_a_refusal_is_believed_only_where_that_tells_more_than_the_service_does_by_itself() -> None:
+    base, student = runs(gain=True)
+    doubted = (*student[:60], *base[60:])
+    found = judged(alike(base), Runs(doubted, tuple(student), tuple(student)))
+    known = {each.metric: each for each in found.changes}
+    assert found.better
+    assert found.refuses
+    assert known["refused"].second == 1.0, "as it is to be used"
+    # it refuses of both kinds alike
+    wild = tuple(
+        replace(each, kind="none", status="insufficient_evidence", holds_answer=False) if n % 2 else each
+        for n, each in enumerate(doubted)
+    )
+    found = judged(alike(base), Runs(doubted, wild, wild))
+    known = {each.metric: each for each in found.changes}
+    assert found.better
+    assert not found.refuses
+    assert "not believed" in found.reason
+    assert known["own"].second == 1.0, "as it is to be used, with the best sentence where it refuses"
+    assert (known["refused"].second, known["believed"].second) == (0.0, 0.5)
+
+
+def test_copied_words_are_a_quotes_and_hold_the_answer() -> None:
+    def said(answer: str, kind: str = "prose") -> Outcome:
+        quoted = QuoteOutcome(
+            "The  rent is x guilders. It is due.", "f", None, 0, 1, True, True, True, holds=True
+        )
+        return replace(
+            outcome(1, kind=kind, holds="x" in answer), answer=answer, quotes=(quoted,)
+        )  # fmt: skip
+
+    for answer, copied in (
+        ("The rent is x guilders. [1]", 1.0),
+        ("Well. [1] The rent is x guilders. [1]", 1.0),
+        ("The rent is x of them. [1]", 0.0),
+        ("It is due. [1]", 0.0),
+    ):
+        assert copied_words(said(answer)) == copied, answer
+    assert copied_words(said("The rent is x guilders. [1]", "sentence")) == 0.0
+    assert copied_words(outcome(1, kind="prose", holds=False, answerable=False)) is None
 
 
 def test_a_model_whose_whole_answers_lose_what_they_held_is_not_better() -> None:
     base = [outcome(n, kind="prose" if n % 4 == 0 else "sentence", holds=True) for n in range(60)]
     student = [outcome(n, kind="prose", holds=n % 2 == 0) for n in range(60)]
-    found = judge(changes(base, student), "base", documents=10, questions=60)
+    found = judged(alike(base), alike(student))
     assert {each.metric: each.difference for each in found.changes}["own"] > 0
     assert not found.better
     assert "as a whole" in found.reason
@@ -339,14 +413,14 @@ def test_a_model_whose_whole_answers_lose_what_they_held_is_not_better() -> None
 
 def test_a_better_model_that_says_less_than_the_quotes_leaves_the_word_to_them() -> None:
     base, student = runs(gain=True)
-    measured = changes(base, student)
+    found = measured(alike(base), alike(student))
     for said, writes in ((0.9, False), (0.2, True)):
         beside = Change("own beside quote", 60, said, 0.5, 0.5 - said, -1.0, 1.0, 0.5)
-        found = judge(measured, "base", documents=10, questions=90, beside=beside)
-        assert found.better
-        assert found.writes is writes
-        assert ("quotes are shown" in found.reason) is not writes
-    assert not judge(measured, "base", documents=10, questions=90).writes
+        verdict = judge(replace(found, beside=beside), "base", documents=10, questions=90)
+        assert verdict.better
+        assert verdict.writes is writes
+        assert ("quotes are shown" in verdict.reason) is not writes
+    assert not judge(replace(found, beside=None), "base", documents=10, questions=90).writes
     quoted = QuoteOutcome("x", "f", None, 0, 1, True, True, True, holds=True)
     beside_them = beside_quotes([replace(each, quotes=(quoted,)) for each in base])
     assert beside_them is not None
@@ -355,21 +429,23 @@ def test_a_better_model_that_says_less_than_the_quotes_leaves_the_word_to_them()
 
 def verdict(*, better: bool, writes: bool = True) -> Verdict:
     change = Change("own", 90, 0.25, 0.75, 0.5, 0.4, 0.6, 0.001)
-    return Verdict(better, "Because.", "SmolLM2", 10, 90, writes, (change,))
+    return Verdict(better, "Because.", "SmolLM2", 10, 90, writes, refuses=False, changes=(change,))
 
 
 def test_a_verdict_is_kept_and_decides_what_the_model_may_do(tmp_path: Path) -> None:
     assert read(tmp_path) is None
-    assert standing(tmp_path) == "untried"
+    assert standing(tmp_path) == UNTRIED
     write(tmp_path, verdict(better=True))
     assert read(tmp_path) == verdict(better=True)
-    assert standing(tmp_path) == "writes"
+    assert standing(tmp_path) == Standing(better=True, writes=True)
     write(tmp_path, verdict(better=True, writes=False))
-    assert standing(tmp_path) == "better"
+    assert standing(tmp_path) == Standing(better=True)
+    write(tmp_path, replace(verdict(better=True), refuses=True))
+    assert standing(tmp_path) == WRITING
     write(tmp_path, verdict(better=False))
     with pytest.raises(WorseModel, match=r"not better than SmolLM2.*LONGLEAF_ALLOW_WORSE_MODEL"):
         standing(tmp_path)
-    assert standing(tmp_path, allow_worse=True) == "untried"
+    assert standing(tmp_path, allow_worse=True) == UNTRIED
     for broken in (
         "{",
         "[]",
@@ -379,7 +455,7 @@ def test_a_verdict_is_kept_and_decides_what_the_model_may_do(tmp_path: Path) -> 
         (tmp_path / FILE).write_text(broken)
         with pytest.raises(WorseModel, match=FILE):
             standing(tmp_path)
-        assert standing(tmp_path, allow_worse=True) == "untried"
+        assert standing(tmp_path, allow_worse=True) == UNTRIED
 
 
 def test_a_name_and_a_card_follow_the_licences(tmp_path: Path) -> None:

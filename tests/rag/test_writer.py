@@ -10,10 +10,12 @@ from model import Engine
 from rag.citations import Citation
 from rag.framing import Frame
 from rag.packing import Pack, Passage, Segment, encode_passage
-from rag.writer import READS_ALL, WRITES, Standing, Writer
+from rag.writer import READS_ALL, UNTRIED, WRITES, Standing, Writer
 from tests.rag.conftest import WatchedEngine
 
 FRAME = Frame("document")
+BETTER = Standing(better=True)
+WRITING = Standing(better=True, writes=True, refuses=True)
 TEXT = "The rent is 41,300 guilders. It is due in four parts."
 
 
@@ -51,12 +53,14 @@ def test_the_size_of_the_model_and_the_mode_decide(
 @pytest.mark.parametrize(
     ("standing", "mode", "leads"),
     [
-        ("untried", "auto", None),
-        ("untried", "answer", True),
-        ("better", "auto", None),
-        ("better", "answer", False),
-        ("writes", "auto", False),
-        ("writes", "quotes", None),
+        (UNTRIED, "auto", None),
+        (UNTRIED, "answer", True),
+        (BETTER, "auto", None),
+        (BETTER, "answer", False),
+        (WRITING, "auto", False),
+        (WRITING, "quotes", None),
+        (Standing(writes=True, refuses=True), "auto", None),
+        (Standing(writes=True, refuses=True), "answer", True),
     ],
 )
 def test_a_small_model_writes_as_its_trial_found(
@@ -64,7 +68,8 @@ def test_a_small_model_writes_as_its_trial_found(
 ) -> None:
     writer = Writer.of(engine, mode, standing)
     assert (None if writer is None else writer.leads) == leads
-    assert writer is None or writer.refuses == writer.pointed == (standing != "untried")
+    assert writer is None or writer.pointed == standing.better
+    assert writer is None or writer.refuses == (standing == WRITING)
 
 
 def test_the_bundled_model_does_not_write_by_itself(engine: Engine) -> None:
@@ -96,11 +101,11 @@ def test_quotes_are_listed_while_there_is_room_and_each_on_one_line(engine: Engi
 
 
 def test_a_taught_small_model_is_pointed_at_the_likeliest_sentence_where_it_fits(engine: Engine) -> None:
-    assert not writer_of(engine, "untried").pointed
-    writer = writer_of(engine, "better")
+    assert not writer_of(engine, UNTRIED).pointed
+    writer = writer_of(engine, BETTER)
     assert writer.pointed
     large: Any = WatchedEngine(engine, parameter_count=READS_ALL)
-    assert not writer_of(large, "better").pointed
+    assert not writer_of(large, BETTER).pointed
 
     pack, quotes = pack_of(engine), [cited(1, "The rent is 41,300 guilders. It is due in four parts.")]
     question, likeliest = "How high is the rent?", "The rent is\n41,300 guilders."
@@ -111,7 +116,7 @@ def test_a_taught_small_model_is_pointed_at_the_likeliest_sentence_where_it_fits
     assert "Quotes from the passages:" not in shown
 
     tight: Any = WatchedEngine(engine, context_length=len(prompt) + 63)
-    short = writer_of(tight, "better").prompt(FRAME, question, pack, quotes, likeliest, 64)
+    short = writer_of(tight, BETTER).prompt(FRAME, question, pack, quotes, likeliest, 64)
     assert "The likeliest sentence:" not in engine.tokenizer.decode(short)
 
 
