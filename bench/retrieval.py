@@ -16,7 +16,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -249,13 +249,22 @@ def summarise(rows: list[Row], names: list[str]) -> None:
 
 
 def differences(rows: list[Row]) -> None:
-    """Print how far Longleaf is above each other method, at the first cut or in nDCG, and its chance."""
-    for row in rows:
+    """Print how far Longleaf is above each other method, at the first cut or in nDCG, and its chance; of sets
+    with judgments together, too, since each alone has few queries."""
+    graded = [row for row in rows if row.values["longleaf"].shape[1] == 1]
+    for row in [*rows, *([_together(graded)] if len(graded) > 1 else [])]:
         print(f"\n{row.corpus}: longleaf less")
         for name, values in row.values.items():
             if name != "longleaf":
                 found = paired(values[:, 0], row.values["longleaf"][:, 0])
                 print(f"  {name:16} {found.value:+.3f} [{found.low:+.3f}, {found.high:+.3f}] p {found.p:.3f}")
+
+
+def _together(rows: Sequence[Row]) -> Row:
+    """One row of the questions of all, each set's beside the others."""
+    values = {name: np.concatenate([row.values[name] for row in rows]) for name in rows[0].values}
+    held_out = np.concatenate([row.held_out for row in rows])
+    return Row(" + ".join(row.corpus for row in rows), sum(row.chunks for row in rows), values, held_out)
 
 
 if __name__ == "__main__":

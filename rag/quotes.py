@@ -22,19 +22,24 @@ _FURTHER = 0.01
 0.5 % of the answers (docs/decisions/0301-quotes-before-prose.md)."""
 
 
+SNIPPETS = 5
+"""Most quotes where further ones are snippets: as many passages as are read at a glance."""
+
+
 _APART = 0.02
 """Chance from which a neighbour is taken into the quote even from the next paragraph."""
 
 
-_CONTRARY = 6
-"""Further quotes that are looked at for one that contradicts the first."""
+_FURTHER_LOOKED_AT = 6
+"""Further quotes that are looked at for one that contradicts the first, and for short passages."""
 
 
 @dataclass(frozen=True)
 class Quote:
     """A verbatim range of a document's text; `score` is the chance, from 0 to 1, that it holds the answer.
 
-    `seed` is the range of the likeliest sentence in it, which the quote has grown from.
+    `seed` is the range of the likeliest sentence in it, which the quote has grown from; `snippet`: it is all
+    of a passage of half a quote's length, and may be about what was asked.
     """
 
     document_id: str
@@ -45,6 +50,7 @@ class Quote:
     chunk_id: int
     score: float
     seed: tuple[int, int]
+    snippet: bool = False
 
     def within(self, start: int, end: int) -> Quote:
         """The quote cut to `[start, end)` where that holds its likeliest sentence; else as it is."""
@@ -57,16 +63,25 @@ class Quote:
 
 
 def choose(question: str, ranked: Iterator[tuple[float, Quote]], most: int) -> tuple[Quote, ...]:
-    """Up to `most` of the quotes of `candidate_quotes`, and one more where it contradicts the first: a reader
-    must see both sides."""
+    """Up to `most` of the quotes of `candidate_quotes`, and two kinds of further ones.
+
+    One that contradicts the first, since a reader must see both sides. And snippets of other documents, up to
+    `SNIPPETS` quotes in all: among them likeness to the question chooses badly, and all of them are read in
+    the time of two quotes (docs/decisions/0315-snippets-are-quoted-whole.md).
+    """
+    looked = list(islice(ranked, most + _FURTHER_LOOKED_AT))
     quotes: list[Quote] = []
-    for chance, quote in islice(ranked, most + _CONTRARY):
+    for chance, quote in looked:
         if not quotes or (len(quotes) < most and chance > _FURTHER):
             quotes.append(quote)
         elif _contrary(question, quotes[0], quote):
             if not any(_contrary(question, quotes[0], each) for each in quotes[1:]):
                 quotes.append(quote)
             break
+    for _, quote in looked:
+        fresh = quote.document_id not in {each.document_id for each in quotes}
+        if quote.snippet and fresh and len(quotes) < SNIPPETS:
+            quotes.append(quote)
     return tuple(quotes)
 
 
@@ -81,11 +96,13 @@ def candidate_quotes(
     chances: NDArray[np.float64],
     segments: Sequence[Segment],
     chunks: Sequence[Chunk],
+    near: NDArray[np.bool_],
 ) -> Iterator[tuple[float, Quote]]:
     """Quotes that do not overlap, each with the chance of the sentence that it has grown from: the likeliest
     that is left, grown by neighbours, the likelier first.
 
-    What speaks to a machine, and live markup, is only ever the first.
+    What speaks to a machine, and live markup, is only ever the first. `near`: of each sentence, whether it
+    may be about what was asked.
     """
     left = chances.copy()
 
@@ -116,9 +133,14 @@ def candidate_quotes(
         chunk = chunks[sentences[seed].chunk].chunk_id
         score = float(left[first : last + 1].sum())
         best = (sentences[seed].start, sentences[seed].end)
+        snippet = (
+            2 * len(text) <= QUOTE_CHARACTERS
+            and text == passage.text.strip()
+            and bool(near[first : last + 1].any())
+        )
         yield (
             chance,
-            Quote(passage.document_id, passage.generation, start, end, text, chunk, score, best),
+            Quote(passage.document_id, passage.generation, start, end, text, chunk, score, best, snippet),
         )
         left[first : last + 1] = -1.0
         left[noise] = -1.0

@@ -13,6 +13,7 @@ from typing import Protocol
 
 import numpy as np
 
+from rag.likeness import NEAR, shifted
 from rag.orders import PRIOR, speaks_to_machine
 from rag.packing import Segment, Spans
 from rag.quotable import candidate_sentences
@@ -130,9 +131,11 @@ class Quoter:
         chances = np.zeros(len(sentences), dtype=np.float64)
         prior = [PRIOR if speaks_to_machine(sentences[row].text) else 1.0 for row in chosen]
         chances[chosen] = softmax(table[chosen] @ WEIGHTS + np.log(np.array(prior, dtype=np.float32)))
-        quotes = choose(question, candidate_quotes(sentences, chances, segments, chunks), most)
+        script = script_of(question)
+        near = np.array([shifted(float(each), script) >= NEAR for each in similarity])  # NaN is not
+        quotes = choose(question, candidate_quotes(sentences, chances, segments, chunks, near), most)
         best = int(np.argmax(chances))
-        near = " ".join(windows(quotes[:most], sentences, segments))
+        around = " ".join(windows(quotes[:most], sentences, segments))
         same_chunk = (each.text for each in sentences if each.chunk == sentences[best].chunk)
         return Evidence(
             quotes,
@@ -140,11 +143,11 @@ class Quoter:
             coverage=float(table[best, FEATURES.index("terms_chunk")]),
             share=float(chances[best]),
             dense=max(float(chunk.dense_score) for chunk in chunks),
-            names=missing_names(question, near),
-            numbers=missing_numbers(question, " ".join((near, *same_chunk))),
-            turned=float(negated(question) != negated(near)),
+            names=missing_names(question, around),
+            numbers=missing_numbers(question, " ".join((around, *same_chunk))),
+            turned=float(negated(question) != negated(around)),
             negated=negated(question),
-            script=script_of(question),
+            script=script,
             sentences=len(sentences),
             margin=None if several else self._margin(question, quotes),
         )

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from rag.likeness import ABOUT, shifted
 from rag.quoting import Evidence
-from rag.unsaid import Script
 
 Reason = Literal["supported", "no_passages", "low_similarity", "terms_missing", "not_stated", "quotes_gone"]
 
@@ -46,9 +46,6 @@ class Verdict:
 SIGNALS = ("similarity", "names", "numbers", "turned", "negated", "margin")
 """By the names of `Evidence`; the similarity with the shift of the question's script. The last is the
 reader's, where there is one."""
-
-SHIFTS: dict[Script, float] = {"arabic": 0.017, "devanagari": 0.006}
-"""By how much cosines of questions with the sentences that answer them are lower than in Latin script."""
 
 
 @dataclass(frozen=True)
@@ -93,9 +90,6 @@ FEW_TERMS = 0.25
 """Share of the question's terms, by rarity, below which a refusal for lack of similarity names the missing
 words as its reason."""
 
-LOW_SIMILARITY = 0.82
-"""Cosine of the best sentence, shifted by script, from which it is about what was asked."""
-
 
 def judge(evidence: Evidence) -> Verdict:
     """Whether the evidence is enough."""
@@ -106,7 +100,7 @@ def judge(evidence: Evidence) -> Verdict:
     score = scale.score(values)
     if score >= scale.threshold:
         return Verdict(score, scale.threshold, "supported")
-    if values[0] >= LOW_SIMILARITY:
+    if values[0] >= ABOUT:
         return Verdict(score, scale.threshold, "not_stated")
     return Verdict(
         score, scale.threshold, "terms_missing" if evidence.coverage < FEW_TERMS else "low_similarity"
@@ -115,6 +109,6 @@ def judge(evidence: Evidence) -> Verdict:
 
 def signals(evidence: Evidence) -> tuple[float, ...]:
     """The values of `SIGNALS`, without the last where nothing was read."""
-    shifted = evidence.similarity + SHIFTS.get(evidence.script, 0.0)
-    found = (shifted, evidence.names, evidence.numbers, evidence.turned, evidence.negated)
+    similarity = shifted(evidence.similarity, evidence.script)
+    found = (similarity, evidence.names, evidence.numbers, evidence.turned, evidence.negated)
     return found if evidence.margin is None else (*found, evidence.margin)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from rag.embedders import Embedder
 from rag.packing import Passage, Segment
 from rag.quotable import QUOTE_CHARACTERS, candidate_sentences
-from rag.quotes import Quote
+from rag.quotes import SNIPPETS, Quote
 from rag.quoting import Evidence, Quoter
 from rag.sentences import sentence_spans
 from rag.span_reader import SpanReading
@@ -151,4 +151,43 @@ def test_the_reader_reads_two_quotes_and_none_where_places_are_several(embedder:
     assert (evidence.margin, reader.given) == (8.0, [2])
     assert quoter.evidence("How high is the rent?", segments, hits, several=True).margin is None
     assert quoter.evidence("How high is the rent?", [], hits).margin is None
+    assert reader.given == [2]
+
+
+SNIPPETS_FOUND = [
+    "Regatta 2021 tickets: where to sit, what to bring, and how to reach the 2021 regatta by boat or train.",
+    "Find out where the regatta was held in each year since 1950, and who won the regatta of 2021.",
+    "Regatta 2021 news: the harbour of Rostock was chosen, the organisers said on Monday in a short note.",
+    "Everything on the regatta of 2021: where, when, and which boats will take part in the 2021 regatta.",
+    "The regatta of 2022 will be held in Kiel, as the sailing club has told the newspapers in spring.",
+    "Where is the regatta held? Read more on the regatta's pages, with pictures of 2021 and 2020.",
+]
+UNRELATED = "Bread is baked at six. The bakery sells rolls, cakes and coffee until noon."
+ASKED = "Where was the regatta of 2021 held?"
+
+
+def test_snippets_of_other_documents_are_quoted_whole(embedder: Embedder) -> None:
+    texts = [*SNIPPETS_FOUND[:4], UNRELATED]
+    quotes = Quoter(embedder, sentence_spans).evidence(ASKED, *packed(texts)).quotes
+    assert sorted(quote.text for quote in quotes) == sorted(SNIPPETS_FOUND[:4]), "not what is about bread"
+    assert quotes[0].score == max(quote.score for quote in quotes)
+
+    every = Quoter(embedder, sentence_spans).evidence(ASKED, *packed(SNIPPETS_FOUND)).quotes
+    assert len(every) == SNIPPETS == len({quote.document_id for quote in every})
+
+
+def test_of_longer_passages_two_are_quoted(embedder: Embedder) -> None:
+    longer = [f"{text} {text.lower()} {text}" for text in SNIPPETS_FOUND[:4]]
+    assert len(Quoter(embedder, sentence_spans).evidence(ASKED, *packed(longer)).quotes) <= 2
+    within = "\n\n".join(SNIPPETS_FOUND)
+    quotes = Quoter(embedder, sentence_spans).evidence(ASKED, *packed([within])).quotes
+    assert len(quotes) <= 2, "a paragraph of a longer text is no snippet"
+
+
+def test_more_is_shown_and_the_verdict_stays(embedder: Embedder) -> None:
+    """Two quotes are read for whether the answer is there, however many are shown."""
+    reader = Seeing()
+    segments, hits = packed(SNIPPETS_FOUND)
+    evidence = Quoter(embedder, sentence_spans, reader).evidence(ASKED, segments, hits)  # type: ignore[arg-type]
+    assert len(evidence.quotes) == SNIPPETS
     assert reader.given == [2]

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rag.likeness import ABOUT
 from rag.quotes import Quote
 from rag.quoting import Evidence
-from rag.refusal import ALONE, FEW_TERMS, LOW_SIMILARITY, READ, SIGNALS, Scale, judge, signals
+from rag.refusal import ALONE, FEW_TERMS, READ, SIGNALS, Scale, judge, signals
 
 QUOTE = Quote("doc_1", 1, 0, 4, "text", 1, 0.9, (0, 4))
 
@@ -39,7 +40,7 @@ def test_the_usual_evidence_of_an_answer_is_enough_and_nothing_is_not(scale: Sca
     [
         ({"similarity": 0.76, "coverage": 0.6}, "low_similarity"),
         ({"similarity": 0.80, "coverage": FEW_TERMS / 2}, "terms_missing"),
-        ({"similarity": LOW_SIMILARITY + 0.01, "names": 1.0, "numbers": 1.0}, "not_stated"),
+        ({"similarity": ABOUT + 0.01, "names": 1.0, "numbers": 1.0}, "not_stated"),
     ],
 )
 @SCALES
