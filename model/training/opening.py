@@ -29,7 +29,7 @@ def open_network(
     Args:
         name: as `Engine.load` takes it; a GGUF file is trained as the values that it stands for.
         dtype: of activations and frozen weights; "auto" is the one that is fast on the device, as for the
-            engine: a CPU without bfloat16 instructions trains nine times as long in it.
+            engine: without bfloat16 instructions a CPU multiplies at a ninth of the speed in it.
         seed: of what adapters begin with.
 
     Raises:
