@@ -18,7 +18,8 @@ See docs/decisions/0301-quotes-before-prose.md."""
 UNSUPPORTED = "[?]"
 """Stands after a sentence that no quote supports, where such sentences are shown at all."""
 
-_MARK = re.compile(r"\s*\[(\d{1,3}(?:\s*,\s*\d{1,3})*)\]")
+MARK = re.compile(r"\s*\[(\d{1,3}(?:\s*,\s*\d{1,3})*)\]")
+"""The numbers of quotes behind a sentence, with the white space before them."""
 
 
 class ProseCheck:
@@ -59,7 +60,7 @@ class ProseCheck:
         if len(spans) < 2:
             return ""
         cut = spans[-1][0]
-        if _MARK.match(self._held, cut) or len(self._held) - cut < _ENOUGH:
+        if MARK.match(self._held, cut) or len(self._held) - cut < _ENOUGH:
             return ""
         done, self._held = self._held[:cut], self._held[cut:]
         return self._pass(done)
@@ -78,7 +79,7 @@ class ProseCheck:
         shown: list[str] = []
         for start, end in _with_marks(text, self._sentences(text)):
             sentence = text[start:end]
-            said = " ".join(_MARK.sub("", sentence).split())
+            said = " ".join(MARK.sub("", sentence).split())
             gap = " " if self._given or shown else ""
             numbers = self.support(said)
             if numbers and terms(said) <= self._known:
@@ -92,7 +93,7 @@ class ProseCheck:
                 self.removed += bool(said)
                 continue
             self.supported += 1
-            named = [int(n) for marks in _MARK.findall(sentence) for n in marks.split(",")]
+            named = [int(n) for marks in MARK.findall(sentence) for n in marks.split(",")]
             kept = [n for n in dict.fromkeys(named) if n in numbers] or numbers[:1]
             shown.append(f"{gap}{inert(said)} {''.join(f'[{n}]' for n in kept)}")
         piece = "".join(shown)
@@ -123,7 +124,7 @@ def _with_marks(text: str, spans: Sequence[tuple[int, int]]) -> list[tuple[int, 
     """Spans in which a mark that follows a full stop belongs to the sentence before it."""
     joined: list[tuple[int, int]] = []
     for start, end in spans:
-        mark = _MARK.match(text, start)
+        mark = MARK.match(text, start)
         if mark and joined:
             joined[-1] = (joined[-1][0], mark.end())
             rest = next((at for at in range(mark.end(), end) if not text[at].isspace()), end)

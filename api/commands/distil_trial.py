@@ -59,10 +59,7 @@ def trial(  # noqa: PLR0917 (called by one program alone)
         student.close()
     runs = {who: Runs(**{way: tuple(each) for way, each in asked.items()}) for who, asked in ways.items()}
     found = measured(runs["base"], runs["student"])
-    shown = {
-        "base": runs["base"].doubted,
-        "student": runs["student"].believed if found.refuses else runs["student"].doubted,
-    }
+    shown = {"base": runs["base"].doubted, "student": runs["student"].used(refuses=found.refuses)}
     documents = len({each.cluster for each in shown["base"]})
     for who, said in shown.items():
         about = {
@@ -94,9 +91,9 @@ class _Asking:
         """The outcomes of every question, in the part's order."""
         believed = self._asked("believed", self._part.judge)
         refused = [each for each in self._part.judge if believed[each.id].status == "insufficient_evidence"]
-        unasked = [each for each in refused if refused_unasked(believed[each.id])]
-        doubted = self._asked("doubted", [each for each in refused if each not in unasked])
-        alone = self._asked("alone", unasked)
+        unasked = {each.id for each in refused if refused_unasked(believed[each.id])}
+        doubted = self._asked("doubted", [each for each in refused if each.id not in unasked])
+        alone = self._asked("alone", [each for each in refused if each.id in unasked])
         found = {"believed": believed, "doubted": {**believed, **doubted}, "alone": {**believed, **alone}}
         # The same id may stand in several sets.
         return {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -13,11 +12,10 @@ from rag.evaluation.figures import BY_NAME, Metric, Value
 from rag.evaluation.intervals import paired
 from rag.evaluation.metrics import holds, normalised
 from rag.evaluation.outcome import Outcome
+from rag.prose import MARK
 from rag.quoting import Evidence
 from rag.refusal import Verdict, judge
 from rag.sentences import sentence_spans
-
-_MARK = re.compile(r"\s*\[\d+\]")
 
 
 @dataclass(frozen=True)
@@ -33,6 +31,10 @@ class Runs:
     doubted: tuple[Outcome, ...]
     believed: tuple[Outcome, ...]
     alone: tuple[Outcome, ...]
+
+    def used(self, *, refuses: bool) -> tuple[Outcome, ...]:
+        """Those of the way in which the model is used whose refusal is believed, or is not."""
+        return self.believed if refuses else self.doubted
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ def copied_words(each: Outcome) -> Value:
     if not own:
         return own
     quoted = [normalised(quote.text) for quote in each.quotes]
-    said = [_MARK.sub("", each.answer[a:b]) for a, b in sentence_spans(each.answer)]
+    said = [MARK.sub("", each.answer[a:b]) for a, b in sentence_spans(each.answer)]
     return float(any(holds(s, each.answers) and any(normalised(s) in q for q in quoted) for s in said))
 
 
@@ -97,7 +99,7 @@ def measured(base: Runs, student: Runs) -> Measured:
     """Both models over the same questions. Raises ValueError where the questions differ."""
     believing = change("believed", _BALANCED, student.doubted, student.believed)
     found = Measured((), change("alone", _BALANCED, base.alone, student.alone), believing, None)
-    used = student.believed if found.refuses else student.doubted
+    used = student.used(refuses=found.refuses)
     changes = (change(metric.name, metric, base.doubted, used) for metric in MEASURED)
     return replace(
         found, changes=tuple(each for each in changes if each is not None), beside=beside_quotes(used)

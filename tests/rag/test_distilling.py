@@ -387,9 +387,7 @@ def test_copied_words_are_a_quotes_and_hold_the_answer() -> None:
         quoted = QuoteOutcome(
             "The  rent is x guilders. It is due.", "f", None, 0, 1, True, True, True, holds=True
         )
-        return replace(
-            outcome(1, kind=kind, holds="x" in answer), answer=answer, quotes=(quoted,)
-        )  # fmt: skip
+        return replace(outcome(1, kind=kind, holds="x" in answer), answer=answer, quotes=(quoted,))
 
     for answer, copied in (
         ("The rent is x guilders. [1]", 1.0),
