@@ -45,7 +45,7 @@ def distil(  # noqa: PLR0917 (typer calls it by name)
     judged: Annotated[int, typer.Option(min=1, help="Most questions to judge by.")] = 200,
     refusals: Annotated[
         float, typer.Option(min=0.0, max=0.9, help="Most of the lessons that may be refusals, as a share.")
-    ] = 0.1,
+    ] = 0.5,
     proposed: Annotated[int, typer.Option(min=2, help="Questions to propose where no SET is given.")] = 500,
     epochs: Annotated[int, typer.Option(min=1, help="Times that every lesson is seen.")] = 1,
     rank: Annotated[

@@ -27,6 +27,8 @@ from rag.answer import (
     ReceiptEvent,
     Usage,
 )
+from rag.checking import Checker
+from rag.citations import Citation
 from rag.clock import Clock
 from rag.delivering import Delivery, Outcome
 from rag.embedders import Embedder
@@ -168,7 +170,7 @@ class _Run:
             return
         with self._clock.observer.stage("verify"):
             citations = self._sources.cite(evidence.quotes, candidates)
-        verdict = self._parts.judged(evidence)
+        verdict = self._judged(evidence, citations, several=found.several)
         if verdict.enough and not citations:
             verdict = replace(verdict, reason="quotes_gone")
         self._clock.step("quoting")
@@ -206,7 +208,7 @@ class _Run:
             outcome.status,
             outcome.citations,
             outcome.context,
-            _told(verdict, outcome),
+            verdict,
             outcome.usage,
             self._clock.timings,
             outcome.unsupported,
@@ -248,6 +250,17 @@ class _Run:
         said = warning(self._language, languages_of(engine, self._parts.settings.model_languages))
         return (said,) if said else ()
 
+    def _judged(self, evidence: Evidence, citations: Sequence[Citation], *, several: bool) -> Verdict:
+        """Whether the evidence is enough, with a taught model's word on the likeliest quote where that is
+        counted. One quote does not say what a question of several places asks."""
+        parts = self._parts
+        verdict, rule = parts.judged(evidence), parts.standing.counted
+        if rule is None or several or not citations:
+            return verdict
+        checker = Checker(parts.engine(), self._request.scope.workspace_id)
+        first = citations[0]
+        return rule.judge(verdict, checker.margin(self._question, first.cited_text, first.document_id))
+
     def _quote(
         self, context: Context, searched: Found, *, shown: bool
     ) -> Generator[AnswerEvent, None, Evidence | None]:
@@ -267,12 +280,6 @@ class _Run:
                 return None
             if shown:
                 yield ProgressEvent(total * done // of, total, 0)
-
-
-def _told(verdict: Verdict, outcome: Outcome) -> Verdict:
-    """The verdict, which a model that read the quotes and refused has the last word on."""
-    refused = verdict.enough and outcome.status != "answered"
-    return replace(verdict, reason="not_stated") if refused else verdict
 
 
 def basis_of(candidates: Sequence[Candidate], context: Context) -> Basis:

@@ -112,11 +112,6 @@ class Delivery:
         written = yield from writing.prose(context, citations, self.clock, self.cancel, lead)
         if written is None:
             return None
-        if written.refused and writer.refuses:
-            text = say("refusal", self.language)
-            yield DeltaEvent(text)
-            near = replace(written.context, closest=citations)
-            return Outcome(text, "none", "insufficient_evidence", citations, near, written.usage)
         parts = [part for part in (lead, written.text) if part]
         if not written.supported and not lead:
             yield DeltaEvent(f"{PARAGRAPH}{sentence}" if parts else sentence)

@@ -61,9 +61,3 @@ def say(phrase: Phrase, language: str | None) -> str:
     """The sentence in a language; in English where the language is not known or not one of `LANGUAGES`."""
     spoken = _SAID[phrase]
     return spoken.get(language or "en", spoken["en"])
-
-
-def is_refusal(text: str) -> bool:
-    """Whether a text is the refusal and nothing else, in any of `LANGUAGES`."""
-    said = " ".join(text.split()).rstrip(".।")
-    return any(said == sentence.rstrip(".।") for sentence in _SAID["refusal"].values())

@@ -86,6 +86,39 @@ READ = Scale(
 """With the reader. The threshold is the lowest at which answerable questions and traps of three sets together
 are told apart as well as is wanted (docs/decisions/0313-a-reader-for-refusal.md)."""
 
+_LIMIT = 1e-6
+
+
+@dataclass(frozen=True)
+class Counted:
+    """How a taught model's word on the quotes is counted: a logistic score of the log-odds of the service's
+    own and of the model's margin, in nats, with their weights `service` and `model`; below `threshold` it
+    refuses (docs/decisions/0316-a-taught-model-is-asked.md)."""
+
+    service: float
+    model: float
+    bias: float
+    threshold: float
+
+    @staticmethod
+    def odds(score: float) -> float:
+        """The log-odds of a score from 0 to 1, in nats, kept finite."""
+        bounded = min(max(score, _LIMIT), 1 - _LIMIT)
+        return math.log(bounded / (1 - bounded))
+
+    def score(self, score: float, margin: float) -> float:
+        """From 0 to 1, of the service's score and the model's margin."""
+        exponent = self.bias + self.service * self.odds(score) + self.model * margin
+        return 1 / (1 + math.exp(-max(-30.0, min(30.0, exponent))))
+
+    def judge(self, found: Verdict, margin: float) -> Verdict:
+        """The service's verdict, with the model's margin counted."""
+        score = self.score(found.score, margin)
+        if score >= self.threshold:
+            return Verdict(score, self.threshold, "supported")
+        return Verdict(score, self.threshold, "not_stated" if found.enough else found.reason)
+
+
 FEW_TERMS = 0.25
 """Share of the question's terms, by rarity, below which a refusal for lack of similarity names the missing
 words as its reason."""

@@ -11,6 +11,7 @@ from rag.citations import Citation
 from rag.framing import Frame
 from rag.packing import Pack
 from rag.prompts import Skeleton, skeleton
+from rag.refusal import Counted
 
 WRITES = 1_000_000_000
 """Parameters from which on `auto` lets the model write; below, its prose loses answers that the quotes hold
@@ -27,12 +28,13 @@ class Standing:
     Attributes:
         better: it is better than the model it was made from.
         writes: it says no less than the quotes, so it may stand in their place.
-        refuses: with its refusal believed, it is told better what the documents do not say than without.
+        counted: how its word on whether the quotes say what is asked is counted; None where it is not, since
+            what the documents do not say was told no better with it.
     """
 
     better: bool = False
     writes: bool = False
-    refuses: bool = False
+    counted: Counted | None = None
 
 
 UNTRIED = Standing()
@@ -46,7 +48,6 @@ class Writer:
     Attributes:
         reads_all: it reads the full pack and a list of the quotes, else windows of the quotes.
         leads: the best quoted sentence comes first, and what the model writes after it.
-        refuses: where all that it writes is the refusal, the answer is one.
         pointed: its prompt ends with the best quoted sentence, to be written unless the model knows better
             (docs/decisions/0314-a-taught-reader-is-pointed.md).
     """
@@ -54,7 +55,6 @@ class Writer:
     engine: Engine
     reads_all: bool
     leads: bool
-    refuses: bool = False
     pointed: bool = False
 
     @classmethod
@@ -73,8 +73,7 @@ class Writer:
             return None
         reads_all = engine.parameter_count >= READS_ALL
         leads = not (able or better)
-        refuses = better and standing.refuses
-        return cls(engine, reads_all, leads, refuses, pointed=better and not reads_all)
+        return cls(engine, reads_all, leads, pointed=better and not reads_all)
 
     @staticmethod
     def skeleton_of(

@@ -12,7 +12,6 @@ from rag.answer import AnswerEvent, AnswerRequest, Context, DeltaEvent, Progress
 from rag.citations import Citation
 from rag.clock import Clock
 from rag.framing import Frame
-from rag.phrases import is_refusal
 from rag.prose import ProseCheck
 from rag.sentences import sentence_spans
 from rag.writer import Writer
@@ -23,15 +22,13 @@ PARAGRAPH = "\n\n"
 
 @dataclass(frozen=True)
 class Written:
-    """What came of it: `supported` sentences of `text` have a quote, `unsupported` ones are marked there.
-    `refused`: all that the model wrote is the refusal that it was told to write."""
+    """What came of it: `supported` sentences of `text` have a quote, `unsupported` ones are marked there."""
 
     text: str
     supported: int
     unsupported: tuple[str, ...]
     usage: Usage
     context: Context
-    refused: bool = False
 
 
 @dataclass(frozen=True)
@@ -75,7 +72,7 @@ class Writing:
             salt=request.scope.workspace_id,
             tags={segment.passage.document_id for segment in context.pack.segments},
         )
-        usage, began, reading, said = Usage(), time.perf_counter(), True, ""
+        usage, began, reading = Usage(), time.perf_counter(), True
         for event in events:
             shown = ""
             if isinstance(event, PrefillProgress):
@@ -85,7 +82,6 @@ class Writing:
                 if reading:
                     clock.observer.took("prefill", time.perf_counter() - began, tokens=len(prompt))
                     reading = False
-                said += event.text
                 shown = check.push(event.text)
             elif event.reason == "cancelled":
                 return None
@@ -94,5 +90,4 @@ class Writing:
                 usage = Usage(event.prompt_tokens, event.cached_tokens, event.completion_tokens)
             if shown:
                 yield DeltaEvent(shown if check.text != shown or not lead else PARAGRAPH + shown)
-        refused = is_refusal(said)
-        return Written(check.text, check.supported, tuple(check.unsupported), usage, context, refused)
+        return Written(check.text, check.supported, tuple(check.unsupported), usage, context)

@@ -125,7 +125,8 @@ def _lessons(
 
 
 def balanced(made: Sequence[Lesson], refusals: float, seed: int) -> list[Lesson]:
-    """The lessons with so many refusals left out that they are at most that share of all."""
+    """The lessons with so many refusals left out that they are at most that share of all: who is taught to
+    tell them from answers shall not take them for the rule."""
     answers = [each for each in made if each.kind == "answer"]
     others = [each for each in made if each.kind == "refusal"]
     most = round(len(answers) * refusals / (1 - refusals))

@@ -31,7 +31,7 @@ class Wanted:
         teacher_url, teacher_model: an endpoint that teaches.
         held_out: share of the documents that are kept to judge by.
         lessons, judged: most questions of either side.
-        refusals: most of the lessons that may be refusals, as a share.
+        refusals: most of the lessons that may be refusals, as a share: they teach when to say no.
     """
 
     sources: tuple[Path, ...]

@@ -10,10 +10,14 @@ from api.commands.distil_session import Wanted
 from api.terminal import say, warn
 from model.text.tokenizer import Tokenizer
 from model.training import Example, Trainer, open_network, write_folder
+from rag.checking import NO, YES
 from rag.distil.curves import Curve, Point, curve_page
 from rag.distil.lessons import Lesson
 from rag.settings import Settings
 
+DECIDING, BESIDE = 4.0, 0.3
+"""What the yes or no counts for beside a token of an answer that is written, and what follows the yes: it
+shows where the answer stands, which helps to tell."""
 MEASURED = 8
 """Times that the loss on held-out documents is measured in a run."""
 
@@ -39,7 +43,8 @@ def train(  # noqa: PLR0917 (called by one program alone)
     )
     tokenizer = checkpoint.tokenizer()
     aside = examples(held, tokenizer)
-    trainer = Trainer(network, examples(taught, tokenizer), wanted.plan, work, model=checkpoint.fingerprint())
+    learned = [*examples(taught, tokenizer), *checks(taught, tokenizer)]
+    trainer = Trainer(network, learned, wanted.plan, work, model=checkpoint.fingerprint())
     if trainer.step:
         warn(f"going on after step {trainer.step} of {trainer.steps}")
     curve = Curve(work / "training.jsonl", trainer.step)
@@ -69,9 +74,25 @@ def train(  # noqa: PLR0917 (called by one program alone)
 
 
 def examples(lessons: Sequence[Lesson], tokenizer: Tokenizer) -> list[Example]:
-    """Lessons in token ids; the answer ends the turn."""
+    """What is to be written, in token ids; the answer ends the turn. A refusal is not written: whether to
+    refuse is what `checks` teach."""
     end = _end_of_turn(tokenizer)
-    return [Example(each.prompt, (*tokenizer.encode(each.answer), end)) for each in lessons]
+    return [
+        Example(each.prompt, (*tokenizer.encode(each.answer), end))
+        for each in lessons
+        if each.kind == "answer"
+    ]
+
+
+def checks(lessons: Sequence[Lesson], tokenizer: Tokenizer) -> list[Example]:
+    """Whether a quote says what is asked: yes and the answer, or no."""
+    end = _end_of_turn(tokenizer)
+    found = []
+    for each in lessons:
+        said = (f"{YES}: {each.holds}" if each.holds else YES) if each.kind == "answer" else NO
+        answer = (*tokenizer.encode(said), end)
+        found.append(Example(each.check, answer, weight=BESIDE, first=DECIDING / BESIDE))
+    return found
 
 
 def _end_of_turn(tokenizer: Tokenizer) -> int:

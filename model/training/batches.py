@@ -15,11 +15,13 @@ class Example:
     Attributes:
         prompt, answer: token ids; the answer ends with the token that ends a turn.
         weight: what the example counts for beside others.
+        first: what the answer's first token counts for beside its other ones.
     """
 
     prompt: tuple[int, ...]
     answer: tuple[int, ...]
     weight: float = 1.0
+    first: float = 1.0
 
     @property
     def tokens(self) -> int:

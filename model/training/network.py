@@ -42,7 +42,7 @@ class Packed:
             first = len(ids) + len(each.prompt) - self.shared - 1
             rows += range(first, first + len(each.answer))
             labels += each.answer
-            weights += [each.weight] * len(each.answer)
+            weights += [each.weight * each.first, *([each.weight] * (len(each.answer) - 1))]
             ids += own
             positions += range(self.shared, self.shared + len(own))
             self.lengths.append(len(own))
@@ -140,17 +140,16 @@ class Network(nn.Module):
         qkv = self._linear(layer, "attention.qkv", block, x).view(len(x), -1, config.head_dim)
         turned = rotate(qkv[:, :rows], table)
         q, k, v = turned[:, : config.heads], turned[:, config.heads :], qkv[:, rows:]
+        # split, not sliced: the gradient of a slice is as large as what it was cut from
+        parts = [shared, *packed.lengths]
+        (q_all, *q_own), (k_all, *k_own), (v_all, *v_own) = (torch.split(each, parts) for each in (q, k, v))
         mixed: list[Tensor] = []
         if shared:
             mask = torch.full((shared, shared), -torch.inf, device=x.device).triu(1).to(x.dtype)
-            mixed.append(attend(q[:shared], k[:shared], v[:shared], mask))
-        at = shared
-        for length, mask in zip(packed.lengths, masks, strict=True):
-            own = slice(at, at + length)
-            keys = torch.cat((k[:shared], k[own])) if shared else k[own]
-            values = torch.cat((v[:shared], v[own])) if shared else v[own]
-            mixed.append(attend(q[own], keys, values, mask))
-            at += length
+            mixed.append(attend(q_all, k_all, v_all, mask))
+        for queries, keys, values, mask in zip(q_own, k_own, v_own, masks, strict=True):
+            before = (torch.cat((k_all, keys)), torch.cat((v_all, values))) if shared else (keys, values)
+            mixed.append(attend(queries, *before, mask))
         joined = torch.cat(mixed).reshape(len(x), config.heads * config.head_dim)
         return self._linear(layer, "attention.out", block, joined)
 

@@ -153,5 +153,5 @@ class Trainer:
     def _digest(self, model: str) -> str:
         digest = hashlib.sha256(json.dumps([model, self.plan.as_dict()], sort_keys=True).encode())
         for each in self.examples:
-            digest.update(f"{each.prompt} {each.answer} {each.weight}\n".encode())
+            digest.update(f"{each.prompt} {each.answer} {each.weight} {each.first}\n".encode())
         return digest.hexdigest()

@@ -20,6 +20,9 @@ class Lesson:
         document: that the question is about.
         prompt: token ids of the student's tokenizer.
         answer: what is to be written.
+        check: token ids of the question whether a quote says what is asked: that of the answer, or of a
+            refusal the likeliest one.
+        holds: the answer in that quote.
     """
 
     id: str
@@ -28,6 +31,8 @@ class Lesson:
     prompt: tuple[int, ...]
     answer: str
     kind: Kind
+    check: tuple[int, ...]
+    holds: str = ""
 
 
 Teacher = Callable[[GoldQuestion, Reading], Target | None]
@@ -78,7 +83,17 @@ def _of(question: GoldQuestion, name: str, reader: Reader, teacher: Teacher) -> 
     target = None if reading is None else teacher(question, reading)
     if reading is None or target is None:
         return None
-    return Lesson(name, question.cluster, question.question, reading.prompt, target.text, target.kind)
+    check = reading.checks[target.citation - 1]
+    return Lesson(
+        name,
+        question.cluster,
+        question.question,
+        reading.prompt,
+        target.text,
+        target.kind,
+        check,
+        target.holds,
+    )
 
 
 def _object(line: str) -> dict[str, object]:
@@ -92,6 +107,7 @@ def _object(line: str) -> dict[str, object]:
 def _lesson(found: dict[str, object]) -> Lesson | None:
     if "prompt" not in found:
         return None
-    prompt = found.pop("prompt")
+    prompt, check = found.pop("prompt"), found.pop("check", None)
     assert isinstance(prompt, list)  # noqa: S101 (this class wrote it)
-    return Lesson(prompt=tuple(prompt), **found)  # type: ignore[arg-type]
+    assert isinstance(check, list)  # noqa: S101
+    return Lesson(prompt=tuple(prompt), check=tuple(check), **found)  # type: ignore[arg-type]

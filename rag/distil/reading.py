@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from rag.answer import AnswerRequest, Context
 from rag.answering import Answerer
+from rag.checking import check_prompt
 from rag.citations import Citation
 from rag.delivering import best_sentence
 from rag.distil.remembering import Remembering
@@ -14,7 +15,6 @@ from rag.gathering import Gathering
 from rag.quoting import Quoter
 from rag.sentences import sentence_spans
 from rag.sources import Sources
-from rag.span_reader import reader_for
 from rag.windows import windows_of
 from rag.writer import Standing, Writer
 
@@ -26,6 +26,7 @@ class Reading:
     Attributes:
         prompt: token ids, as the service would send them.
         citations: the quotes, which alone can support what is written.
+        checks: of each quote, token ids of the question whether it says what is asked.
         context: the ledger of what stands in the prompt.
     """
 
@@ -33,6 +34,7 @@ class Reading:
     prompt: tuple[int, ...]
     citations: tuple[Citation, ...]
     context: Context
+    checks: tuple[tuple[int, ...], ...] = ()
 
 
 class Reader:
@@ -42,7 +44,8 @@ class Reader:
     def __init__(self, answerer: Answerer, request: AnswerRequest) -> None:
         """`request` is what each question is asked with."""
         self._parts, self._request = answerer, replace(request, mode="answer")
-        self._quoter = Quoter(Remembering(answerer.embedder), sentence_spans, reader_for(answerer.embedder))
+        # no reader of spans: what it says decides on refusing, not on what is quoted
+        self._quoter = Quoter(Remembering(answerer.embedder), sentence_spans)
 
     def read(self, question: str) -> Reading | None:
         """What the model would read; None where nothing can be quoted. Raises as `Answerer.answer`."""
@@ -66,7 +69,11 @@ class Reader:
             context = windows_of(context, citations, engine.tokenizer, frame)
         likeliest = best_sentence(citations[0], evidence.quotes)
         prompt = writer.prompt(frame, found.question, context.pack, citations, likeliest, request.max_tokens)
-        return Reading(found.question, tuple(prompt), citations, context)
+        assert engine.chat_format is not None  # noqa: S101 (there is no writer without one)
+        checks = tuple(
+            tuple(check_prompt(engine.chat_format, found.question, each.cited_text)) for each in citations
+        )
+        return Reading(found.question, tuple(prompt), citations, context, checks)
 
 
 def passages(reading: Reading) -> Sequence[str]:

@@ -24,11 +24,13 @@ LONGEST = 280
 
 @dataclass(frozen=True)
 class Target:
-    """What is to be written; `holds` is the answer in it."""
+    """What is to be written; `holds` is the answer in it, and `citation` the number of the quote that it was
+    taken from."""
 
     kind: Kind
     text: str
     holds: str = ""
+    citation: int = 1
 
 
 def refusal(question: str) -> Target:
@@ -59,7 +61,9 @@ def in_citation(citation: Citation, document: str, start: int, end: int) -> Targ
     for a, b in sentence_spans(text):
         if a <= first and last <= b:
             said = clause(text[a:b], first - a, last - a)
-            return Target("answer", f"{one_line(said)} [{citation.id}]", one_line(text[first:last]))
+            return Target(
+                "answer", f"{one_line(said)} [{citation.id}]", one_line(text[first:last]), citation.id
+            )
     return None
 
 

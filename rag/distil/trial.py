@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from rag.distil.counting import cross_fitted, fitted
 from rag.evaluation.compare import Change
 from rag.evaluation.figures import BY_NAME, Metric, Value
 from rag.evaluation.intervals import paired
@@ -14,27 +15,44 @@ from rag.evaluation.metrics import holds, normalised
 from rag.evaluation.outcome import Outcome
 from rag.prose import MARK
 from rag.quoting import Evidence
-from rag.refusal import Verdict, judge
+from rag.refusal import Counted, Verdict, judge
 from rag.sentences import sentence_spans
 
 
 @dataclass(frozen=True)
 class Runs:
-    """What became of the same questions, in the same order, in three ways of using one model.
+    """What becomes of the same questions, in the same order, with one model.
 
     Attributes:
-        doubted: asked by the service; where all it writes is the refusal, the best quoted sentence stands.
-        believed: asked by the service; its refusal is the answer.
-        alone: every question is put to it, also those that the service refuses by itself.
+        put: every question that something can be quoted for is put to the model.
+        kept: every question is refused.
+        margins: by how much the model finds that the likeliest quote says what is asked, in nats
+            (`rag.checking`).
     """
 
-    doubted: tuple[Outcome, ...]
-    believed: tuple[Outcome, ...]
-    alone: tuple[Outcome, ...]
+    put: tuple[Outcome, ...]
+    kept: tuple[Outcome, ...]
+    margins: tuple[float, ...]
 
-    def used(self, *, refuses: bool) -> tuple[Outcome, ...]:
-        """Those of the way in which the model is used whose refusal is believed, or is not."""
-        return self.believed if refuses else self.doubted
+    def by(self, answered: Sequence[bool]) -> tuple[Outcome, ...]:
+        """The outcomes where those questions are answered and the others are refused."""
+        return tuple(
+            one if wanted else other for one, other, wanted in zip(self.put, self.kept, answered, strict=True)
+        )
+
+    def plain(self) -> tuple[Outcome, ...]:
+        """The outcomes where the service decides by itself."""
+        return self.by([each.score >= each.threshold for each in self.put])
+
+    def alone(self) -> tuple[Outcome, ...]:
+        """The outcomes where the model alone decides: it answers what it takes to be said."""
+        return self.by([margin > 0 for margin in self.margins])
+
+    def counted(self) -> tuple[Outcome, ...] | None:
+        """The outcomes where both decide, by a rule that for each document was fitted to the others; None
+        where they are too few."""
+        answered = cross_fitted(self.put, self.margins)
+        return None if answered is None else self.by(answered)
 
 
 @dataclass(frozen=True)
@@ -42,22 +60,18 @@ class Measured:
     """The student beside its base.
 
     Attributes:
-        changes: of each metric, the base doubted, the student as it is to be used.
-        told: of `balanced` where every question is put to the model alone.
-        believing: of `balanced`, from the student doubted to the student believed.
+        changes: of each metric, from the base to the student as it is to be used.
+        told: of `balanced`, from the base to the student where either decides alone.
+        counting: of `balanced`, from the service by itself to the service that counts the student's word.
+        rule: how that is counted, where it tells more by more than chance.
         beside: of the student's own sentences, after the first quote, which is shown where no model writes.
     """
 
     changes: tuple[Change, ...]
     told: Change | None
-    believing: Change | None
+    counting: Change | None
+    rule: Counted | None
     beside: Change | None
-
-    @property
-    def refuses(self) -> bool:
-        """Whether the student's refusal is to be believed: it adds to what the service tells by itself, by
-        more than chance."""
-        return self.believing is not None and self.believing.low > 0
 
 
 def always(evidence: Evidence) -> Verdict:
@@ -66,9 +80,10 @@ def always(evidence: Evidence) -> Verdict:
     return replace(found, reason="supported") if evidence.quotes else found
 
 
-def refused_unasked(each: Outcome) -> bool:
-    """Whether the service refused by itself, and no model was asked."""
-    return not each.error and not each.answered and each.score < each.threshold
+def never(evidence: Evidence) -> Verdict:
+    """The service's verdict, but that no question is answered."""
+    found = judge(evidence)
+    return replace(found, reason="not_stated") if found.enough else found
 
 
 def own_words(each: Outcome) -> Value:
@@ -97,13 +112,23 @@ MEASURED = (OWN, COPIED, *(BY_NAME[name] for name in ("answer", "answered", "ref
 
 def measured(base: Runs, student: Runs) -> Measured:
     """Both models over the same questions. Raises ValueError where the questions differ."""
-    believing = change("believed", _BALANCED, student.doubted, student.believed)
-    found = Measured((), change("alone", _BALANCED, base.alone, student.alone), believing, None)
-    used = student.used(refuses=found.refuses)
-    changes = (change(metric.name, metric, base.doubted, used) for metric in MEASURED)
-    return replace(
-        found, changes=tuple(each for each in changes if each is not None), beside=beside_quotes(used)
+    counted = student.counted()
+    counting = None if counted is None else change("counted", _BALANCED, student.plain(), counted)
+    rule = fitted(student.put, student.margins) if counting is not None and counting.low > 0 else None
+    used = used_by(student, counts=rule is not None)
+    changes = (change(metric.name, metric, base.plain(), used) for metric in MEASURED)
+    return Measured(
+        tuple(each for each in changes if each is not None),
+        change("alone", _BALANCED, base.alone(), student.alone()),
+        counting,
+        rule,
+        beside_quotes(used),
     )
+
+
+def used_by(student: Runs, *, counts: bool) -> tuple[Outcome, ...]:
+    """The student's outcomes as it is to be used: with its word counted, or without."""
+    return (student.counted() if counts else None) or student.plain()
 
 
 def beside_quotes(student: Sequence[Outcome]) -> Change | None:

@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 from rag.errors import Unavailable
 from rag.evaluation.compare import Change
+from rag.refusal import Counted
 from rag.writer import UNTRIED, Standing
 
 if TYPE_CHECKING:
     from rag.distil.trial import Measured
 
 FILE = "longleaf.json"
-_FORMAT = 1
-_NAMED = ("better", "reason", "base", "documents", "questions", "writes", "refuses")
+_FORMAT = 2
+_NAMED = ("better", "reason", "base", "documents", "questions", "writes")
 
 
 class WorseModel(Unavailable):
@@ -36,7 +37,7 @@ class Verdict:
     Attributes:
         better: it is, by `reason`, which is for people.
         writes: its own sentences say no less than the quotes that are shown where no model writes.
-        refuses: its refusal is believed, since the service tells better what is not said with it.
+        counted: how its word on whether the quotes say what is asked is counted; None where it is not.
         base: name of the model that it was made from.
         documents, questions: held out, and asked of both.
         changes: each metric of both, with the interval of the difference.
@@ -48,7 +49,7 @@ class Verdict:
     documents: int
     questions: int
     writes: bool = False
-    refuses: bool = False
+    counted: Counted | None = None
     changes: tuple[Change, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
@@ -75,13 +76,14 @@ def read(model: Path) -> Verdict | None:
         value = json.loads(path.read_text("utf-8"))
         changes = tuple(Change(**each) for each in value["changes"])
         named = {name: value[name] for name in _NAMED}
-        found = Verdict(changes=changes, **named)
+        rule = None if value["counted"] is None else Counted(**value["counted"])
+        found = Verdict(changes=changes, counted=rule, **named)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise WorseModel(
             f"{path} can't be read ({error}): run `longleaf distil` again, or remove the file to use the "
             "model as any other"
         ) from None
-    for name in ("better", "writes", "refuses"):
+    for name in ("better", "writes"):
         if not isinstance(getattr(found, name), bool):
             raise WorseModel(f"{path}: {name!r} is {getattr(found, name)!r}, not true or false")
     return found
@@ -108,15 +110,15 @@ def standing(model: Path, *, allow_worse: bool = False) -> Standing:
         )
     if not found.better:
         return UNTRIED
-    return Standing(better=True, writes=found.writes, refuses=found.refuses)
+    return Standing(better=True, writes=found.writes, counted=found.counted)
 
 
 def judge(measured: Measured, base: str, *, documents: int, questions: int) -> Verdict:
     """Better is a model whose own sentences hold the gold answer more often, by more than chance, and which
     is not, by more than chance, worse at telling what the documents say from what they do not, nor in the
     answer as a whole, where the best sentence stands for what was written and has no support. It may write
-    in place of the quotes where its sentences hold the answer as often as the first quote, and its refusal is
-    believed where that adds to what is told without."""
+    in place of the quotes where its sentences hold the answer as often as the first quote, and its word on
+    what the quotes say is counted where that adds to what is told without."""
     known = {change.metric: change for change in measured.changes}
     own, balanced, whole = known.get("own"), known.get("balanced"), known.get("answer")
     if own is None:
@@ -132,20 +134,21 @@ def judge(measured: Measured, base: str, *, documents: int, questions: int) -> V
         better = False
     else:
         reason, better = f"Its own sentences hold the gold answer more often ({_said(own)}).", True
-    beside, believing = measured.beside, measured.believing
+    beside, counting = measured.beside, measured.counting
     writes = better and beside is not None and beside.difference >= 0
     if better and beside is not None and not writes:
         reason += (
             f" The first quote holds it more often ({beside.first:.3f}, its own sentences "
             f"{beside.second:.3f}): in mode `auto` quotes are shown."
         )
-    if better and believing is not None and not measured.refuses:
+    rule = measured.rule if better else None
+    if better and counting is not None and rule is None:
         reason += (
-            " Its refusal is not believed: what the documents do not say is told no better with it "
-            f"({believing.first:.3f} without, {believing.second:.3f} with it)."
+            " Its word on what the quotes say is not counted: what the documents do not say is told no "
+            f"better with it ({counting.first:.3f} without, {counting.second:.3f} with it)."
         )
-    shown = (*measured.changes, *(each for each in (measured.told, believing, beside) if each is not None))
-    return Verdict(better, reason, base, documents, questions, writes, better and measured.refuses, shown)
+    shown = (*measured.changes, *(each for each in (measured.told, counting, beside) if each is not None))
+    return Verdict(better, reason, base, documents, questions, writes, rule, shown)
 
 
 def _said(change: Change) -> str:

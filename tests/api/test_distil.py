@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from api.commands import distil
+from api.commands import distil, distil_training
 from api.loaders import Loaders, load_engine, standing_of
+from model import Engine
+from rag.checking import NO, YES, first_token
 from rag.distil.lessons import Lesson
 from rag.distil.targets import Kind
 from rag.distil.verdict import WorseModel, read, write
@@ -94,12 +96,33 @@ def test_a_student_is_taught_judged_and_refused_where_it_is_not_better(
 def test_so_many_refusals_are_taught_and_no_more() -> None:
     kinds: list[Kind] = ["answer"] * 8 + ["refusal"] * 12
     made = [
-        Lesson(f"{number}", "a.txt", "Who?", (1, 2), "Said. [1]", kind) for number, kind in enumerate(kinds)
+        Lesson(f"{number}", "a.txt", "Who?", (1, 2), "Said. [1]", kind, (3,))
+        for number, kind in enumerate(kinds)
     ]
     taught = distil.balanced(made, 0.2, seed=1)
     assert [each.kind for each in taught].count("answer") == 8
     assert len(taught) == 10
     assert len(distil.balanced(made, 0.9, seed=1)) == 20
+
+
+def test_a_refusal_is_taught_as_a_no_and_an_answer_as_a_sentence_and_a_yes(engine: Engine) -> None:
+    tokenizer = engine.tokenizer
+    made = [
+        Lesson("1", "a.txt", "Who?", (1, 2), "Ada built it. [1]", "answer", (3, 4), "Ada"),
+        Lesson("2", "a.txt", "Who?", (1, 5), "The documents do not say.", "refusal", (3, 6)),
+        Lesson("3", "a.txt", "Who?", (1, 7), "Ada built it. [3]", "answer", (3, 8)),
+    ]
+    written = distil_training.examples(made, tokenizer)
+    assert [each.prompt for each in written] == [(1, 2), (1, 7)]
+    assert {each.first for each in written} == {1.0}
+    asked = distil_training.checks(made, tokenizer)
+    assert [each.prompt for each in asked] == [(3, 4), (3, 6), (3, 8)]
+    end = tokenizer.control["<|im_end|>"]
+    assert [tokenizer.decode(each.answer[:-1]) for each in asked] == ["Yes: Ada", "No", "Yes"]
+    assert {each.answer[-1] for each in (*written, *asked)} == {end}
+    for each in asked:
+        assert each.answer[0] in {first_token(engine, YES), first_token(engine, NO)}
+        assert each.weight * each.first == distil_training.DECIDING > each.weight == distil_training.BESIDE
 
 
 def test_a_teacher_is_named_whole(longleaf: Command) -> None:

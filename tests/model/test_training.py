@@ -52,6 +52,16 @@ def plan(*, lora: LoRA | None = LORA, epochs: int = 3) -> Plan:
     return Plan(lora=lora, epochs=epochs, rate=3e-3, batching=Batching(tokens=16, passes=2))
 
 
+def test_the_first_token_counts_for_what_it_is_told_to(tiny_folder: Path) -> None:
+    network = opened(tiny_folder)
+    with torch.no_grad():
+        evenly, _ = network.loss(Packed([Example((3, 5, 8), (7, 9, 2))], CPU))
+        first, _ = network.loss(Packed([Example((3, 5, 8), (7,))], CPU))
+        found, weight = network.loss(Packed([Example((3, 5, 8), (7, 9, 2), 0.5, 8.0)], CPU))
+    assert weight == 0.5 * (8 + 2)
+    torch.testing.assert_close(found, 0.5 * (evenly + 7 * first))
+
+
 def test_the_logits_are_the_engines(tiny_folder: Path, tiny: Engine) -> None:
     network = opened(tiny_folder)
     ids = list(range(20, 60))

@@ -15,7 +15,7 @@ from tests.rag.conftest import WatchedEngine
 
 FRAME = Frame("document")
 BETTER = Standing(better=True)
-WRITING = Standing(better=True, writes=True, refuses=True)
+WRITING = Standing(better=True, writes=True)
 TEXT = "The rent is 41,300 guilders. It is due in four parts."
 
 
@@ -59,8 +59,8 @@ def test_the_size_of_the_model_and_the_mode_decide(
         (BETTER, "answer", False),
         (WRITING, "auto", False),
         (WRITING, "quotes", None),
-        (Standing(writes=True, refuses=True), "auto", None),
-        (Standing(writes=True, refuses=True), "answer", True),
+        (Standing(writes=True), "auto", None),
+        (Standing(writes=True), "answer", True),
     ],
 )
 def test_a_small_model_writes_as_its_trial_found(
@@ -69,7 +69,6 @@ def test_a_small_model_writes_as_its_trial_found(
     writer = Writer.of(engine, mode, standing)
     assert (None if writer is None else writer.leads) == leads
     assert writer is None or writer.pointed == standing.better
-    assert writer is None or writer.refuses == (standing == WRITING)
 
 
 def test_the_bundled_model_does_not_write_by_itself(engine: Engine) -> None:
