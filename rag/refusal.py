@@ -64,7 +64,7 @@ class Scale:
             weight * (value - centre)
             for weight, value, centre in zip(self.weights, values, self.centre, strict=True)
         ]
-        return 1 / (1 + math.exp(-max(-30.0, min(30.0, self.bias + sum(parts)))))
+        return _chance(self.bias + sum(parts))
 
 
 ALONE = Scale(
@@ -108,8 +108,7 @@ class Counted:
 
     def score(self, score: float, margin: float) -> float:
         """From 0 to 1, of the service's score and the model's margin."""
-        exponent = self.bias + self.service * self.odds(score) + self.model * margin
-        return 1 / (1 + math.exp(-max(-30.0, min(30.0, exponent))))
+        return _chance(self.bias + self.service * self.odds(score) + self.model * margin)
 
     def judge(self, found: Verdict, margin: float) -> Verdict:
         """The service's verdict, with the model's margin counted."""
@@ -145,3 +144,8 @@ def signals(evidence: Evidence) -> tuple[float, ...]:
     similarity = shifted(evidence.similarity, evidence.script)
     found = (similarity, evidence.names, evidence.numbers, evidence.turned, evidence.negated)
     return found if evidence.margin is None else (*found, evidence.margin)
+
+
+def _chance(odds: float) -> float:
+    """The logistic function, of odds that are bounded so that it never overflows."""
+    return 1 / (1 + math.exp(-max(-30.0, min(30.0, odds))))

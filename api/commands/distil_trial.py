@@ -20,7 +20,7 @@ from model.weights.files import json_object
 from rag.answer import AnswerRequest
 from rag.answering import Answerer
 from rag.checking import MOST, Checker
-from rag.distil.trial import Runs, always, measured, never, used_by
+from rag.distil.trial import Runs, always, measured, never
 from rag.distil.verdict import Verdict, judge
 from rag.evaluation.measuring import Measurer
 from rag.evaluation.outcome import Outcome
@@ -57,10 +57,7 @@ def trial(  # noqa: PLR0917 (called by one program alone)
     finally:
         student.close()
     shown = measured(found["base"], found["student"])
-    used = {
-        "base": found["base"].plain(),
-        "student": used_by(found["student"], counts=shown.rule is not None),
-    }
+    used = {"base": found["base"].plain(), "student": shown.used}
     documents = len({each.cluster for each in used["base"]})
     for who, said in used.items():
         about = {

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from pathlib import PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rag.distil.splitting import bare_name
 from rag.evaluation.outcome import Outcome
 from rag.refusal import Counted
 
@@ -66,8 +66,8 @@ def cross_fitted(outcomes: Sequence[Outcome], margins: Sequence[float]) -> list[
 
 
 def _fold(document: str) -> int:
-    """By name without folder and ending, as documents are split (`rag.distil.splitting`)."""
-    return hashlib.sha256(PurePosixPath(document).stem.casefold().encode()).digest()[0] % FOLDS
+    """By name, as documents are split: an article that stands in two sets is in one fold."""
+    return hashlib.sha256(bare_name(document).encode()).digest()[0] % FOLDS
 
 
 def _logistic(signals: Floats, wanted: NDArray[np.bool_]) -> tuple[float, float, float]:

@@ -35,6 +35,7 @@ class Lesson:
     holds: str = ""
 
 
+_FORMAT = 2
 Teacher = Callable[[GoldQuestion, Reading], Target | None]
 """What is to be written for a question; None where it can't be told, or does not stand the check."""
 
@@ -43,17 +44,19 @@ class LessonFile:
     """Lessons that are made already; what is interrupted goes on behind them."""
 
     def __init__(self, path: Path, key: str) -> None:
-        """`key` names everything that the lessons depend on; a file with another one is begun anew."""
+        """`key` names everything that the lessons depend on; a file with another one, or of an earlier form,
+        is begun anew."""
+        head = {"format": _FORMAT, "key": key}
         self._path = path
         self.made: dict[str, Lesson | None] = {}
         if path.is_file():
             lines = path.read_text("utf-8").split("\n")
-            if lines and _object(lines[0]).get("key") == key:
+            if lines and _object(lines[0]) == head:
                 for line in lines[1:]:
                     found = _object(line)
                     if "id" in found:
                         self.made[str(found["id"])] = _lesson(found)
-        kept = [json.dumps({"key": key}), *(self._line(name, each) for name, each in self.made.items())]
+        kept = [json.dumps(head), *(self._line(name, each) for name, each in self.made.items())]
         path.write_text("\n".join(kept) + "\n", "utf-8")
 
     @staticmethod
@@ -107,7 +110,7 @@ def _object(line: str) -> dict[str, object]:
 def _lesson(found: dict[str, object]) -> Lesson | None:
     if "prompt" not in found:
         return None
-    prompt, check = found.pop("prompt"), found.pop("check", None)
+    prompt, check = found.pop("prompt"), found.pop("check")
     assert isinstance(prompt, list)  # noqa: S101 (this class wrote it)
     assert isinstance(check, list)  # noqa: S101
     return Lesson(prompt=tuple(prompt), check=tuple(check), **found)  # type: ignore[arg-type]

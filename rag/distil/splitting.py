@@ -16,9 +16,13 @@ def held_out(document: str, share: float, seed: int = 0) -> bool:
     Its name decides, without folders and ending: the same article in several sets, or as text and as PDF,
     is on one side.
     """
-    name = PurePosixPath(document.replace("\\", "/")).stem.casefold()
-    digest = hashlib.sha256(f"{seed}\0{name}".encode()).digest()
+    digest = hashlib.sha256(f"{seed}\0{bare_name(document)}".encode()).digest()
     return int.from_bytes(digest[:8], "big") < share * 2**64
+
+
+def bare_name(document: str) -> str:
+    """What one document is called wherever it lies: without folders and ending, in lower case."""
+    return PurePosixPath(document.replace("\\", "/")).stem.casefold()
 
 
 def split(

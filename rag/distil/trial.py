@@ -60,6 +60,7 @@ class Measured:
     """The student beside its base.
 
     Attributes:
+        used: the student's outcomes as it is to be used: with its word counted, or without.
         changes: of each metric, from the base to the student as it is to be used.
         told: of `balanced`, from the base to the student where either decides alone.
         counting: of `balanced`, from the service by itself to the service that counts the student's word.
@@ -67,6 +68,7 @@ class Measured:
         beside: of the student's own sentences, after the first quote, which is shown where no model writes.
     """
 
+    used: tuple[Outcome, ...]
     changes: tuple[Change, ...]
     told: Change | None
     counting: Change | None
@@ -115,20 +117,16 @@ def measured(base: Runs, student: Runs) -> Measured:
     counted = student.counted()
     counting = None if counted is None else change("counted", _BALANCED, student.plain(), counted)
     rule = fitted(student.put, student.margins) if counting is not None and counting.low > 0 else None
-    used = used_by(student, counts=rule is not None)
+    used = student.plain() if counted is None or rule is None else counted
     changes = (change(metric.name, metric, base.plain(), used) for metric in MEASURED)
     return Measured(
+        used,
         tuple(each for each in changes if each is not None),
         change("alone", _BALANCED, base.alone(), student.alone()),
         counting,
         rule,
         beside_quotes(used),
     )
-
-
-def used_by(student: Runs, *, counts: bool) -> tuple[Outcome, ...]:
-    """The student's outcomes as it is to be used: with its word counted, or without."""
-    return (student.counted() if counts else None) or student.plain()
 
 
 def beside_quotes(student: Sequence[Outcome]) -> Change | None:

@@ -26,7 +26,7 @@ from rag.distil.reading import Reader, Reading, passages
 from rag.distil.remembering import Remembering
 from rag.distil.splitting import held_out, split
 from rag.distil.targets import LONGEST, Target, clause, from_gold, refusal
-from rag.distil.trial import Measured, Runs, always, beside_quotes, copied_words, measured, never, used_by
+from rag.distil.trial import Measured, Runs, always, beside_quotes, copied_words, measured, never
 from rag.distil.verdict import FILE, Verdict, WorseModel, judge, read, standing, write
 from rag.embedders import Embedder
 from rag.errors import InvalidRequest
@@ -248,6 +248,17 @@ def test_lessons_are_made_once_also_after_a_line_was_cut_short(
     assert asked == ["never", "paid", "paid"]
     list(lessons([NEVER], reader, teach, LessonFile(path, "b"), "set "))
     assert asked[3:] == ["never"], "another key, other lessons"
+    old = {
+        "id": "set never",
+        "document": "a",
+        "question": "?",
+        "prompt": [1],
+        "answer": "x",
+        "kind": "refusal",
+    }
+    path.write_text(f"{json.dumps({'key': 'b'})}\n{json.dumps(old)}\n")
+    list(lessons([NEVER], reader, teach, LessonFile(path, "b"), "set "))
+    assert asked[4:] == ["never"], "lessons of an earlier form"
 
 
 @ONE_STORE
@@ -459,10 +470,10 @@ def test_a_models_word_is_counted_only_where_more_is_told_with_it() -> None:
     assert found.counting.first < 0.6
     assert found.counting.second > 0.9
     assert found.rule is not None
-    used = used_by(knowing, counts=True)
+    used = found.used
     answered = [sum(each.answered for each in said if each.answerable) for said in (knowing.plain(), used)]
     assert answered[1] > answered[0], "what has an answer does not pay for it"
-    alone = Measured((), found.told, found.counting, found.rule, None)
+    alone = Measured(used, (), found.told, found.counting, found.rule, None)
     assert judge(alone, "base", documents=12, questions=120).counted is None, "a model that is not better"
 
     wild = measured(base, with_margins(lambda each: 2.0 if int(each.id) % 2 else -2.0))
