@@ -1,9 +1,10 @@
 """Trains a reader: an adapter on the bundled encoder that sees whether a passage says what is asked.
 
-    python -m bench.reader --data DIR --out FILE --part fit [--epochs 2] [--seconds 2400]
+    python -m bench.reader --data DIR --out FILE --part fit [--epochs 6] [--seconds 2400]
 
 `--part fit` and `--part check` are the halves of `bench.refusal`, by article, in every set: an adapter of
-one half is judged on the other (`python -m bench.refusal --readers FIT CHECK`). Prints the loss with wall
+one half is judged on the other (`python -m bench.refusal --readers FIT CHECK`). `--part none --more FILE …`
+learns from other questions alone, and `--start FILE` goes on from there. Prints the loss with wall
 and CPU time and, on questions of the other half, the area under the curve of traps against answerable ones,
 by margin, and the share of answers that are pointed at. An hour of one core for both halves.
 Set MALLOC_MMAP_MAX_=0 and MALLOC_TRIM_THRESHOLD_=100000000000: a third of the time is otherwise spent on
@@ -25,12 +26,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 from sklearn.metrics import roc_auc_score  # type: ignore[import-untyped]
 from torch import Tensor
 from torch.nn import functional
 
-from bench.reader_data import Epochs, Example, load, of_part, window
+from bench.reader_data import Epochs, Example, window
 from bench.reader_model import Adapter, TrainedReader
+from bench.reader_sets import load, more, of_part
 from rag.embedders import load_embedder
 from rag.embedders.unigram import UnigramTokenizer
 from rag.settings import Settings
@@ -39,7 +42,7 @@ from rag.span_reader import likeliest, pair
 BATCH_TOKENS = 1536
 WARM_UP = 60
 """Steps until the rate is at its height; a tenth of all where there are few."""
-CHECKED = 500
+CHECKED = 1000
 """Questions of the other half that are read at the end."""
 
 
@@ -102,10 +105,9 @@ def loss_of(scores: Sequence[Tensor], rows: Sequence[Row]) -> Tensor:
     return torch.stack(losses).sum() / len(rows)
 
 
-def train(reader: TrainedReader, rows: Sequence[Row], args: argparse.Namespace) -> None:
-    """Train until `args.epochs` or `args.seconds` are over, and save."""
+def train(reader: TrainedReader, epochs: Sequence[Sequence[Row]], args: argparse.Namespace) -> None:
+    """Train until the epochs or `args.seconds` are over, and save."""
     chance = random.Random(args.seed)
-    kept: dict[Row, Tensor] = {}
     adapter = reader.adapter
     optimiser = torch.optim.AdamW(
         [
@@ -113,7 +115,7 @@ def train(reader: TrainedReader, rows: Sequence[Row], args: argparse.Namespace) 
             {"params": [adapter.rows, adapter.bias], "weight_decay": 0.0},
         ]
     )
-    order = [batch for _ in range(args.epochs) for batch in batches(rows, chance)]
+    order = [batch for rows in epochs for batch in batches(rows, chance)]
     rising = min(WARM_UP, max(1, len(order) // 10))
     began, seen = time.perf_counter(), []
     for step, batch in enumerate(order, start=1):
@@ -124,10 +126,7 @@ def train(reader: TrainedReader, rows: Sequence[Row], args: argparse.Namespace) 
         pace = min(1.0, step / rising) * max(0.02, 0.5 * (1 + math.cos(math.pi * progress)))
         for group in optimiser.param_groups:
             group["lr"] = args.rate * pace
-        new = [row for row in batch if row not in kept]
-        if new:
-            kept.update(zip(new, reader.below([row.ids for row in new]), strict=True))
-        loss = loss_of(reader.scores([kept[row] for row in batch]), batch)
+        loss = loss_of(reader.scores([row.ids for row in batch]), batch)
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(adapter.parameters(), 1.0)
@@ -151,7 +150,7 @@ def check(reader: TrainedReader, rows: Sequence[Row]) -> None:
     for at in range(0, len(order), 16):
         some = order[at : at + 16]
         with torch.no_grad():
-            scores = reader.scores(reader.below([rows[place].ids for place in some]))
+            scores = reader.scores([rows[place].ids for place in some])
         for place, each in zip(some, scores, strict=True):
             row = rows[place]
             read = likeliest(each, row.first)
@@ -172,8 +171,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--data", type=Path, default=os.environ.get("LONGLEAF_EVAL_DATA"))
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--part", choices=["fit", "check", "all"], default="fit")
-    parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--part", choices=["fit", "check", "all", "none"], default="fit")
+    parser.add_argument("--more", type=Path, nargs="*", default=[], help="files in the form of SQuAD 2.0")
+    parser.add_argument("--start", type=Path, help="an adapter that is trained on")
+    parser.add_argument("--epochs", type=int, default=6, help="each with examples drawn afresh")
     parser.add_argument("--seconds", type=float, default=2400, help="the rate has fallen to its end by then")
     parser.add_argument("--rate", type=float, default=1.5e-3)
     parser.add_argument("--size", type=float, default=0.6, help="amount of made-up and translated examples")
@@ -185,14 +186,19 @@ def main() -> None:
     embedder: Any = load_embedder(Settings(_env_file=None))
     encoder, tokenizer = embedder.bundled
     reader = TrainedReader(encoder, Adapter(encoder))
+    if args.start:
+        reader.adapter.load_state_dict({name: part.float() for name, part in load_file(args.start).items()})
     asked = load(Path(args.data))
-    examples = Epochs(of_part(asked, args.part), args.seed).draw(args.size)
-    rows = [row_of(example, tokenizer) for example in examples]
+    learned = [] if args.part == "none" else of_part(asked, args.part)
+    learned += [each for path in args.more for each in more(path, asked)]
+    drawing = Epochs(learned, args.seed)
+    epochs = [[row_of(each, tokenizer) for each in drawing.draw(args.size)] for _ in range(args.epochs)]
+    rows = epochs[0]
     length, share = np.mean([len(row.ids) for row in rows]), np.mean([row.stated for row in rows])
     print(f"{len(rows)} examples, {length:.0f} tokens each, {share:.2f} stated")
     print(dict(Counter(row.kind for row in rows)), flush=True)
-    train(reader, rows, args)
-    other = {"fit": "check", "check": "fit", "all": "all"}[args.part]
+    train(reader, epochs, args)
+    other = {"fit": "check", "check": "fit", "all": "all", "none": "all"}[args.part]
     drawn = random.Random(args.seed)
     held = [each for each in of_part(asked, other) if each.kind in ("squad2", "squad_pt", "xquad")]
     held = drawn.sample(held, min(CHECKED, len(held)))

@@ -1,49 +1,21 @@
 """What the reader is trained on: questions beside passages that say the answer, or do not.
 
-Read from the sets that are derived from Wikipedia (squad2, squad_pt, squad_it, xquad, piaf_fr). Passages
-without the answer come from annotators' traps, from the same questions with a name, number or word changed,
-from other paragraphs of the article, and from traps beside the translated paragraph.
+Passages without the answer come from annotators' traps, from the same questions with a name, number or word
+changed, from other paragraphs of the article, and from traps beside the translated paragraph.
 """
 
 from __future__ import annotations
 
-import gzip
-import json
 import random
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
 
-from bench.quotes import in_part
+from bench.reader_sets import Asked, Paragraph
 from rag.asked import same, values
 from rag.sentences import sentence_spans
 from rag.terms import terms
-
-ENGLISH = {
-    "ABC_(Stati_Uniti_d'America).txt": "American_Broadcasting_Company.txt",
-    "Amazzonia.txt": "Amazon_rainforest.txt",
-    "Cloroplasto.txt": "Chloroplast.txt",
-    "Commutazione_di_pacchetto.txt": "Packet_switching.txt",
-    "Costruzione_edilizia.txt": "Construction.txt",
-    "Crisi_energetica_(1973).txt": "1973_oil_crisis.txt",
-    "Dinastia_Yuan.txt": "Yuan_dynasty.txt",
-    "Docente.txt": "Teacher.txt",
-    "Fresno_(California).txt": "Fresno,_California.txt",
-    "Guerra_franco-indiana.txt": "French_and_Indian_War.txt",
-    "Islamismo.txt": "Islamism.txt",
-    "Martin_Lutero.txt": "Martin_Luther.txt",
-    "Morte_Nera.txt": "Black_Death.txt",
-    "Normanni.txt": "Normans.txt",
-    "Parlamento_scozzese.txt": "Scottish_Parliament.txt",
-    "Sistema_immunitario.txt": "Immune_system.txt",
-    "Ugonotti.txt": "Huguenot.txt",
-    "Università_di_Chicago.txt": "University_of_Chicago.txt",
-    "Università_di_Harvard.txt": "Harvard_University.txt",
-}
-"""Articles whose translation has another name: they go with their source."""
 
 WINDOW = 400
 """Characters of a passage, as many as a quote has."""
@@ -65,26 +37,6 @@ _VERBS = re.compile(r"\b(did|does|do|was|were|is|are|can|could|has|have|had|woul
 
 
 @dataclass(frozen=True)
-class Paragraph:
-    """One paragraph of an article in one language."""
-
-    article: str
-    language: str
-    text: str
-
-
-@dataclass(frozen=True)
-class Asked:
-    """A question beside a paragraph; `spans` are the answers in it, none where it does not say."""
-
-    kind: str
-    question: str
-    paragraph: Paragraph
-    spans: tuple[tuple[int, int], ...] = ()
-    key: str = ""
-
-
-@dataclass(frozen=True)
 class Example:
     """A question beside a window of a paragraph."""
 
@@ -92,52 +44,6 @@ class Example:
     question: str
     passage: str
     spans: tuple[tuple[int, int], ...]
-
-
-def load(data: Path) -> list[Asked]:
-    """Every question of the sets that are there beside the paragraph that it was written for."""
-    found = []
-    for name in ("squad2", "squad_pt", "squad_it", "xquad", "piaf_fr"):
-        if not (data / name).is_dir():
-            continue
-        texts: dict[str, str] = {}
-        for record in _records(data / name):
-            document = record["doc"]
-            if document not in texts:
-                texts[document] = (data / name / "docs" / document).read_bytes().decode("utf-8")
-            start, end = record["context"]["start"], record["context"]["end"]
-            spans = tuple(
-                (each["start"] - start, each["end"] - start)
-                for each in record["evidence"]
-                if start <= each["start"] < each["end"] <= end
-            )
-            if record["answerable"] and not spans:
-                continue
-            base = document.rsplit("/", 1)[-1]
-            article = ENGLISH.get(base, base)
-            language = {"squad_pt": "pt", "squad_it": "it", "piaf_fr": "fr"}.get(
-                name, record.get("language", "en")
-            )
-            paragraph = Paragraph(article, language, texts[document][start:end])
-            key = record["id"][3:] if name == "xquad" else ""
-            found.append(Asked(name, record["question"], paragraph, spans, key))
-    return found
-
-
-def _records(folder: Path) -> Iterator[dict[str, Any]]:
-    packed = folder / "questions_all.jsonl.gz"
-    with (
-        gzip.open(packed, "rt", encoding="utf-8")
-        if packed.exists()
-        else (folder / "questions.jsonl").open(encoding="utf-8") as lines
-    ):
-        for line in lines:
-            yield json.loads(line)
-
-
-def of_part(asked: Sequence[Asked], part: str) -> list[Asked]:
-    """The questions of one half of the articles, all of piaf_fr in either: no check asks it."""
-    return [each for each in asked if each.kind == "piaf_fr" or in_part(each.paragraph.article, part)]
 
 
 class Epochs:
@@ -160,7 +66,7 @@ class Epochs:
         chance = self._random
         english = [each for each in self._asked if each.kind == "squad2"]
         translated = [each for each in self._asked if each.kind == "xquad"]
-        others = [each for each in self._asked if each.kind in ("squad_pt", "squad_it", "piaf_fr")]
+        others = [each for each in self._asked if each.kind in ("squad_pt", "squad_it", "piaf_fr", "more")]
         some = chance.sample(translated, min(len(translated), int(len(english) * 0.4 * size)))
         base = [*english, *some, *others]
         made: list[Asked] = []

@@ -1,4 +1,4 @@
-"""The reader in training: the encoder as it is, with an adapter beside its last layers that learns.
+"""The reader in training: the encoder as it is, with an adapter beside its layers that learns.
 
 `rag.span_reader` adds what was learned to the matrices themselves.
 """
@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from rag.embedders.packed import PackedEncoder
-from rag.span_reader import LAYERS, MATRICES
+from rag.span_reader import MATRICES
 
 RANK = 16
 
@@ -23,14 +23,15 @@ Low = tuple[Tensor, Tensor]
 
 
 class Adapter(torch.nn.Module):
-    """The trained part: what is added to the last layers, and three rows: start and end of the answer, and
+    """The trained part: what is added to the layers, and three rows: start and end of the answer, and
     one number for the whole, which only helps to learn."""
 
     def __init__(self, encoder: PackedEncoder) -> None:
         """Start as the encoder itself: nothing is added, and the rows say nothing."""
         super().__init__()
+        self._layers = len(encoder.layers)
         self.low = torch.nn.ParameterDict()
-        for number, layer in enumerate(encoder.layers[-LAYERS:]):
+        for number, layer in enumerate(encoder.layers):
             for name in MATRICES:
                 out, into = getattr(layer, name)[0].shape
                 self.low[f"{number}_{name}_down"] = torch.nn.Parameter(torch.randn(RANK, into) / into**0.5)
@@ -45,7 +46,7 @@ class Adapter(torch.nn.Module):
                 name: (self.low[f"{number}_{name}_down"].to(dtype), self.low[f"{number}_{name}_up"].to(dtype))
                 for name in MATRICES
             }
-            for number in range(LAYERS)
+            for number in range(self._layers)
         ]
 
     def save(self, path: Path) -> None:
@@ -54,28 +55,25 @@ class Adapter(torch.nn.Module):
 
 
 class TrainedReader:
-    """The encoder with an adapter. The states below the adapter do not change, and are computed once."""
+    """The encoder with an adapter."""
 
     def __init__(self, encoder: PackedEncoder, adapter: Adapter) -> None:
         self.adapter = adapter
         self._encoder = encoder
 
-    def below(self, rows: Sequence[Sequence[int]]) -> list[Tensor]:
-        """The states of each row under the adapter."""
-        with torch.no_grad():
-            states = self._encoder.states(rows, len(self._encoder.layers) - LAYERS)
-        return [each.clone() for each in torch.split(states, [len(row) for row in rows])]
-
-    def scores(self, states: Sequence[Tensor]) -> list[Tensor]:
-        """Start, end and whole of every token of each row, float32[tokens, 3], from the states below."""
+    def scores(self, rows: Sequence[Sequence[int]]) -> list[Tensor]:
+        """Start, end and whole of every token of each row of ids, float32[tokens, 3]."""
         encoder = self._encoder
-        hidden = torch.nn.utils.rnn.pad_sequence(list(states), batch_first=True)
-        lengths = torch.tensor([len(each) for each in states])
+        lengths = torch.tensor([len(row) for row in rows])
+        with torch.no_grad():
+            embedded = encoder.states(rows, 0)
+        states = [each.clone() for each in torch.split(embedded, lengths.tolist())]
+        hidden = torch.nn.utils.rnn.pad_sequence(states, batch_first=True)
         batch, longest, width = hidden.shape
         mask = torch.zeros(batch, 1, 1, longest, dtype=hidden.dtype)
         mask.masked_fill_(torch.arange(longest) >= lengths[:, None, None, None], -1e4)
         size = width // encoder.heads
-        for layer, low in zip(encoder.layers[-LAYERS:], self.adapter.added(hidden.dtype), strict=True):
+        for layer, low in zip(encoder.layers, self.adapter.added(hidden.dtype), strict=True):
             qkv = _product(hidden, layer.qkv, low["qkv"]).view(batch, longest, 3, encoder.heads, size)
             query, key, value = (part.transpose(1, 2) for part in qkv.unbind(2))
             # written out, since the gradient of torch's own is three times slower in bfloat16

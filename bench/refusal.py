@@ -9,7 +9,7 @@ other documents, which are not in the collection. Rule for the threshold: the hi
 answerable questions and traps among those that refuse at most a quarter of the answerable questions that it
 was fitted to; the second table is by the weights in use. `said`: gold answers in the best sentence of those
 answered. With `--readers`, adapters of `bench.reader` trained on each half, what that of the other half reads
-in the quotes makes one signal more.
+in the quotes takes the place of what is negated.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import os
 import statistics
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -36,10 +36,10 @@ from rag.embedders import load_embedder
 from rag.evaluation.metrics import holds
 from rag.quotes import Quote
 from rag.quoting import Quoter
-from rag.refusal import ALONE, READ, SIGNALS, signals
+from rag.refusal import ALONE, READ, READ_SIGNALS, SIGNALS, signals
 from rag.sentences import sentence_spans
 from rag.settings import Settings
-from rag.span_reader import SpanReader
+from rag.span_reader import MOST, SpanReader
 
 Kind = Literal["answerable", "trap", "absent"]
 FALSE_REFUSALS = 0.25
@@ -69,7 +69,6 @@ def cases(
     """Every question of a set, asked of the half that holds its document and, where it has an answer there,
     of the half that does not."""
     engine = Engine.load("auto")
-    quoter = Quoter(embedder, sentence_spans)
     readers = opened(args.readers)
     asked = records(args.data / name, "all", args.limit)
     docs = args.data / name / ("haystacks" if name == "niah" else "docs")
@@ -84,6 +83,7 @@ def cases(
             pieces = [piece for document, path in held.items() for piece in chunker(path, document)]
             texts = {document: path.read_bytes().decode("utf-8") for document, path in held.items()}
             collection = Collection(pieces, texts, embedder)
+            quoter = Quoter(embedder, sentence_spans, readers.get(part))
             offered = 0
             for record in asked:
                 document = record["doc"] if isinstance(record["doc"], str) else record["doc"][0]
@@ -101,10 +101,9 @@ def cases(
                 texts_found = [quote.text for quote in evidence.quotes]
                 found_in = any(holds(text, record["answers"]) for text in texts_found)
                 sentence = texts_found[0][_seed(evidence.quotes[0])] if texts_found else ""
+                if readers and evidence.margin is None:  # no quotes, nothing to read
+                    evidence = replace(evidence, margin=-MOST)
                 values = signals(evidence)
-                if readers:
-                    read = readers[part].read(record["question"], texts_found[:2])
-                    values += (max((each.margin for each in read), default=-10.0),)
                 said = holds(sentence, record["answers"])
                 yield Case(group, kind, part, values, evidence.coverage, found_in, said)
 
@@ -238,7 +237,7 @@ def in_use(sample: Sequence[Case]) -> tuple[list[bool], list[float]]:
     """The same by the weights and the threshold of the service, fitted to both halves."""
     scores = []
     for case in sample:
-        scale = READ if len(case.values) > len(ALONE.weights) else ALONE
+        scale = READ if len(case.values) == len(READ.weights) else ALONE
         scores.append(scale.score(case.values) - scale.threshold)
     return [score >= 0 for score in scores], scores
 
@@ -280,7 +279,7 @@ def main() -> None:
     report(sample, *in_use(sample))
     fitted = fit(sample)
     centre = np.mean([case.values for case in sample if case.kind == "answerable"], axis=0)
-    print("signals ", SIGNALS[: len(centre)])
+    print("signals ", READ_SIGNALS if len(centre) == len(READ_SIGNALS) else SIGNALS)
     print("centre  ", np.round(centre, 4).tolist())
     bias = round(float(centre @ fitted.weights) - fitted.cut, 4)
     print("weights ", np.round(fitted.weights, 4).tolist(), "bias", bias)

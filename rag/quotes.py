@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from rag.disagreement import conflicting
 from rag.orders import holds_markup, speaks_to_machine
-from rag.packing import Passage, Segment
+from rag.packing import Passage, Segment, Spans
 from rag.quotable import QUOTE_CHARACTERS
 from rag.quote_features import Chunk, Sentence
 from rag.surroundings import together
@@ -82,6 +82,23 @@ def choose(question: str, ranked: Iterator[tuple[float, Quote]], most: int) -> t
         fresh = quote.document_id not in {each.document_id for each in quotes}
         if quote.snippet and fresh and len(quotes) < SNIPPETS:
             quotes.append(quote)
+    return tuple(quotes)
+
+
+def pointed(quotes: Sequence[Quote], span: tuple[int, int], sentences: Spans) -> tuple[Quote, ...]:
+    """The quotes with the one that `span` points into first, and the sentence that it points at as the
+    likeliest. `span` is in the characters of the quotes' texts, one a line; outside of them nothing changes.
+    """
+    start = 0
+    for place, quote in enumerate(quotes):
+        low, high = span[0] - start, span[1] - start
+        hit = [(a, b) for a, b in sentences(quote.text) if a < high and low < b]
+        text = quote.text[hit[0][0] : hit[-1][1]] if hit and low >= 0 else ""
+        if text.strip():
+            at = quote.start + hit[0][0] + len(text) - len(text.lstrip())
+            seed = (at, at + len(text.strip()))
+            return (replace(quote, seed=seed), *quotes[:place], *quotes[place + 1 :])
+        start += len(quote.text) + 1
     return tuple(quotes)
 
 

@@ -27,13 +27,13 @@ from rag.quote_features import (
     promising,
     softmax,
 )
-from rag.quotes import Quote, candidate_quotes, choose
+from rag.quotes import Quote, candidate_quotes, choose, pointed
 from rag.span_reader import SpanReader
 from rag.surroundings import windows
 from rag.unsaid import Script, missing_names, missing_numbers, negated, script_of
 
 _READ = 2
-"""Quotes that the reader reads."""
+"""Quotes that the reader reads, as one text; beside it, it reads the likeliest sentence by itself."""
 
 
 class SentenceEmbedder(Protocol):
@@ -53,8 +53,8 @@ class Evidence:
     cosine. Of what stands around the quotes: `names` is the share of the question's names that are missing
     there, `numbers` 1 where one of its numbers is, `turned` 1 where only one of the two says "not", `negated`
     1 where the question does. `script` is the question's. All numbers are 0 without sentences. `sentences`
-    counts those considered. `margin` is by how much the reader prefers an answer in a quote to none; None
-    where it was not asked.
+    counts those considered. `margin` is the reader's log-odds, in nats, that the quotes say an answer:
+    the mean of those of the likeliest sentence and of the quotes together; None where it was not asked.
     """
 
     quotes: tuple[Quote, ...] = ()
@@ -137,6 +137,7 @@ class Quoter:
         best = int(np.argmax(chances))
         around = " ".join(windows(quotes[:most], sentences, segments))
         same_chunk = (each.text for each in sentences if each.chunk == sentences[best].chunk)
+        margin, quotes = (None, quotes) if several else self._read(question, quotes)
         return Evidence(
             quotes,
             similarity=float(np.nanmax(similarity)),
@@ -149,14 +150,20 @@ class Quoter:
             negated=negated(question),
             script=script,
             sentences=len(sentences),
-            margin=None if several else self._margin(question, quotes),
+            margin=margin,
         )
 
-    def _margin(self, question: str, quotes: Sequence[Quote]) -> float | None:
+    def _read(self, question: str, quotes: tuple[Quote, ...]) -> tuple[float | None, tuple[Quote, ...]]:
+        """What the reader says, and the quotes with the sentence that it points at first, where it finds an
+        answer likelier than none."""
         if self._reader is None or not quotes:
-            return None
-        read = self._reader.read(question, [quote.text for quote in quotes[:_READ]])
-        return max(each.margin for each in read)
+            return None, quotes
+        best, few = quotes[0], quotes[:_READ]
+        sentence = best.text[best.seed[0] - best.start : best.seed[1] - best.start]
+        alone, together = self._reader.read(question, [sentence, "\n".join(quote.text for quote in few)])
+        if together.margin > 0:
+            quotes = (*pointed(few, together.span, self._sentences), *quotes[_READ:])
+        return (alone.margin + together.margin) / 2, quotes
 
 
 _BATCH = 10

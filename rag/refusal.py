@@ -43,9 +43,11 @@ class Verdict:
         return {**asdict(self), "score": round(self.score, 4)}
 
 
-SIGNALS = ("similarity", "names", "numbers", "turned", "negated", "margin")
-"""By the names of `Evidence`; the similarity with the shift of the question's script. The last is the
-reader's, where there is one."""
+SIGNALS = ("similarity", "names", "numbers", "turned", "negated")
+"""By the names of `Evidence`; the similarity with the shift of the question's script."""
+
+READ_SIGNALS = ("similarity", "names", "numbers", "margin")
+"""Where there is a reader. It sees what is negated itself."""
 
 
 @dataclass(frozen=True)
@@ -78,13 +80,13 @@ accuracy, absent subjects included, since people feel a refusal of what is there
 seen (docs/decisions/0302-refusal.md)."""
 
 READ = Scale(
-    centre=(0.8861, 0.0589, 0.0134, 0.4851, 0.0432, 3.8503),
-    weights=(28.9179, -0.4489, -2.0246, -0.2827, -0.5529, 0.0627),
-    bias=0.8862,
-    threshold=0.42,
+    centre=(0.8861, 0.0589, 0.0134, 3.854),
+    weights=(23.4814, -0.3067, -2.1293, 0.224),
+    bias=1.0946,
+    threshold=0.47,
 )
-"""With the reader. The threshold is the lowest at which answerable questions and traps of three sets together
-are told apart as well as is wanted (docs/decisions/0313-a-reader-for-refusal.md)."""
+"""With the reader. The threshold is the lowest at which answerable questions and traps of each of three sets
+are told apart as well as is wanted (docs/decisions/0317-the-reader-learns-elsewhere-first.md)."""
 
 _LIMIT = 1e-6
 
@@ -140,10 +142,11 @@ def judge(evidence: Evidence) -> Verdict:
 
 
 def signals(evidence: Evidence) -> tuple[float, ...]:
-    """The values of `SIGNALS`, without the last where nothing was read."""
-    similarity = shifted(evidence.similarity, evidence.script)
-    found = (similarity, evidence.names, evidence.numbers, evidence.turned, evidence.negated)
-    return found if evidence.margin is None else (*found, evidence.margin)
+    """The values of `READ_SIGNALS`, or of `SIGNALS` where nothing was read."""
+    found = (shifted(evidence.similarity, evidence.script), evidence.names, evidence.numbers)
+    if evidence.margin is None:
+        return (*found, evidence.turned, evidence.negated)
+    return (*found, evidence.margin)
 
 
 def _chance(odds: float) -> float:

@@ -1,14 +1,15 @@
 """The reader: the bundled encoder over question and passage together, with an adapter that says where the
 answer stands and whether it does.
 
-The adapter adds a matrix of low rank to each matrix of the last layers (Hu et al. 2021, "LoRA") and has rows
-on top: start and end of the answer among the passage's tokens, each beside the state of the first token,
+The adapter adds a matrix of low rank to each matrix of every layer (Hu et al. 2021, "LoRA") and has rows on
+top: start and end of the answer among the passage's tokens, each beside the state of the first token,
 which stands for "it is not said here" (Devlin et al. 2019, "BERT", section 4.3). `bench/reader.py` trains it;
 `span_reader.safetensors` is what it trained (docs/decisions/0313-a-reader-for-refusal.md).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -27,16 +28,25 @@ ANSWER_TOKENS = 24
 """Longest answer that is pointed at."""
 PAIR_TOKENS = 320
 """Longest question and passage together; the passage's end is cut off."""
-LAYERS = 6
-"""The last ones get an adapter; those below are the encoder's own."""
+MOST = 15.0
+"""Largest margin either way, in nats: beyond it is no more than certain."""
 MATRICES = ("qkv", "out", "up", "down")
 """Of a layer, those that the adapter adds to."""
 
 
 @dataclass(frozen=True)
 class SpanReading:
-    """What was read in one passage: the likeliest answer's first and last token among those of the pair, and
-    by how much its score exceeds that of no answer. A passage without a token has the place (0, 0)."""
+    """What was read in one passage: the range of the likeliest answer in its characters, and the log-odds, in
+    nats, that the passage says an answer. A passage without a token has the range (0, 0) and the lowest
+    margin."""
+
+    span: tuple[int, int]
+    margin: float
+
+
+@dataclass(frozen=True)
+class Pointed:
+    """The same in tokens: the likeliest answer's first and last token among those of the pair."""
 
     place: tuple[int, int]
     margin: float
@@ -49,10 +59,9 @@ class SpanReader:
         self, encoder: PackedEncoder, tokenizer: UnigramTokenizer, adapter: Mapping[str, Tensor]
     ) -> None:
         """`adapter` holds `low.N_MATRIX_down` [rank, in] and `low.N_MATRIX_up` [out, rank] of each matrix of
-        each of the last layers, `rows` [2 or more, hidden] and `bias`."""
-        own = len(encoder.layers) - LAYERS
-        added = [_with(layer, adapter, number) for number, layer in enumerate(encoder.layers[own:])]
-        self._encoder = encoder.with_layers([*encoder.layers[:own], *added])
+        each layer, `rows` [2 or more, hidden] and `bias`."""
+        added = [_with(layer, adapter, number) for number, layer in enumerate(encoder.layers)]
+        self._encoder = encoder.with_layers(added)
         self._rows, self._bias = adapter["rows"].float(), adapter["bias"].float()
         self._tokenizer = tokenizer
 
@@ -73,7 +82,14 @@ class SpanReader:
         with torch.inference_mode():
             states = self._encoder.states([ids for ids, _ in pairs]).float()
             scores = torch.split(states @ self._rows.T + self._bias, [len(ids) for ids, _ in pairs])
-        return [likeliest(each, first) for each, (_, first) in zip(scores, pairs, strict=True)]
+        found = []
+        for passage, each, (_, first) in zip(passages, scores, pairs, strict=True):
+            read = likeliest(each, first)
+            places = self._tokenizer.spans(passage)[read.place[0] - first : read.place[1] - first + 1]
+            start, end = (int(places[0][0]), int(places[-1][1])) if len(places) and read.place[0] else (0, 0)
+            words = passage[start:end].lstrip()  # a token begins with the space before it
+            found.append(SpanReading((end - len(words), end), read.margin))
+        return found
 
 
 def pair(tokenizer: UnigramTokenizer, question: str, passage: str) -> tuple[list[int], int]:
@@ -83,20 +99,27 @@ def pair(tokenizer: UnigramTokenizer, question: str, passage: str) -> tuple[list
     return [*head, *tokenizer.encode(passage)[1:-1][:room], tokenizer.eos], len(head)
 
 
-def likeliest(scores: Tensor, first: int) -> SpanReading:
+def likeliest(scores: Tensor, first: int) -> Pointed:
     """The likeliest answer by `scores`, float32[tokens, 2 or more], of a pair whose passage begins at
-    `first`."""
+    `first`.
+
+    Start and end are distributions over no answer and the passage's tokens; that both are no answer is the
+    chance that nothing is said, so the margin counts every place where an answer may be, not the best alone.
+    """
     import torch  # noqa: PLC0415
 
-    null = float(scores[0, 0] + scores[0, 1])
-    table = scores[first:-1, 0][:, None] + scores[first:-1, 1][None, :]
-    size = len(table)
+    passage = scores[first:-1, :2]
+    size = len(passage)
     if not size:
-        return SpanReading((0, 0), -null)
+        return Pointed((0, 0), -MOST)
+    places = torch.log_softmax(torch.cat([scores[:1, :2], passage]), dim=0)
+    unsaid = float(places[0].sum())
+    said = math.log(max(-math.expm1(unsaid), 1e-30))
+    table = passage[:, 0][:, None] + passage[:, 1][None, :]
     gap = torch.arange(size)[None, :] - torch.arange(size)[:, None]
     table = table.masked_fill((gap < 0) | (gap >= ANSWER_TOKENS), float("-inf"))
     at = int(table.argmax())
-    return SpanReading((first + at // size, first + at % size), float(table.max()) - null)
+    return Pointed((first + at // size, first + at % size), min(max(said - unsaid, -MOST), MOST))
 
 
 def reader_for(embedder: object) -> SpanReader | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -132,26 +133,58 @@ def test_a_quote_is_cut_to_a_page_only_when_its_best_sentence_stays() -> None:
 
 
 class Seeing:
-    """A reader that sees the answer more clearly in each further quote, and notes how many it was given."""
+    """A reader that finds the answer at `words`, surer in each further text, and keeps what it was given."""
 
-    def __init__(self) -> None:
-        self.given: list[int] = []
+    def __init__(self, words: str = "", margin: float = 7.0) -> None:
+        self.given: list[list[str]] = []
+        self._words, self._margin = words, margin
 
     def read(self, _: str, passages: list[str]) -> list[SpanReading]:
-        self.given.append(len(passages))
-        return [SpanReading((1, 1), 7.0 + number) for number in range(len(passages))]
+        self.given.append(passages)
+        places = [text.find(self._words) for text in passages]
+        return [
+            SpanReading((place, place + len(self._words)), self._margin + number)
+            for number, place in enumerate(places)
+        ]
 
 
-def test_the_reader_reads_two_quotes_and_none_where_places_are_several(embedder: Embedder) -> None:
+def test_the_reader_reads_a_sentence_and_two_quotes_and_none_where_places_are_several(
+    embedder: Embedder,
+) -> None:
     segments, hits = packed(TEXTS[:1] * 4)
     reader = Seeing()
     quoter = Quoter(embedder, sentence_spans, reader)  # type: ignore[arg-type]
     evidence = quoter.evidence("How high is the rent?", segments, hits, most=4)
     assert len(evidence.quotes) > 2
-    assert (evidence.margin, reader.given) == (8.0, [2])
+    first, second = evidence.quotes[:2]
+    sentence = first.text[first.seed[0] - first.start : first.seed[1] - first.start]
+    assert (evidence.margin, reader.given) == (7.5, [[sentence, f"{first.text}\n{second.text}"]])
     assert quoter.evidence("How high is the rent?", segments, hits, several=True).margin is None
     assert quoter.evidence("How high is the rent?", [], hits).margin is None
-    assert reader.given == [2]
+    assert len(reader.given) == 1
+
+
+def test_what_the_reader_points_at_comes_first_where_it_finds_an_answer(embedder: Embedder) -> None:
+    texts = [
+        "The rent is 12 crowns. It is due in May.",
+        "The rent was high. A late rent costs 3 crowns more.",
+    ]
+    asked, segments, hits = "How high is the rent?", *packed(texts)
+    plain = Quoter(embedder, sentence_spans).evidence(asked, segments, hits).quotes
+    assert len(plain) == 2
+    for words, margin in (("3 crowns", 7.0), ("3 crowns", -7.0), ("in May", 7.0), ("no words of these", 7.0)):
+        reader: Any = Seeing(words, margin)
+        quotes = Quoter(embedder, sentence_spans, reader).evidence(asked, segments, hits).quotes
+        assert {(quote.document_id, quote.text) for quote in quotes} == {
+            (quote.document_id, quote.text) for quote in plain
+        }
+        if margin < 0 or words not in "".join(texts):
+            assert quotes == plain
+            continue
+        best = quotes[0]
+        sentence = best.text[best.seed[0] - best.start : best.seed[1] - best.start]
+        assert words in sentence
+        assert sentence == sentence.strip() != best.text
 
 
 SNIPPETS_FOUND = [
@@ -190,4 +223,4 @@ def test_more_is_shown_and_the_verdict_stays(embedder: Embedder) -> None:
     segments, hits = packed(SNIPPETS_FOUND)
     evidence = Quoter(embedder, sentence_spans, reader).evidence(ASKED, segments, hits)  # type: ignore[arg-type]
     assert len(evidence.quotes) == SNIPPETS
-    assert reader.given == [2]
+    assert reader.given[0][1] == "\n".join(quote.text for quote in evidence.quotes[:2])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,12 @@ import torch
 from torch.nn import functional
 
 from bench.reader import loss_of, row_of, train
-from bench.reader_data import Epochs, Example, load, of_part
+from bench.reader_data import Epochs, Example
 from bench.reader_model import Adapter, TrainedReader, _Gelu
+from bench.reader_sets import load, more, of_part
 from rag.embedders import load_embedder
 from rag.settings import Settings
-from rag.span_reader import SpanReader, likeliest, pair
+from rag.span_reader import MOST, Pointed, SpanReader, likeliest, pair
 
 TEXTS = {
     "Normans.txt": "The Normans came to France in 911. Rollo led them from Denmark in ships.",
@@ -89,6 +91,46 @@ def test_answers_stand_where_they_are_said_to_and_changed_questions_have_none(da
     assert {"squad2", "xquad", "squad_it", "changed", "across"} <= seen
 
 
+def squad(folder: Path, context: str, start: int) -> Path:
+    """A file in the form of SQuAD 2.0: one question with an answer, one without."""
+    asked = [
+        {"id": "1", "question": "Who led them?", "answers": [{"text": "Rollo", "answer_start": start}]},
+        {"id": "2", "question": "Who left them?", "answers": [], "is_impossible": True},
+    ]
+    article = {"title": "Vikings", "paragraphs": [{"context": context, "qas": asked}]}
+    path = folder / "more.json"
+    path.write_text(json.dumps({"version": "v2.0", "data": [article]}), "utf-8")
+    return path
+
+
+def test_questions_of_a_file_go_with_either_half(data: Path) -> None:
+    asked = load(data)
+    found = more(squad(data, "Rollo led the Vikings to Normandy.", 0), asked)
+    assert [(each.question, each.spans) for each in found] == [
+        ("Who led them?", ((0, 5),)),
+        ("Who left them?", ()),
+    ]
+    for part in ("fit", "check"):
+        assert of_part([*asked, *found], part)[-2:] == found
+        assert {"Who led them?", "Who left them?"} <= {
+            each.question for each in Epochs(of_part([*asked, *found], part), 1).draw(1.0)
+        }
+
+
+@pytest.mark.parametrize(
+    ("context", "start", "says"),
+    [
+        ("Rollo led the Vikings.", 2, "question 1: 'Rollo' is not at 2"),
+        (TEXTS["Normans.txt"], 43, "of the sets"),
+    ],
+)
+def test_a_file_that_is_wrong_or_of_the_sets_is_refused(
+    data: Path, context: str, start: int, says: str
+) -> None:
+    with pytest.raises(ValueError, match=says):
+        more(squad(data, context, start), load(data))
+
+
 @pytest.fixture(scope="module")
 def parts() -> tuple[Any, Any]:
     embedder: Any = load_embedder(Settings(_env_file=None, dtype="float32"))
@@ -103,7 +145,7 @@ def test_an_untrained_reader_is_the_encoder_and_padding_changes_nothing(parts: t
     torch.nn.init.normal_(reader.adapter.rows)
     rows = [pair(tokenizer, "Who led the Normans?", text)[0] for text in ("Rollo led them.", *TEXTS.values())]
     with torch.no_grad():
-        scores = reader.scores(reader.below(rows))
+        scores = reader.scores(rows)
         for row, found in zip(rows, scores, strict=True):
             expected = encoder.states([row]) @ reader.adapter.rows.T
             assert torch.allclose(found, expected, atol=2e-3, rtol=1e-3)
@@ -131,15 +173,15 @@ def test_training_lowers_the_loss_and_what_was_learned_is_kept(
     ]
     rows = [row_of(each, tokenizer) for each in examples]
     assert [row.stated for row in rows] == [True, False, True, False]
-    states = reader.below([row.ids for row in rows])
+    ids = [row.ids for row in rows]
     with torch.no_grad():
-        before = float(loss_of(reader.scores(states), rows))
+        before = float(loss_of(reader.scores(ids), rows))
     out = tmp_path / "adapter.safetensors"
-    train(reader, rows, argparse.Namespace(seed=1, epochs=8, seconds=3600, rate=3e-3, out=out))
+    train(reader, [rows] * 8, argparse.Namespace(seed=1, seconds=3600, rate=3e-3, out=out))
     with torch.no_grad():
-        scores = reader.scores(states)
+        scores = reader.scores(ids)
     assert float(loss_of(scores, rows)) < 0.9 * before
-    assert out.stat().st_size < 1_500_000
+    assert out.stat().st_size < 3_000_000
     again = SpanReader.load(encoder, tokenizer, out)
     for example, row, each in zip(examples, rows, scores, strict=True):
         (read,) = again.read(example.question, [example.passage])
@@ -151,7 +193,18 @@ def test_the_likeliest_answer_is_a_range_of_the_passage_beside_no_answer() -> No
     scores[0, 0] = scores[0, 1] = 1.0
     scores[4, 0], scores[5, 1], scores[2, 1], scores[7, 1] = 3.0, 2.0, 9.0, 9.0
     read = likeliest(scores, 3)
-    assert (read.place, read.margin) == ((4, 5), 3.0)
+    assert read.place == (4, 5)
+    none = math.exp(1) / (math.exp(1) + math.exp(3) + 3) * math.exp(1) / (math.exp(1) + math.exp(2) + 3)
+    assert read.margin == pytest.approx(math.log((1 - none) / none), abs=1e-5)
+
+
+@pytest.mark.parametrize("sure", [1e4, -1e4])
+def test_a_margin_is_bounded(sure: float) -> None:
+    scores = torch.zeros(6, 3)
+    scores[3, 0] = scores[3, 1] = sure
+    scores[0, 0] = scores[0, 1] = -sure
+    assert likeliest(scores, 2).margin == math.copysign(MOST, sure)
+    assert likeliest(scores[:3], 2) == Pointed((0, 0), -MOST), "a passage without a token"
 
 
 def _span(text: str, answer: str | None) -> tuple[tuple[int, int], ...]:
