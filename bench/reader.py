@@ -6,7 +6,7 @@
 one half is judged on the other (`python -m bench.refusal --readers FIT CHECK`). `--part none --more FILE …`
 learns from other questions alone, and `--start FILE` goes on from there. Prints the loss with wall
 and CPU time and, on questions of the other half, the area under the curve of traps against answerable ones,
-by margin, and the share of answers that are pointed at. An hour of one core for both halves.
+by margin, and the share of answers that are pointed at. On one core with AMX: 0.9 s a step of 15 examples.
 Set MALLOC_MMAP_MAX_=0 and MALLOC_TRIM_THRESHOLD_=100000000000: a third of the time is otherwise spent on
 fresh pages.
 """

@@ -4,7 +4,7 @@ answer stands and whether it does.
 The adapter adds a matrix of low rank to each matrix of every layer (Hu et al. 2021, "LoRA") and has rows on
 top: start and end of the answer among the passage's tokens, each beside the state of the first token,
 which stands for "it is not said here" (Devlin et al. 2019, "BERT", section 4.3). `bench/reader.py` trains it;
-`span_reader.safetensors` is what it trained (docs/decisions/0313-a-reader-for-refusal.md).
+`span_reader.safetensors` is what it trained (docs/decisions/0317-the-reader-learns-elsewhere-first.md).
 """
 
 from __future__ import annotations
