@@ -189,8 +189,8 @@ def main() -> None:
     if args.start:
         reader.adapter.load_state_dict({name: part.float() for name, part in load_file(args.start).items()})
     asked = load(Path(args.data))
-    learned = [] if args.part == "none" else of_part(asked, args.part)
-    learned += [each for path in args.more for each in more(path, asked)]
+    further = [each for path in args.more for each in more(path, asked)]
+    learned = further if args.part == "none" else of_part([*asked, *further], args.part)
     drawing = Epochs(learned, args.seed)
     epochs = [[row_of(each, tokenizer) for each in drawing.draw(args.size)] for _ in range(args.epochs)]
     rows = epochs[0]

@@ -34,7 +34,6 @@ from bench.quotes import CachedEmbedder, Collection, in_part, pack, records
 from model import Engine
 from rag.embedders import load_embedder
 from rag.evaluation.metrics import holds
-from rag.quotes import Quote
 from rag.quoting import Quoter
 from rag.refusal import ALONE, READ, READ_SIGNALS, SIGNALS, signals
 from rag.sentences import sentence_spans
@@ -100,7 +99,7 @@ def cases(
                 evidence = quoter.evidence(record["question"], segments, found)
                 texts_found = [quote.text for quote in evidence.quotes]
                 found_in = any(holds(text, record["answers"]) for text in texts_found)
-                sentence = texts_found[0][_seed(evidence.quotes[0])] if texts_found else ""
+                sentence = evidence.quotes[0].sentence if evidence.quotes else ""
                 if readers and evidence.margin is None:  # no quotes, nothing to read
                     evidence = replace(evidence, margin=-MOST)
                 values = signals(evidence)
@@ -116,11 +115,6 @@ def opened(paths: Sequence[Path] | None) -> dict[str, SpanReader]:
     encoder, tokenizer = embedder.bundled
     fit, check = (SpanReader.load(encoder, tokenizer, path) for path in paths)
     return {"check": fit, "fit": check}
-
-
-def _seed(quote: Quote) -> slice:
-    """Where the likeliest sentence stands in a quote."""
-    return slice(quote.seed[0] - quote.start, quote.seed[1] - quote.start)
 
 
 def _absent(name: str, record: dict[str, Any]) -> bool:

@@ -154,5 +154,5 @@ def best_sentence(citation: Citation, quotes: Sequence[Quote]) -> str:
     for quote in quotes:
         first, last = quote.seed
         if quote.document_id == citation.document_id and start <= first < last <= end:
-            return citation.cited_text[first - start : last - start]
+            return quote.sentence
     return citation.cited_text

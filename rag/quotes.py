@@ -52,6 +52,11 @@ class Quote:
     seed: tuple[int, int]
     snippet: bool = False
 
+    @property
+    def sentence(self) -> str:
+        """The likeliest sentence."""
+        return self.text[self.seed[0] - self.start : self.seed[1] - self.start]
+
     def within(self, start: int, end: int) -> Quote:
         """The quote cut to `[start, end)` where that holds its likeliest sentence; else as it is."""
         start, end = max(start, self.start), min(end, self.end)
@@ -93,10 +98,8 @@ def pointed(quotes: Sequence[Quote], span: tuple[int, int], sentences: Spans) ->
     for place, quote in enumerate(quotes):
         low, high = span[0] - start, span[1] - start
         hit = [(a, b) for a, b in sentences(quote.text) if a < high and low < b]
-        text = quote.text[hit[0][0] : hit[-1][1]] if hit and low >= 0 else ""
-        if text.strip():
-            at = quote.start + hit[0][0] + len(text) - len(text.lstrip())
-            seed = (at, at + len(text.strip()))
+        if hit and low >= 0:
+            seed = (quote.start + hit[0][0], quote.start + hit[-1][1])
             return (replace(quote, seed=seed), *quotes[:place], *quotes[place + 1 :])
         start += len(quote.text) + 1
     return tuple(quotes)

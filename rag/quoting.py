@@ -158,9 +158,9 @@ class Quoter:
         answer likelier than none."""
         if self._reader is None or not quotes:
             return None, quotes
-        best, few = quotes[0], quotes[:_READ]
-        sentence = best.text[best.seed[0] - best.start : best.seed[1] - best.start]
-        alone, together = self._reader.read(question, [sentence, "\n".join(quote.text for quote in few)])
+        few = quotes[:_READ]
+        texts = [quotes[0].sentence, "\n".join(quote.text for quote in few)]
+        alone, together = self._reader.read(question, texts)
         if together.margin > 0:
             quotes = (*pointed(few, together.span, self._sentences), *quotes[_READ:])
         return (alone.margin + together.margin) / 2, quotes

@@ -157,8 +157,7 @@ def test_the_reader_reads_a_sentence_and_two_quotes_and_none_where_places_are_se
     evidence = quoter.evidence("How high is the rent?", segments, hits, most=4)
     assert len(evidence.quotes) > 2
     first, second = evidence.quotes[:2]
-    sentence = first.text[first.seed[0] - first.start : first.seed[1] - first.start]
-    assert (evidence.margin, reader.given) == (7.5, [[sentence, f"{first.text}\n{second.text}"]])
+    assert (evidence.margin, reader.given) == (7.5, [[first.sentence, f"{first.text}\n{second.text}"]])
     assert quoter.evidence("How high is the rent?", segments, hits, several=True).margin is None
     assert quoter.evidence("How high is the rent?", [], hits).margin is None
     assert len(reader.given) == 1
@@ -182,9 +181,8 @@ def test_what_the_reader_points_at_comes_first_where_it_finds_an_answer(embedder
             assert quotes == plain
             continue
         best = quotes[0]
-        sentence = best.text[best.seed[0] - best.start : best.seed[1] - best.start]
-        assert words in sentence
-        assert sentence == sentence.strip() != best.text
+        assert words in best.sentence
+        assert best.sentence == best.sentence.strip() != best.text
 
 
 SNIPPETS_FOUND = [
